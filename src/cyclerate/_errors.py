@@ -109,8 +109,7 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name is None or error.name.partition(".")[0] != package:
             raise
         raise MissingExtra(
-            f"this needs {package}, which is not installed. "
-            f"Run: pip install 'cyclerate[{extra}]'"
+            f"this needs {package}, which is not installed. Run: pip install 'cyclerate[{extra}]'"
         ) from error
 
 

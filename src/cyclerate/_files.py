@@ -22,8 +22,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         # mkstemp makes private files; a result is as readable as any other new file.
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

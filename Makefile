@@ -1,0 +1,57 @@
+# Every target sets itself up: a bare machine needs Python 3.11 (or newer) and make.
+#
+#   make demo     the command on a small problem: range test, comparison, report
+#   make test     the whole suite, under every Keras backend
+#   make check    format, lint, types, spelling
+#   make format   rewrites the files as `make check` wants them
+#   make bench    the measurements behind the tables in the docs
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Stamps: a set is installed again only when its list, or the package's own metadata, changes.
+DEMO := $(VENV)/.installed-demo
+DEV := $(VENV)/.installed-dev
+PACKAGE := $(VENV)/.installed-package
+
+.PHONY: demo test check format bench clean
+
+demo: $(DEMO) $(PACKAGE)
+	$(BIN)/cyclerate demo
+
+test: $(DEV) $(PACKAGE)
+	scripts/test $(BIN)/python
+
+check: $(DEV) $(PACKAGE)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/codespell
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV) $(PACKAGE)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(DEMO): requirements/demo.txt | $(BIN)/python
+	$(PIP) install --quiet --requirement requirements/demo.txt
+	touch $@
+
+$(DEV): requirements/dev.txt requirements/demo.txt | $(BIN)/python
+	$(PIP) install --quiet --requirement requirements/dev.txt
+	touch $@ $(DEMO)
+
+# The pinned build back end comes with either set; nothing is fetched here.
+$(PACKAGE): pyproject.toml | $(DEMO)
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,48 @@
+"""What holds for every test: quiet frameworks, no display, no writes at home, fixed examples."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Read once by the frameworks, so set before any of them is imported.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MPLBACKEND"] = "Agg"
+# Keras reads and writes a settings file on import: a user's must not change what is tested.
+KERAS_HOME = tempfile.TemporaryDirectory(prefix="cyclerate-tests-")
+os.environ["KERAS_HOME"] = KERAS_HOME.name
+
+# Fixed examples: the suite gives the same answer twice. HYPOTHESIS_PROFILE=explore looks further.
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+KERAS_TESTS = Path(__file__).parent / "keras"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if KERAS_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.keras_backend)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    """Leaves no figure open: matplotlib warns after twenty, and warnings are errors."""
+    yield
+    import sys
+
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
