@@ -1,0 +1,25 @@
+"""Find a neural network's learning rate, cycle it, and prove what that gained.
+
+This module holds what needs no framework: the schedules and the result of a range test. The adapters are
+imported by name: `import cyclerate.keras`.
+"""
+
+from cyclerate.schedules import (
+    Constant as Constant,
+    Cosine as Cosine,
+    Cyclic as Cyclic,
+    Exponential as Exponential,
+    ExpRange as ExpRange,
+    Linear as Linear,
+    OneCycle as OneCycle,
+    Polynomial as Polynomial,
+    Schedule as Schedule,
+    Sequence as Sequence,
+    Triangular as Triangular,
+    Triangular2 as Triangular2,
+    WarmRestarts as WarmRestarts,
+    WarmupStableDecay as WarmupStableDecay,
+    from_dict as from_dict,
+)
+
+__version__ = "0.1.0"

@@ -1,0 +1,177 @@
+"""What every schedule is: a frozen value that gives a number for a step."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclerate._errors import bad_argument, check_count, require
+from cyclerate.schedules.namespaces import PLAIN, Namespace, resolve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cyclerate.schedules.mirror import Mirrored
+
+
+class Schedule(ABC):
+    """A number for every step: immutable, comparable, printable.
+
+    Calling it takes a step (a whole number from 0 on) and gives the value at that step:
+
+    * an `int` gives a `float`;
+    * an `ndarray` (or list) gives an `ndarray` of float64, equal to the single calls bit for bit;
+    * a tensor of JAX, TensorFlow or PyTorch gives a tensor of float32, also while being traced by
+      `jax.jit`, `tf.function` or `torch.compile`. A traced step below 0 counts as 0.
+
+    The value at a step is computed from that step alone; nothing is accumulated or remembered.
+
+    Raises:
+        ValueError: A step that is negative or not whole.
+    """
+
+    @overload
+    def __call__(self, step: int) -> float: ...
+    @overload
+    def __call__(self, step: NDArray[Any] | list[int] | range) -> NDArray[np.float64]: ...
+    @overload
+    def __call__(self, step: Any) -> Any: ...
+    def __call__(self, step: Any) -> Any:
+        if type(step) is int and step >= 0:
+            return self._value(step, PLAIN)
+        steps, xp = resolve(step)
+        return self._value(steps, xp)
+
+    @abstractmethod
+    def _value(self, n: Any, xp: Namespace) -> Any:
+        """The formula: the value at whole steps `n`."""
+
+    @property
+    @abstractmethod
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value that the schedule can take."""
+
+    def _height(self, n: Any, xp: Namespace) -> Any:
+        """Where the value stands between its bounds, in [0, 1]."""
+        low, high = self.bounds
+        return xp.clip((self._value(n, xp) - low) / (high - low), 0.0, 1.0)
+
+    def mirrored(self, low: float, high: float) -> Mirrored:
+        """The inverse cycle, for momentum: `high` where the rate is lowest, `low` where it is highest.
+
+        Args:
+            low: The value at the peak of the rate; 0.85 is usual for momentum.
+            high: The value where the rate is lowest; 0.95 is usual for momentum.
+
+        Returns:
+            A schedule with the same clock.
+
+        Raises:
+            ValueError: `low` is above `high`, or this schedule is constant and has nothing to mirror.
+
+        Source: Smith 2018, arXiv 1803.09820, section 4.2 (cyclical momentum).
+
+        >>> import cyclerate as cr
+        >>> momentum = cr.Triangular(0.001, 0.006, step_size=2000).mirrored(0.85, 0.95)
+        >>> momentum(0), momentum(2000)
+        (0.95, 0.85)
+        """
+        from cyclerate.schedules.mirror import Mirrored
+
+        return Mirrored(self, low, high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schedule as JSON-safe values, for `cyclerate.from_dict`.
+
+        Raises:
+            ValueError: A custom `scale_fn` cannot be named by an import path (a lambda, a closure).
+
+        >>> import cyclerate as cr
+        >>> cr.Constant(0.1).to_dict()
+        {'type': 'Constant', 'value': 0.1}
+        """
+        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        values = {f.name: _plain(f.name, getattr(self, f.name)) for f in fields}
+        return {"type": type(self).__name__, **values}
+
+    def plot(self, steps: int, ax: Axes | None = None, **line: Any) -> Axes:
+        """Draws the values at steps 0 to `steps` - 1.
+
+        Args:
+            steps: How many steps to draw.
+            ax: Matplotlib Axes to draw on; a new figure if None.
+            **line: Passed to `Axes.plot`, as `color` or `label`.
+
+        Returns:
+            The Axes.
+
+        Raises:
+            ValueError: `steps` is not a whole number of at least 1.
+            MissingExtra: matplotlib is not installed.
+
+        >>> import cyclerate as cr
+        >>> ax = cr.OneCycle(max_lr=0.1, total_steps=100).plot(100)
+        >>> ax.get_xlabel(), ax.get_ylabel()
+        ('step', 'learning rate')
+        """
+        n = np.arange(check_count("steps", steps))
+        if ax is None:
+            ax = require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
+        ax.plot(n, self(n), **{"label": type(self).__name__, **line})
+        ax.set_xlabel("step")
+        ax.set_ylabel("learning rate")
+        return ax
+
+    def _set(self, **values: Any) -> None:
+        """Sets fields of a frozen dataclass while it is being made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def check_schedule(name: str, value: Any) -> Schedule:
+    """Returns `value` if it is a schedule.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(value, Schedule):
+        raise bad_argument(name, "a schedule of cyclerate, such as Triangular(...)", value)
+    return value
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, Schedule):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(name, item) for item in value]
+    if callable(value):
+        return _import_path(name, value)
+    return value
+
+
+def _import_path(name: str, function: Any) -> str:
+    module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    path = f"{module}:{qualname}"
+    if find_function(path) is not function:
+        raise bad_argument(
+            name, "a function defined at the top level of a module, to be saved by name", function
+        )
+    return path
+
+
+def find_function(path: str) -> types.FunctionType | None:
+    """The plain function that `path` ("module:name") names in a module that is already imported.
+
+    Nothing is imported for it: what a file names may not run code by being named.
+    """
+    module, _, qualname = path.partition(":")
+    function = getattr(sys.modules.get(module), qualname, None)
+    if isinstance(function, types.FunctionType) and function.__module__ == module:
+        return function
+    return None

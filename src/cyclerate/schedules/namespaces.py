@@ -1,0 +1,338 @@
+"""The few operations that a schedule's formula needs, in plain Python, NumPy, JAX, TensorFlow and PyTorch.
+
+A formula is written once, as `value(step, xp)`, and never asks which framework it runs in. Steps arrive
+here as whole numbers and stay whole numbers until the position within a phase is known; only then do they
+become floats. That keeps step 2**40 as exact as step 40, also in float32.
+
+Plain Python takes sine and the like from NumPy rather than from `math`, so that one step gives bit for bit
+what the same step gives inside an array.
+"""
+
+from __future__ import annotations
+
+import bisect
+import importlib
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from cyclerate._errors import bad_argument
+
+Piece = Callable[[Any, "Namespace"], Any]
+"""A formula: (whole step, namespace) -> value."""
+
+WHOLE_STEP = "a whole number >= 0, or an array or tensor of them"
+
+
+class Namespace(Protocol):
+    """What a formula may ask for. `n` are whole steps, `x` are floats, of the namespace's own kind."""
+
+    def steps(self, step: Any) -> Any:
+        """Steps as the namespace's integers, none below zero."""
+
+    def real(self, n: Any) -> Any:
+        """Integers as floats."""
+
+    def where(self, condition: Any, x: Any, y: Any) -> Any: ...
+    def least(self, n: Any, limit: int) -> Any: ...
+    def clip(self, x: Any, low: float, high: float) -> Any: ...
+    def full(self, n: Any, value: float) -> Any:
+        """`value` in the shape of `n`."""
+
+    def sin(self, x: Any) -> Any: ...
+    def sqrt(self, x: Any) -> Any: ...
+    def power(self, x: Any, exponent: float) -> Any: ...
+    def one_minus_power(self, p: Any, exponent: float) -> Any:
+        """`1 - (1 - p) ** exponent` without cancellation near `p` = 0."""
+
+    def exp_steps(self, rate: float, n: Any) -> Any:
+        """`exp(rate * n)` for whole `n`, to the last digits also where `n` is large."""
+
+    def power_steps(self, base: float, n: Any) -> Any:
+        """`base ** n` for whole `n`, likewise."""
+
+    def power_of_half(self, n: Any) -> Any:
+        """`0.5 ** n`."""
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any) -> tuple[Any, Any]:
+        """The last start that is not after `n`, and the value that belongs to it."""
+
+    def scale(self, function: Callable[[Any], Any], n: Any) -> Any:
+        """A user's `scale_fn` at `n`."""
+
+    def join(self, starts: Sequence[int], pieces: Sequence[Piece], n: Any) -> Any:
+        """Each piece from its own start on, at the steps since that start."""
+
+
+class PlainPython:
+    """int -> float."""
+
+    def steps(self, step: Any) -> int:
+        try:
+            n = operator.index(step)
+        except TypeError:
+            if not (isinstance(step, (float, np.floating)) and float(step).is_integer()):
+                raise bad_argument("step", WHOLE_STEP, step) from None
+            n = int(step)
+        if isinstance(step, (bool, np.bool_)) or n < 0:
+            raise bad_argument("step", WHOLE_STEP, step)
+        return n
+
+    real = staticmethod(float)
+
+    def where(self, condition: bool, x: float, y: float) -> float:
+        return x if condition else y
+
+    least = staticmethod(min)
+
+    def clip(self, x: float, low: float, high: float) -> float:
+        return low if x < low else high if x > high else x
+
+    def full(self, n: int, value: float) -> float:
+        return value
+
+    def sin(self, x: float) -> float:
+        return float(np.sin(x))
+
+    def sqrt(self, x: float) -> float:
+        return math.sqrt(x)
+
+    def power(self, x: float, exponent: float) -> float:
+        return float(np.power(x, exponent))
+
+    def one_minus_power(self, p: float, exponent: float) -> float:
+        return 1.0 - self.power(1.0 - p, exponent)
+
+    def exp_steps(self, rate: float, n: int) -> float:
+        return float(np.exp(rate * float(n)))
+
+    def power_steps(self, base: float, n: int) -> float:
+        return float(np.power(base, float(n)))
+
+    def power_of_half(self, n: int) -> float:
+        return math.ldexp(1.0, -n) if n < 2000 else 0.0
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: int) -> tuple[int, int]:
+        i = bisect.bisect_right(starts, n) - 1
+        return starts[i], values[i]
+
+    def scale(self, function: Callable[[Any], Any], n: int) -> float:
+        return float(function(n))
+
+    def join(self, starts: Sequence[int], pieces: Sequence[Piece], n: int) -> float:
+        i = bisect.bisect_right(starts, n) - 1
+        return pieces[i](n - starts[i], self)
+
+
+class NumPy:
+    """ndarray -> ndarray of float64."""
+
+    def steps(self, step: Any) -> np.ndarray:
+        n = np.asarray(step)
+        if n.dtype.kind not in "iuf" or (n.dtype.kind == "f" and not np.all(np.floor(n) == n)):
+            raise bad_argument("step", WHOLE_STEP, step)
+        if n.size and n.min() < 0:
+            raise bad_argument("step", WHOLE_STEP, step)
+        return n.astype(np.int64, copy=False)
+
+    def real(self, n: np.ndarray) -> np.ndarray:
+        return n.astype(np.float64)
+
+    where = staticmethod(np.where)
+    least = staticmethod(np.minimum)
+    clip = staticmethod(np.clip)
+    sin = staticmethod(np.sin)
+    sqrt = staticmethod(np.sqrt)
+    power = staticmethod(np.power)
+
+    def full(self, n: np.ndarray, value: float) -> np.ndarray:
+        return np.full(n.shape, value)
+
+    def one_minus_power(self, p: np.ndarray, exponent: float) -> np.ndarray:
+        return 1.0 - np.power(1.0 - p, exponent)
+
+    def exp_steps(self, rate: float, n: np.ndarray) -> np.ndarray:
+        return np.exp(rate * n.astype(np.float64))
+
+    def power_steps(self, base: float, n: np.ndarray) -> np.ndarray:
+        return np.power(base, n.astype(np.float64))
+
+    def power_of_half(self, n: np.ndarray) -> np.ndarray:
+        return np.ldexp(1.0, -np.minimum(n, 2000))
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: np.ndarray) -> Any:
+        i = np.searchsorted(np.array(starts), n, side="right") - 1
+        return np.array(starts)[i], np.array(values)[i]
+
+    def scale(self, function: Callable[[Any], Any], n: np.ndarray) -> np.ndarray:
+        # Called with the same Python ints as in the plain case: a scale_fn need not be vectorised.
+        distinct, where = np.unique(n, return_inverse=True)
+        values = np.array([float(function(int(k))) for k in distinct], dtype=np.float64)
+        return values[where].reshape(n.shape)
+
+    def join(self, starts: Sequence[int], pieces: Sequence[Piece], n: np.ndarray) -> np.ndarray:
+        out = np.empty(n.shape)
+        ends = [*starts[1:], None]
+        for start, end, piece in zip(starts, ends, pieces, strict=True):
+            here = n >= start if end is None else (n >= start) & (n < end)
+            out[here] = piece(n[here] - start, self)
+        return out
+
+
+class _Traced:
+    """What the three tensor frameworks share: float32 arithmetic, and no Python branch on a value."""
+
+    def full(self: Any, n: Any, value: float) -> Any:
+        return self.real(n) * 0.0 + value
+
+    def one_minus_power(self: Any, p: Any, exponent: float) -> Any:
+        # p = 1 is left to the clip below 1: its logarithm is not finite.
+        below_one = self.clip(p, 0.0, 1.0 - 2.0**-24)
+        near = -self.expm1(self.log1p(-below_one) * exponent)
+        return self.where(p >= 1.0, p, near)
+
+    def exp_steps(self: Any, rate: float, n: Any) -> Any:
+        # The product rate * n loses digits in float32, and exp() makes that an error of |rate * n| units.
+        # Split so that the large products are exact (12 bits times 12 bits) and the rest is small.
+        mantissa, exponent = math.frexp(rate)
+        coarse = math.ldexp(round(mantissa * 4096), exponent - 12)
+        high, low = n // 4096, n % 4096
+        return (
+            self.exp(self.real(high) * (coarse * 4096))
+            * self.exp(self.real(low) * coarse)
+            * self.exp(self.real(n) * (rate - coarse))
+        )
+
+    def power_steps(self: Any, base: float, n: Any) -> Any:
+        return self.exp_steps(math.log(base), n)
+
+    def power_of_half(self: Any, n: Any) -> Any:
+        return self.power_steps(0.5, self.least(n, 2000))
+
+    def scale(self: Any, function: Callable[[Any], Any], n: Any) -> Any:
+        return function(self.real(n))
+
+    def join(self: Any, starts: Sequence[int], pieces: Sequence[Piece], n: Any) -> Any:
+        value = pieces[0](n, self)
+        for start, piece in zip(starts[1:], pieces[1:], strict=True):
+            since = self.steps(n - start)
+            value = self.where(n >= start, piece(since, self), value)
+        return value
+
+
+class Jax(_Traced):
+    """jax.Array or tracer -> the same, float32 (float64 where x64 is enabled)."""
+
+    def __init__(self) -> None:
+        self._np = jnp = importlib.import_module("jax.numpy")
+        self.where, self.clip, self.least = jnp.where, jnp.clip, jnp.minimum
+        self.sin, self.sqrt, self.exp = jnp.sin, jnp.sqrt, jnp.exp
+        self.log1p, self.expm1, self.power = jnp.log1p, jnp.expm1, jnp.power
+
+    def steps(self, step: Any) -> Any:
+        return self._np.maximum(self._np.asarray(step).astype(int), 0)
+
+    def real(self, n: Any) -> Any:
+        return n.astype(float)
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any) -> tuple[Any, Any]:
+        # Without x64 a step fits 32 bits: later cycles cannot be reached.
+        limit = self._np.iinfo(n.dtype).max
+        table = [start for start in starts if start <= limit]
+        i = self._np.searchsorted(self._np.asarray(table, n.dtype), n, side="right") - 1
+        lengths = self._np.asarray([min(v, limit) for v in values[: len(table)]], n.dtype)
+        return self._np.asarray(table, n.dtype)[i], lengths[i]
+
+
+class TensorFlow(_Traced):
+    """tf.Tensor or tf.Variable -> tf.Tensor of float32."""
+
+    def __init__(self) -> None:
+        self._tf = tf = importlib.import_module("tensorflow")
+        self.where, self.clip, self.power = tf.where, tf.clip_by_value, tf.pow
+        self.sin, self.sqrt, self.exp = tf.sin, tf.sqrt, tf.exp
+        self.log1p, self.expm1 = tf.math.log1p, tf.math.expm1
+
+    def steps(self, step: Any) -> Any:
+        return self._tf.maximum(self._tf.cast(step, self._tf.int64), 0)
+
+    def real(self, n: Any) -> Any:
+        return self._tf.cast(n, self._tf.float32)
+
+    def least(self, n: Any, limit: int) -> Any:
+        return self._tf.minimum(n, limit)
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any) -> tuple[Any, Any]:
+        tf = self._tf
+        table = tf.constant(starts, tf.int64)
+        flat = tf.searchsorted(table, tf.reshape(n, [-1]), side="right") - 1
+        i = tf.reshape(flat, tf.shape(n))
+        return tf.gather(table, i), tf.gather(tf.constant(values, tf.int64), i)
+
+
+class Torch(_Traced):
+    """torch.Tensor -> torch.Tensor of float32, on the same device."""
+
+    def __init__(self) -> None:
+        self._torch = torch = importlib.import_module("torch")
+        self.where, self.clip, self.power = torch.where, torch.clamp, torch.pow
+        self.sin, self.sqrt, self.exp = torch.sin, torch.sqrt, torch.exp
+        self.log1p, self.expm1 = torch.log1p, torch.expm1
+
+    def steps(self, step: Any) -> Any:
+        return step.to(self._torch.int64).clamp(min=0)
+
+    def real(self, n: Any) -> Any:
+        return n.to(self._torch.float32)
+
+    def least(self, n: Any, limit: int) -> Any:
+        return n.clamp(max=limit)
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any) -> tuple[Any, Any]:
+        table = self._torch.tensor(starts, dtype=self._torch.int64, device=n.device)
+        lengths = self._torch.tensor(values, dtype=self._torch.int64, device=n.device)
+        i = self._torch.searchsorted(table, n.contiguous(), right=True) - 1
+        return table[i], lengths[i]
+
+
+PLAIN: Namespace = PlainPython()
+NUMPY: Namespace = NumPy()
+_FRAMEWORKS: dict[str, Callable[[], Namespace]] = {
+    "jax": Jax,
+    "jaxlib": Jax,
+    "tensorflow": TensorFlow,
+    "torch": Torch,
+}
+_loaded: dict[str, Namespace] = {}
+
+
+def resolve(step: Any) -> tuple[Any, Namespace]:
+    """The steps as whole numbers, and the namespace of their kind. Loads no framework that is not in use.
+
+    Raises:
+        ValueError: `step` is no whole number, or none that this library knows.
+    """
+    if isinstance(step, (int, float, np.generic)):
+        return PLAIN.steps(step), PLAIN
+    if isinstance(step, (np.ndarray, list, tuple, range)):
+        return NUMPY.steps(step), NUMPY
+    framework = type(step).__module__.partition(".")[0]
+    if framework == "keras":
+        return resolve(step.value)
+    if framework not in _FRAMEWORKS:
+        framework = _base_framework(type(step))
+    if framework not in _FRAMEWORKS:
+        raise bad_argument("step", WHOLE_STEP, step)
+    if framework not in _loaded:
+        _loaded[framework] = _FRAMEWORKS[framework]()
+    xp = _loaded[framework]
+    return xp.steps(step), xp
+
+
+def _base_framework(kind: type) -> str:
+    """The framework of a user's own tensor class, by the classes that it is derived from."""
+    roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
+    return next((root for root in roots if root in _FRAMEWORKS), "")
