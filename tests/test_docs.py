@@ -1,0 +1,108 @@
+"""The README and the pages under docs/ do what they show.
+
+A ```python block is run; what stands behind `>>>` in it must give the answer shown. The blocks of a
+page share one namespace and one empty folder. A ```console block may call only what exists.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.source import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(?P<kind>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+ANYTHING = "<anything>\n"
+LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)(#[^)]*)?\)")
+
+
+class Checker(doctest.OutputChecker):
+    """Accepts any output of a plain statement; what follows `>>>` must be as shown."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return want == ANYTHING or super().check_output(want, got, optionflags)
+
+
+def blocks(page: Path, kind: str) -> list[tuple[str, int]]:
+    """The fenced blocks of one kind, each with the number of the line before its first."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (match["code"], text.count("\n", 0, match.start("code")))
+        for match in FENCE.finditer(text)
+        if match["kind"] == kind
+    ]
+
+
+def examples(code: str, line: int) -> list[doctest.Example]:
+    """The statements of a block; line numbers are those of the page."""
+    if ">>>" in code:
+        found = doctest.DocTestParser().get_examples(code)
+        for example in found:
+            example.lineno += line
+        return found
+    return [
+        doctest.Example(segment(code, node), ANYTHING, lineno=line + node.lineno - 1)
+        for node in ast.parse(code).body
+    ]
+
+
+def segment(code: str, statement: ast.stmt) -> str:
+    """The lines of a statement, with its decorators."""
+    decorators = getattr(statement, "decorator_list", [])
+    first = min([statement.lineno, *(node.lineno for node in decorators)])
+    return "\n".join(code.splitlines()[first - 1 : statement.end_lineno])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    found = [example for block in blocks(page, "python") for example in examples(*block)]
+    test = doctest.DocTest(found, {"__name__": "__main__"}, page.name, str(page), 0, None)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(Checker(), optionflags=FLAGS)
+    runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_console_line_calls_what_exists(page: Path):
+    lines = [line for code, _ in blocks(page, "console") for line in code.splitlines()]
+    commands = [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
+    assert [words for words in commands if words and not exists(words)] == []
+
+
+def exists(words: list[str]) -> bool:
+    """Whether a command of the docs names a known program, subcommand, target, and options."""
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        return all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in words[1:])
+    if words[0] != "cyclerate":
+        return words[0] in {"pip", "git", "cd", "python"}
+    return all(option in usage(words[1]) for option in words if option.startswith("--"))
+
+
+def usage(subcommand: str) -> str:
+    """What `cyclerate SUBCOMMAND --help` prints; fails if there is no such subcommand."""
+    out = subprocess.run(
+        [sys.executable, "-m", "cyclerate.cli", subcommand, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_repository_lead_somewhere(page: Path):
+    targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
+    assert [target for target in targets if not (page.parent / target).exists()] == []

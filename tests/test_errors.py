@@ -1,0 +1,118 @@
+"""The checks of arguments: what passes, what is refused, and what the message says."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from cyclerate._errors import (
+    CyclerateError,
+    MissingExtra,
+    bad_argument,
+    check_choice,
+    check_count,
+    check_number,
+    require,
+)
+
+
+def test_bad_argument_names_argument_allowed_and_received():
+    error = bad_argument("max_lr", "a finite number > 0", "big")
+    assert type(error) is ValueError
+    assert str(error) == "max_lr must be a finite number > 0. Received: 'big'"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1, 1.0), (0.25, 0.25), (np.float32(0.5), 0.5), (np.int64(3), 3.0), (Fraction(1, 4), 0.25)],
+)
+def test_check_number_returns_a_float(value, expected):
+    number = check_number("x", value)
+    assert type(number) is float
+    assert number == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, True, "0.1", b"1", 1j, None, [1.0], 10**400],
+)
+def test_check_number_refuses_what_is_not_a_finite_real(value):
+    with pytest.raises(ValueError, match=r"^x must be a finite number\. Received: "):
+        check_number("x", value)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "accepted", "refused", "text"),
+    [
+        ({"low": 0}, [0, 5], [-1e-9], ">= 0"),
+        ({"low": 0, "low_open": True}, [1e-300], [0, -1], "> 0"),
+        ({"high": 1}, [1, -5], [1.0000001], "<= 1"),
+        ({"high": 1, "high_open": True}, [0.999], [1], "< 1"),
+        ({"low": 0, "high": 1}, [0, 1], [-0.1, 1.1], ">= 0 and <= 1"),
+        (
+            {"low": 0, "high": 1, "low_open": True, "high_open": True},
+            [0.5],
+            [0, 1],
+            "> 0 and < 1",
+        ),
+    ],
+)
+def test_check_number_holds_its_bounds(bounds, accepted, refused, text):
+    for value in accepted:
+        assert check_number("gamma", value, **bounds) == value
+    for value in refused:
+        expected = f"gamma must be a finite number {text}. Received: {value!r}"
+        with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+            check_number("gamma", value, **bounds)
+
+
+@pytest.mark.parametrize("value", [1, 2000, 2000.0, np.int32(7), np.float64(8.0), 10**30])
+def test_check_count_returns_an_int(value):
+    count = check_count("steps", value)
+    assert type(count) is int
+    assert count == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, math.inf, True, "3", None, [3]])
+def test_check_count_refuses_what_is_no_count(value):
+    with pytest.raises(ValueError, match=r"^steps must be a ") as caught:
+        check_count("steps", value)
+    assert str(caught.value).endswith(f"Received: {value!r}")
+
+
+def test_check_count_takes_another_lowest_value():
+    assert check_count("start_step", 0, low=0) == 0
+    with pytest.raises(ValueError, match=r"start_step must be a whole number >= 0\. Received: -1"):
+        check_count("start_step", -1, low=0)
+
+
+def test_check_choice_lists_the_choices():
+    assert check_choice("shape", "cosine", ("triangle", "cosine")) == "cosine"
+    expected = r"^shape must be one of 'triangle', 'cosine'\. Received: 'saw'$"
+    with pytest.raises(ValueError, match=expected):
+        check_choice("shape", "saw", ("triangle", "cosine"))
+
+
+def test_require_returns_the_module():
+    assert require("json.decoder", "plot").__name__ == "json.decoder"
+
+
+def test_require_names_the_extra_that_brings_a_missing_package():
+    with pytest.raises(MissingExtra, match=r"pip install 'cyclerate\[keras\]'") as caught:
+        require("no_such_package_here.part", "keras")
+    assert "no_such_package_here" in str(caught.value)
+    assert isinstance(caught.value, CyclerateError)
+    assert isinstance(caught.value, ImportError)
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_require_does_not_hide_a_fault_inside_an_installed_package(tmp_path, monkeypatch):
+    (tmp_path / "installed_but_broken.py").write_text("import no_such_package_here\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_here") as caught:
+        require("installed_but_broken", "keras")
+    assert not isinstance(caught.value, MissingExtra)

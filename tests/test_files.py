@@ -1,0 +1,87 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from cyclerate._files import write_bytes, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_bytes_writes_and_returns_the_path(tmp_path):
+    path = write_bytes(str(tmp_path / "a.bin"), b"\x00\xff")
+    assert path == tmp_path / "a.bin"
+    assert path.read_bytes() == b"\x00\xff"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_parent_folders_are_made(tmp_path):
+    path = write_text(tmp_path / "runs" / "one" / "note.txt", "x")
+    assert path.read_text(encoding="utf-8") == "x"
+
+
+def test_an_existing_file_is_replaced(tmp_path):
+    path = tmp_path / "note.txt"
+    write_text(path, "the first, which is longer")
+    write_text(path, "second")
+    assert path.read_bytes() == b"second"
+    assert names(tmp_path) == ["note.txt"]
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path):
+    assert write_text(tmp_path / "t", "η = 0.1\n").read_bytes() == b"\xce\xb7 = 0.1\n"
+
+
+def test_json_is_strict_and_readable(tmp_path):
+    path = write_json(tmp_path / "r.json", {"name": "η", "losses": [0.5, None]})
+    assert path.read_text(encoding="utf-8") == (
+        '{\n "name": "η",\n "losses": [\n  0.5,\n  null\n ]\n}\n'
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, object()])
+def test_what_is_not_json_leaves_the_old_file(tmp_path, value):
+    path = write_json(tmp_path / "r.json", {"a": 1})
+    before = path.read_bytes()
+    with pytest.raises((ValueError, TypeError)):
+        write_json(path, {"a": value})
+    assert path.read_bytes() == before
+    assert names(tmp_path) == ["r.json"]
+
+
+def test_a_failing_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "note.txt", "old")
+
+    def full_disk(self: Path, _: Path) -> None:
+        assert Path(self).read_bytes() == b"new"  # the temporary file was there and complete
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["note.txt"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "chmod", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "note.txt", "new")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits are a POSIX idea")
+def test_a_file_is_as_readable_as_any_other(tmp_path):
+    (tmp_path / "plain").write_text("x")
+    path = write_text(tmp_path / "ours", "x")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -1,0 +1,110 @@
+"""The way of the data is one way: schedules <- range_test <- training <- report <- cli.
+
+Adapters stand beside it, on the first two. The tests read the import statements of the source.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.source import MODULES, PACKAGE, imported, name_of, parse, run_on_import
+
+CORE = {"schedules", "range_test"}
+ADAPTERS = {"keras", "torch", "optax"}
+
+# What each part of the package may import of the others. Root helpers (`_*.py`) are for all.
+MAY_IMPORT: dict[str, set[str]] = {
+    "_helpers": set(),
+    "__init__": CORE,
+    "schedules": set(),
+    "range_test": {"schedules"},
+    **dict.fromkeys(ADAPTERS, CORE),
+    "data": set(),
+    "training": CORE | ADAPTERS | {"data"},
+    "report": CORE | {"training"},
+    "experiments": CORE | ADAPTERS | {"data", "training", "report"},
+    "cli": CORE | ADAPTERS | {"data", "training", "report", "experiments"},
+}
+
+# Which frameworks a part may import when it is itself imported; elsewhere only inside functions.
+FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "optax"}
+LOADS: dict[str, set[str]] = {
+    "keras": {"keras", "tensorflow", "torch", "jax"},
+    "torch": {"torch"},
+    "optax": {"jax", "optax"},
+}
+
+SLOW = {"matplotlib", "pandas", "sklearn", "scipy", "rich", "typer", "jinja2"}
+SLOW_IS_FINE = {"report", "experiments", "cli"}
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file belongs to."""
+    first = path.relative_to(PACKAGE).parts[0]
+    if not first.endswith(".py"):
+        return first
+    if first == "__init__.py":
+        return "__init__"
+    return "_helpers" if first.startswith("_") else first.removesuffix(".py")
+
+
+def part_imported(module: str) -> str | None:
+    """The part that `cyclerate.x.y` belongs to; None for helpers and for other packages."""
+    package, _, rest = module.partition(".")
+    if package != "cyclerate":
+        return None
+    first = rest.partition(".")[0]
+    return None if first.startswith("_") else first
+
+
+def test_the_reading_of_imports_sees_every_spelling():
+    tree = ast.parse(
+        "import cyclerate.keras\n"
+        "from cyclerate import torch\n"
+        "from cyclerate.optax.x import y\n"
+        "from cyclerate._errors import z\n"
+        "import jax.numpy as jnp\n"
+        "if TYPE_CHECKING:\n    import keras\n"
+        "def f():\n    import tensorflow\n"
+        "class A:\n    import torch\n"
+    )
+    modules = [module for node in ast.walk(tree) for module in imported(node)]
+    assert {part_imported(module) for module in modules} == {"keras", "torch", "optax", None}
+    at_import = {module for node in run_on_import(tree) for module in imported(node)}
+    assert {"jax.numpy", "torch"} <= at_import
+    assert not {"keras", "tensorflow"} & at_import
+
+
+def test_every_part_of_the_package_has_its_place():
+    assert {part_of(path) for path in MODULES} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_one_way(path: Path):
+    part = part_of(path)
+    allowed = MAY_IMPORT[part] | {part}
+    wrong = [
+        f"line {node.lineno}: {module}"
+        for node in ast.walk(parse(path))
+        for module in imported(node)
+        if (target := part_imported(module)) is not None and target not in allowed
+    ]
+    assert wrong == [], f"{part} may import only {sorted(allowed)} of cyclerate"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_framework_loads_only_with_its_adapter(path: Path):
+    part = part_of(path)
+    banned = FRAMEWORKS - LOADS.get(part, set())
+    if part not in SLOW_IS_FINE:
+        banned |= SLOW
+    wrong = [
+        f"line {node.lineno}: {module}"
+        for node in run_on_import(parse(path))
+        for module in imported(node)
+        if module.partition(".")[0] in banned
+    ]
+    assert wrong == [], "import it in the function that needs it, or under TYPE_CHECKING"

@@ -1,0 +1,85 @@
+"""The public names are a list, and importing them is cheap."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+PUBLIC = {
+    "cyclerate": [
+        "Constant",
+        "Cosine",
+        "Cyclic",
+        "ExpRange",
+        "Exponential",
+        "Linear",
+        "OneCycle",
+        "Polynomial",
+        "RangeTest",
+        "RangeTestResult",
+        "Schedule",
+        "Sequence",
+        "StopReason",
+        "Sweep",
+        "Triangular",
+        "Triangular2",
+        "WarmRestarts",
+        "WarmupStableDecay",
+        "__version__",
+        "from_dict",
+    ],
+    "cyclerate.keras": ["ScheduleCallback", "as_schedule", "fit_one_cycle", "range_test"],
+}
+
+# Nothing of these may load with the package itself.
+HEAVY = {"keras", "tensorflow", "torch", "jax", "optax", "matplotlib", "pandas", "sklearn"}
+
+# Time of the import beyond NumPy's own, in milliseconds, and what was loaded by it.
+MEASURE = """
+import sys, time
+import numpy
+start = time.perf_counter()
+import cyclerate
+print(1000 * (time.perf_counter() - start))
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def import_in_a_new_process() -> tuple[float, set[str]]:
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", MEASURE], capture_output=True, text=True, check=True
+    )
+    milliseconds, modules = out.stdout.splitlines()
+    return float(milliseconds), set(modules.split())
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_exactly_these(module: str):
+    names = importlib.import_module(module).__all__
+    assert sorted(names) == sorted(PUBLIC[module])
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_exists(module: str):
+    imported = importlib.import_module(module)
+    assert [name for name in PUBLIC[module] if not hasattr(imported, name)] == []
+
+
+def test_import_loads_no_framework():
+    _, modules = import_in_a_new_process()
+    assert modules & HEAVY == set()
+
+
+def test_import_takes_under_150_ms_beyond_numpy():
+    assert min(import_in_a_new_process()[0] for _ in range(5)) < 150
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    import cyclerate
+
+    assert cyclerate.__version__ == version("cyclerate")
