@@ -5,16 +5,27 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cyclerate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+ADAPTERS = ("keras", "torch", "optax")
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
     """The path from the root of the repository: names a case in a test's report."""
     return path.relative_to(ROOT).as_posix()
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """The names that a package offers: what it holds, without underscored names and submodules."""
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    )
 
 
 def parse(path: Path) -> ast.Module:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.source import MODULES, PACKAGE, name_of
+from tests.source import ADAPTERS, MODULES, PACKAGE, name_of, public_names
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -21,25 +21,14 @@ def module_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def public_modules() -> list[str]:
-    """The package, and each part of it that declares public names."""
-    return [
-        module_of(path)
-        for path in [PACKAGE / "__init__.py", *sorted(PACKAGE.glob("*/__init__.py"))]
-        if path.exists() and "__all__" in path.read_text(encoding="utf-8")
-    ]
-
-
 def public_objects() -> Iterator[tuple[str, object]]:
-    """The classes and functions that users see, each with its full name, once."""
-    seen: set[int] = set()
-    for name in public_modules():
-        module = importlib.import_module(name)
-        for attribute in module.__all__:
-            thing = getattr(module, attribute)
-            if (inspect.isclass(thing) or inspect.isfunction(thing)) and id(thing) not in seen:
-                seen.add(id(thing))
-                yield f"{name}.{attribute}", thing
+    """The classes and functions that users see, each with its full name."""
+    adapters = [f"cyclerate.{name}" for name in ADAPTERS if (PACKAGE / name).exists()]
+    for module in map(importlib.import_module, ["cyclerate", *adapters]):
+        for name in public_names(module):
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                yield f"{module.__name__}.{name}", thing
 
 
 def methods(cls: type) -> Iterator[tuple[str, object]]:
@@ -78,13 +67,5 @@ def test_everything_public_is_documented():
 
 
 def test_everything_public_has_an_example():
-    without = [
-        name
-        for name, thing in public_objects()
-        if ">>>" not in (thing.__doc__ or "") and not issubclass_of_exception(thing)
-    ]
+    without = [name for name, thing in public_objects() if ">>>" not in (thing.__doc__ or "")]
     assert without == []
-
-
-def issubclass_of_exception(thing: object) -> bool:
-    return inspect.isclass(thing) and issubclass(thing, BaseException)
