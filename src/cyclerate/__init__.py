@@ -1,7 +1,7 @@
 """Find a neural network's learning rate, cycle it, and prove what that gained.
 
-This module holds what needs no framework: the schedules and the result of a range test. The adapters are
-imported by name: `import cyclerate.keras`.
+This module holds what needs no framework: the schedules and the result of a range test. The
+adapters are imported by name: `import cyclerate.keras`.
 """
 
 from cyclerate.schedules import (

@@ -1,4 +1,4 @@
-"""One policy for errors: every refusal names the argument, what was allowed and what was received."""
+"""Every refusal names the argument, what was allowed and what was received."""
 
 from __future__ import annotations
 

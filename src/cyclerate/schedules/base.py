@@ -44,12 +44,12 @@ class Schedule(ABC):
     def __call__(self, step: Any) -> Any: ...
     def __call__(self, step: Any) -> Any:
         if type(step) is int and step >= 0:
-            return self._value(step, PLAIN)
+            return self.value_at(step, PLAIN)
         steps, xp = resolve(step)
-        return self._value(steps, xp)
+        return self.value_at(steps, xp)
 
     @abstractmethod
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         """The formula: the value at whole steps `n`."""
 
     @property
@@ -57,13 +57,13 @@ class Schedule(ABC):
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest value that the schedule can take."""
 
-    def _height(self, n: Any, xp: Namespace) -> Any:
+    def height_at(self, n: Any, xp: Namespace) -> Any:
         """Where the value stands between its bounds, in [0, 1]."""
         low, high = self.bounds
-        return xp.clip((self._value(n, xp) - low) / (high - low), 0.0, 1.0)
+        return xp.clip((self.value_at(n, xp) - low) / (high - low), 0.0, 1.0)
 
     def mirrored(self, low: float, high: float) -> Mirrored:
-        """The inverse cycle, for momentum: `high` where the rate is lowest, `low` where it is highest.
+        """The inverse cycle, for momentum: `high` where the rate is lowest, and the reverse.
 
         Args:
             low: The value at the peak of the rate; 0.85 is usual for momentum.
@@ -73,7 +73,8 @@ class Schedule(ABC):
             A schedule with the same clock.
 
         Raises:
-            ValueError: `low` is above `high`, or this schedule is constant and has nothing to mirror.
+            ValueError: `low` is above `high`, or this schedule is constant and has nothing to
+                mirror.
 
         Source: Smith 2018, arXiv 1803.09820, section 4.2 (cyclical momentum).
 
@@ -121,12 +122,12 @@ class Schedule(ABC):
         ('step', 'learning rate')
         """
         n = np.arange(check_count("steps", steps))
-        if ax is None:
-            ax = require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
-        ax.plot(n, self(n), **{"label": type(self).__name__, **line})
-        ax.set_xlabel("step")
-        ax.set_ylabel("learning rate")
-        return ax
+        axes: Axes = ax or require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
+        line.setdefault("label", type(self).__name__)
+        axes.plot(n, self(n), **line)
+        axes.set_xlabel("step")
+        axes.set_ylabel("learning rate")
+        return axes
 
     def _set(self, **values: Any) -> None:
         """Sets fields of a frozen dataclass while it is being made."""

@@ -1,8 +1,8 @@
 """Smith's cyclical policies: one clock, three shapes, and an envelope for the amplitude.
 
 Clock: with `length = step_size + step_size_down`, a step is in cycle `1 + step // length`, at
-`step % length` within it. Shape: the height rises from 0 to 1 over `step_size` steps and falls back over
-`step_size_down`. Envelope: the height is scaled, once per cycle or once per step.
+`step % length` within it. Shape: the height rises from 0 to 1 over `step_size` steps and falls back
+over `step_size_down`. Envelope: the height is scaled, once per cycle or once per step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules.base import Schedule, find_function
+from cyclerate.schedules.base import Schedule
 from cyclerate.schedules.namespaces import Namespace
 from cyclerate.schedules.shapes import SHAPES, blend
 
@@ -59,15 +59,15 @@ class _Cycle(Schedule):
     def _envelope(self, n: Any, cycles_before: Any, xp: Namespace) -> Any:
         """What the height is multiplied by, at step `n`, after that many whole cycles."""
 
-    def _height(self, n: Any, xp: Namespace) -> Any:
+    def height_at(self, n: Any, xp: Namespace) -> Any:
         up, length = self.step_size, self.cycle_steps
         cycles_before = n // length
         k = n - cycles_before * length
         straight = xp.where(k <= up, xp.real(k) / up, xp.real(length - k) / (length - up))
         return SHAPES[self.shape](straight, xp) * self._envelope(n, cycles_before, xp)
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
-        return blend(self.base_lr, self.max_lr, self._height(n, xp), xp)
+    def value_at(self, n: Any, xp: Namespace) -> Any:
+        return blend(self.base_lr, self.max_lr, self.height_at(n, xp), xp)
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,13 @@ class Triangular(_Cycle):
         base_lr: The lower bound, at least 0.
         max_lr: The upper bound, at least `base_lr`.
         step_size: Half a cycle, in steps: 2 to 10 times the steps of an epoch is usual.
-        step_size_down: Steps of the way down, where it differs from the way up. Default: `step_size`.
+        step_size_down: Steps of the way down, where it differs from the way up. Default:
+            `step_size`.
         shape: "triangle" (or "linear"), "cosine" (sinusoidal) or "welch" (parabolic).
 
     Raises:
-        ValueError: `base_lr` above `max_lr`, a bound that is negative or not finite, a length below 1 or
-            not whole, an unknown shape.
+        ValueError: `base_lr` above `max_lr`, a bound that is negative or not finite, a length below
+            1 or not whole, an unknown shape.
 
     Source: Smith 2017, arXiv 1506.01186, section 3.1.
 
@@ -112,13 +113,15 @@ class Triangular2(_Cycle):
         base_lr: The lower bound, at least 0.
         max_lr: The upper bound in the first cycle, at least `base_lr`.
         step_size: Half a cycle, in steps.
-        step_size_down: Steps of the way down, where it differs from the way up. Default: `step_size`.
+        step_size_down: Steps of the way down, where it differs from the way up. Default:
+            `step_size`.
         shape: "triangle" (or "linear"), "cosine" (sinusoidal) or "welch" (parabolic).
 
     Raises:
         ValueError: As `Triangular`.
 
-    Source: Smith 2017, arXiv 1506.01186, section 3.1 (the paper's own run in figure 1 has hand-set stages).
+    Source: Smith 2017, arXiv 1506.01186, section 3.1 (the paper's own run in figure 1 has hand-set
+    stages).
 
     >>> import cyclerate as cr
     >>> cr.Triangular2(base_lr=1.0, max_lr=3.0, step_size=2)(range(9)).tolist()
@@ -138,15 +141,16 @@ class ExpRange(_Cycle):
 
     `base_lr + (max_lr - base_lr) * max(0, 1 - x) * gamma ** step`.
 
-    The paper's text lets each *boundary* decline by `gamma ** step`; all implementations in use, and this
-    one, shrink the amplitude and keep `base_lr`.
+    The paper's text lets each *boundary* decline by `gamma ** step`; all implementations in use,
+    and this one, shrink the amplitude and keep `base_lr`.
 
     Args:
         base_lr: The lower bound, at least 0.
         max_lr: The upper bound at step 0, at least `base_lr`.
         step_size: Half a cycle, in steps.
         gamma: The factor per step, above 0 and at most 1; the paper uses 0.99994.
-        step_size_down: Steps of the way down, where it differs from the way up. Default: `step_size`.
+        step_size_down: Steps of the way down, where it differs from the way up. Default:
+            `step_size`.
         shape: "triangle" (or "linear"), "cosine" (sinusoidal) or "welch" (parabolic).
 
     Raises:
@@ -173,13 +177,13 @@ class ExpRange(_Cycle):
 
 @dataclass(frozen=True)
 class Cyclic(_Cycle):
-    """The general cycle: any of the shapes, asymmetric, with an amplitude scaled by your own function.
+    """The general cycle: any shape, asymmetric, the amplitude scaled by your own function.
 
-    `base_lr + (max_lr - base_lr) * shape(height) * scale`, where `scale` is `scale_fn(cycle)`, cycles counted
-    from 1, or `scale_fn(step)`, steps counted from 0.
+    `base_lr + (max_lr - base_lr) * shape(height) * scale`, where `scale` is `scale_fn(cycle)`,
+    cycles counted from 1, or `scale_fn(step)`, steps counted from 0.
 
-    Plain and NumPy steps call `scale_fn` with Python ints. A compiled train step calls it with a float
-    tensor while it is traced: it must then consist of arithmetic that tensors have.
+    Plain and NumPy steps call `scale_fn` with Python ints. A compiled train step calls it with a
+    float tensor while it is traced: it must then consist of arithmetic that tensors have.
 
     Args:
         base_lr: The lower bound, at least 0.
@@ -187,7 +191,8 @@ class Cyclic(_Cycle):
         step_size: Steps of the way up.
         step_size_down: Steps of the way down. Default: `step_size`.
         shape: "triangle" (or "linear"), "cosine" (sinusoidal) or "welch" (parabolic).
-        scale_fn: The factor of the amplitude. Default: 1. Values above 1 exceed `max_lr`: that is yours to want.
+        scale_fn: The factor of the amplitude. Default: 1. Values above 1 exceed `max_lr`: that is
+            yours to want.
         scale_mode: "cycle" or "step": what `scale_fn` is called with.
 
     Raises:
@@ -203,15 +208,13 @@ class Cyclic(_Cycle):
 
     step_size_down: int | None = None
     shape: str = "triangle"
-    scale_fn: ScaleFunction | str | None = None
+    scale_fn: ScaleFunction | None = None
     scale_mode: str = "cycle"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("scale_mode", self.scale_mode, ("cycle", "step"))
-        if isinstance(self.scale_fn, str):
-            self._set(scale_fn=_named_function(self.scale_fn))
-        elif self.scale_fn is not None and not callable(self.scale_fn):
+        if self.scale_fn is not None and not callable(self.scale_fn):
             raise bad_argument("scale_fn", "a function of the cycle or the step", self.scale_fn)
 
     def _envelope(self, n: Any, cycles_before: Any, xp: Namespace) -> Any:
@@ -219,20 +222,8 @@ class Cyclic(_Cycle):
             return 1.0
         return xp.scale(self.scale_fn, n if self.scale_mode == "step" else cycles_before + 1)
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         if self.scale_fn is None:
-            return super()._value(n, xp)
-        height = self._height(n, xp)
+            return super().value_at(n, xp)
+        height = self.height_at(n, xp)
         return self.base_lr * (1.0 - height) + self.max_lr * height
-
-
-def _named_function(path: str) -> ScaleFunction:
-    function = find_function(path)
-    if function is None:
-        raise bad_argument(
-            "scale_fn",
-            "'module:function', a function at the top level of a module that your program has imported "
-            "(nothing is imported because a file names it)",
-            path,
-        )
-    return function

@@ -17,11 +17,12 @@ DECAYS = {"sqrt": InverseSqrtDecay, "linear": Linear, "cosine": Cosine}
 
 @dataclass(frozen=True)
 class WarmupStableDecay(Schedule):
-    """A straight line up to `max_lr`, `max_lr` for most of the training, and a decay to `min_lr` at its end.
+    """Up to `max_lr`, `max_lr` for most of the training, and a decay to `min_lr` at its end.
 
-    The warmup takes `round(warmup_frac * total_steps)` steps from `min_lr` at step 0; the decay takes
-    `round(decay_frac * total_steps)` steps (at least 1 where it is asked for) and reaches `min_lr` at step
-    `total_steps - 1`. "sqrt" decays as `1 - sqrt(p)` over the progress `p` of that phase.
+    The warmup is a straight line from `min_lr` at step 0, over `round(warmup_frac * total_steps)`
+    steps. The decay takes `round(decay_frac * total_steps)` steps (at least 1 where it is asked
+    for) and reaches `min_lr` at step `total_steps - 1`. "sqrt" decays as `1 - sqrt(p)` over the
+    progress `p` of that phase.
 
     Args:
         max_lr: The rate in between, at least `min_lr`.
@@ -34,10 +35,11 @@ class WarmupStableDecay(Schedule):
     Raises:
         ValueError: A number outside these bounds, fractions above 1 together, or an unknown decay.
 
-    Source: Hu et al. 2024 (MiniCPM), arXiv 2404.06395, section 4; Hägele et al. 2024, arXiv 2405.18392, section 3.
+    Source: Hu et al. 2024 (MiniCPM), arXiv 2404.06395, section 4; Hägele et al. 2024, arXiv
+    2405.18392, section 3.
 
     >>> import cyclerate as cr
-    >>> wsd = cr.WarmupStableDecay(max_lr=1.0, total_steps=8, warmup_frac=0.25, decay_frac=0.25, decay="linear")
+    >>> wsd = cr.WarmupStableDecay(1.0, 8, warmup_frac=0.25, decay_frac=0.25, decay="linear")
     >>> wsd(range(9)).tolist()
     [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
     """
@@ -85,7 +87,7 @@ class WarmupStableDecay(Schedule):
         starts = sorted(phases)
         return Pieces(starts, [phases[start] for start in starts])
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         pieces: Pieces = self._pieces  # type: ignore[attr-defined]
         return pieces.value(n, xp)
 

@@ -13,10 +13,11 @@ from cyclerate.schedules.shapes import blend
 
 @dataclass(frozen=True)
 class Mirrored(Schedule):
-    """`high - (high - low) * height`, where `height` in [0, 1] is how high `schedule` stands in its cycle.
+    """`high - (high - low) * height`, the inverse cycle of a schedule.
 
-    Made by `Schedule.mirrored`. The height includes a decaying amplitude: where triangular2 halves the
-    rate's cycle, it halves the momentum's too.
+    Made by `Schedule.mirrored`. `height` in [0, 1] is how high `schedule` stands in its cycle.
+    It includes a decaying amplitude: where triangular2 halves the rate's cycle, it halves the
+    momentum's too.
 
     Args:
         schedule: The schedule to mirror; not a constant one.
@@ -48,5 +49,5 @@ class Mirrored(Schedule):
     def bounds(self) -> tuple[float, float]:
         return self.low, self.high
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
-        return blend(self.high, self.low, self.schedule._height(n, xp), xp)
+    def value_at(self, n: Any, xp: Namespace) -> Any:
+        return blend(self.high, self.low, self.schedule.height_at(n, xp), xp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from cyclerate.schedules.namespaces import Namespace
 from cyclerate.schedules.ramps import Constant, Cosine, Linear
 from cyclerate.schedules.sequence import Pieces
 
-RAMPS: dict[str, type[Linear] | type[Cosine]] = {
+RAMPS: dict[str, type[Linear | Cosine]] = {
     "cosine": Cosine,
     "linear": Linear,
     "triangle": Linear,
@@ -26,9 +27,10 @@ class OneCycle(Schedule):
     Two phases (default): `max_lr / start_div` -> `max_lr` -> `max_lr / start_div / end_div`.
     Three phases: up to `max_lr`, back to the start over as many steps, then on to the end.
 
-    The peak is at step `round(up_frac * total_steps) - 1`, moved where needed so that every phase that is
-    asked for has at least one step; a training of 2 steps goes from the peak to the end, one of a single step
-    stays at the peak. The last value is that of step `total_steps - 1`, and is held afterwards.
+    The peak is at step `round(up_frac * total_steps) - 1`, moved where needed so that every phase
+    that is asked for has at least one step; a training of 2 steps goes from the peak to the end,
+    one of a single step stays at the peak. The last value is that of step `total_steps - 1`, and is
+    held afterwards.
 
     Args:
         max_lr: The peak, above 0.
@@ -42,12 +44,13 @@ class OneCycle(Schedule):
     Raises:
         ValueError: A number outside these bounds, or an unknown shape.
 
-    Source: Smith and Topin 2018 (super-convergence), arXiv 1708.07120; Smith 2018, arXiv 1803.09820, section 4.1;
-    two phases with a cosine as in fastai. Equal to `torch.optim.lr_scheduler.OneCycleLR` where
-    `up_frac * total_steps` is whole.
+    Source: Smith and Topin 2018 (super-convergence), arXiv 1708.07120; Smith 2018, arXiv
+    1803.09820, section 4.1; two phases with a cosine as in fastai. Equal to
+    `torch.optim.lr_scheduler.OneCycleLR` where `up_frac * total_steps` is whole.
 
     >>> import cyclerate as cr
-    >>> cr.OneCycle(max_lr=1.0, total_steps=5, up_frac=0.4, shape="linear", end_div=4)(range(5)).round(6).tolist()
+    >>> policy = cr.OneCycle(max_lr=1.0, total_steps=5, up_frac=0.4, shape="linear", end_div=4)
+    >>> policy(range(5)).round(6).tolist()
     [0.04, 1.0, 0.67, 0.34, 0.01]
     """
 
@@ -103,24 +106,24 @@ class OneCycle(Schedule):
         return self.end_lr, self.max_lr
 
     def _phases(self, start: float, peak: float, middle: float, end: float) -> Pieces:
-        """Ramps between those values at the steps of the policy; a phase without steps is left out."""
+        """Ramps between those values at the policy's steps; a phase without steps is left out."""
         top, last = self.peak_step, self.total_steps - 1
         corners = [(0, start), (top, peak)] if top > 0 else [(0, peak)]
         if self.three_phase and 0 < 2 * top < last:
             corners.append((2 * top, middle))
         if last > top:
             corners.append((last, end))
-        legs = list(zip(corners, corners[1:], strict=False))
+        legs = list(itertools.pairwise(corners))
         ramps = [RAMPS[self.shape](a, b, at - since) for (since, a), (at, b) in legs]
         if not ramps:
             return Pieces([0], [Constant(peak)])
         return Pieces([since for (since, _), _ in legs], ramps)
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         rates: Pieces = self._rates  # type: ignore[attr-defined]
         return rates.value(n, xp)
 
-    def _height(self, n: Any, xp: Namespace) -> Any:
+    def height_at(self, n: Any, xp: Namespace) -> Any:
         # Momentum follows the phases, not the rate: it is back at its highest where the cycle ends.
         heights: Pieces = self._heights  # type: ignore[attr-defined]
         return heights.value(n, xp)

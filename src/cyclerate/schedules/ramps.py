@@ -37,7 +37,7 @@ class Constant(Schedule):
     def bounds(self) -> tuple[float, float]:
         return self.value, self.value
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         return xp.full(n, self.value)
 
 
@@ -64,7 +64,7 @@ class _Ramp(Schedule):
 class _BlendedRamp(_Ramp):
     """A ramp described by its height between the lower and the upper end."""
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         done = xp.least(n, self.steps)
         low, high = self.bounds
         return blend(low, high, self._rise(done, self.end >= self.start, xp), xp)
@@ -73,8 +73,8 @@ class _BlendedRamp(_Ramp):
     def _rise(self, done: Any, rising: bool, xp: Namespace) -> Any:
         """Height above the lower end in [0, 1] after `done` steps.
 
-        A falling ramp counts the steps that are left, as whole numbers: near its end the height is small,
-        and one minus a float would lose it.
+        A falling ramp counts the steps that are left, as whole numbers: near its end the height is
+        small, and one minus a float would lose it.
         """
 
 
@@ -143,9 +143,11 @@ class Polynomial(_BlendedRamp):
         power: The exponent, above 0; 1 is a straight line.
 
     Raises:
-        ValueError: A bound that is negative or not finite; `steps` below 1 or not whole; `power` not above 0.
+        ValueError: A bound that is negative or not finite; `steps` below 1 or not whole; `power`
+            not above 0.
 
-    Source: the "poly" policy of Caffe; the same formula as `keras.optimizers.schedules.PolynomialDecay`.
+    Source: the "poly" policy of Caffe; the same formula as
+    `keras.optimizers.schedules.PolynomialDecay`.
 
     >>> import cyclerate as cr
     >>> cr.Polynomial(1.0, 0.0, steps=4, power=2)([0, 2, 4, 9]).tolist()
@@ -166,7 +168,7 @@ class Polynomial(_BlendedRamp):
 
 @dataclass(frozen=True)
 class InverseSqrtDecay(_BlendedRamp):
-    """`end + (start - end) * (1 - sqrt(step / steps))`, then `end`: the cooldown of warmup-stable-decay.
+    """`end + (start - end) * (1 - sqrt(step / steps))`, then `end`: a cooldown.
 
     Args:
         start: The value at step 0, at least 0.
@@ -215,7 +217,7 @@ class Exponential(_Ramp):
         check_number("start", self.start, low=0, low_open=True)
         check_number("end", self.end, low=0, low_open=True)
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         done = xp.least(n, self.steps)
         rate = (math.log(self.end) - math.log(self.start)) / self.steps
         value = xp.clip(self.start * xp.exp_steps(rate, done), *self.bounds)

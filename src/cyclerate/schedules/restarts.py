@@ -16,11 +16,11 @@ LAST_START = 2**62
 
 @dataclass(frozen=True)
 class WarmRestarts(Schedule):
-    """SGDR: a cosine from `max_lr` towards `min_lr`, begun anew after `cycle_steps`, then ever longer.
+    """SGDR: a cosine from `max_lr` towards `min_lr`, begun anew after every cycle.
 
-    `min_lr + (max_lr - min_lr) * (1 + cos(pi * t / T)) / 2` at the t-th of the T steps of a cycle; the i-th
-    cycle (from 0) has `round(cycle_steps * cycle_mult ** i)` steps. A restart takes effect on its own step, so
-    the rate is `max_lr` there, and `min_lr` is approached but never reached.
+    `min_lr + (max_lr - min_lr) * (1 + cos(pi * t / T)) / 2` at the t-th of the T steps of a cycle;
+    the i-th cycle (from 0) has `round(cycle_steps * cycle_mult ** i)` steps. A restart takes effect
+    on its own step, so the rate is `max_lr` there, and `min_lr` is approached but never reached.
 
     Args:
         max_lr: The rate at every restart, at least `min_lr`.
@@ -29,12 +29,12 @@ class WarmRestarts(Schedule):
         min_lr: The lower bound, at least 0.
 
     Raises:
-        ValueError: `min_lr` above `max_lr`, a bound that is negative or not finite, `cycle_steps` below 1 or
-            not whole, `cycle_mult` between 1 and 1.01 or below 1.
+        ValueError: `min_lr` above `max_lr`, a bound that is negative or not finite, `cycle_steps`
+            below 1 or not whole, `cycle_mult` between 1 and 1.01 or below 1.
 
     Source: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5. Equal to
-    `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` stepped once per step, and right where its
-    logarithm misses a restart.
+    `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` stepped once per step, and right where
+    its logarithm misses a restart.
 
     >>> import cyclerate as cr
     >>> cr.WarmRestarts(max_lr=1.0, cycle_steps=2, cycle_mult=2)(range(7)).round(6).tolist()
@@ -68,15 +68,15 @@ class WarmRestarts(Schedule):
     def bounds(self) -> tuple[float, float]:
         return self.min_lr, self.max_lr
 
-    def _height(self, n: Any, xp: Namespace) -> Any:
+    def height_at(self, n: Any, xp: Namespace) -> Any:
         if self.cycle_mult == 1:
             left = self.cycle_steps - n % self.cycle_steps
             return cosine(xp.real(left) / self.cycle_steps, xp)
         start, steps = xp.lookup(*self._cycles, n)  # type: ignore[attr-defined]
         return cosine(xp.real(start + steps - n) / xp.real(steps), xp)
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
-        return blend(self.min_lr, self.max_lr, self._height(n, xp), xp)
+    def value_at(self, n: Any, xp: Namespace) -> Any:
+        return blend(self.min_lr, self.max_lr, self.height_at(n, xp), xp)
 
 
 def _cycles(cycle_steps: int, cycle_mult: float) -> tuple[list[int], list[int]]:

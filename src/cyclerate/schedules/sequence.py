@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence as AbstractSequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ class Pieces:
         self, starts: AbstractSequence[int], schedules: AbstractSequence[Schedule]
     ) -> None:
         self.starts = tuple(starts)
-        self._formulas = tuple(schedule._value for schedule in schedules)
+        self._formulas = tuple(schedule.value_at for schedule in schedules)
 
     def value(self, n: Any, xp: Namespace) -> Any:
         """The value at whole steps `n`."""
@@ -27,16 +28,18 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Sequence(Schedule):
-    """`schedules[i](step - boundaries[i - 1])` from step `boundaries[i - 1]` to before `boundaries[i]`.
+    """One schedule after the other, each counting from its own start.
+
+    `schedules[i](step - boundaries[i - 1])` from `boundaries[i - 1]` to before `boundaries[i]`.
 
     Args:
         schedules: At least one schedule; each starts at its own step 0.
-        boundaries: The step at which each schedule after the first begins: one fewer than schedules,
-            increasing, from 1 on.
+        boundaries: The step at which each schedule after the first begins: one fewer than
+            schedules, increasing, from 1 on.
 
     Raises:
-        ValueError: No schedules, something that is no schedule, a wrong number of boundaries, boundaries that
-            are not whole, not positive or not increasing.
+        ValueError: No schedules, something that is no schedule, a wrong number of boundaries,
+            boundaries that are not whole, not positive or not increasing.
 
     >>> import cyclerate as cr
     >>> warm = cr.Sequence([cr.Linear(0.0, 1.0, steps=2), cr.Cosine(1.0, 0.0, steps=2)], [2])
@@ -57,7 +60,7 @@ class Sequence(Schedule):
         if len(boundaries) != len(schedules) - 1:
             allowed = f"{len(schedules) - 1} steps, one fewer than schedules"
             raise bad_argument("boundaries", allowed, self.boundaries)
-        if any(b <= a for a, b in zip(boundaries, boundaries[1:], strict=False)):
+        if any(b <= a for a, b in itertools.pairwise(boundaries)):
             raise bad_argument("boundaries", "increasing", self.boundaries)
         self._set(
             schedules=schedules, boundaries=boundaries, _pieces=Pieces((0, *boundaries), schedules)
@@ -68,6 +71,6 @@ class Sequence(Schedule):
         lows, highs = zip(*(schedule.bounds for schedule in self.schedules), strict=True)
         return min(lows), max(highs)
 
-    def _value(self, n: Any, xp: Namespace) -> Any:
+    def value_at(self, n: Any, xp: Namespace) -> Any:
         pieces: Pieces = self._pieces  # type: ignore[attr-defined]
         return pieces.value(n, xp)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.schedules.base import Schedule
-from cyclerate.schedules.cyclic import Cyclic, ExpRange, Triangular, Triangular2
+from cyclerate.schedules.base import Schedule, find_function
+from cyclerate.schedules.cyclic import Cyclic, ExpRange, ScaleFunction, Triangular, Triangular2
 from cyclerate.schedules.decay import WarmupStableDecay
 from cyclerate.schedules.mirror import Mirrored
 from cyclerate.schedules.one_cycle import OneCycle
@@ -48,8 +48,8 @@ TYPES: dict[str, type[Schedule]] = {
 def from_dict(values: Mapping[str, Any]) -> Schedule:
     """The schedule that `Schedule.to_dict` described; equal to the one it came from.
 
-    A custom `scale_fn` is found by its import path "module:function", in modules that your program has
-    imported already: a file cannot make this library import or run anything.
+    A custom `scale_fn` is found by its import path "module:function", in modules that your program
+    has imported already: a file cannot make this library import or run anything.
 
     Args:
         values: A mapping with "type" and that schedule's arguments.
@@ -58,8 +58,8 @@ def from_dict(values: Mapping[str, Any]) -> Schedule:
         The schedule.
 
     Raises:
-        ValueError: An unknown type, an argument that is missing, unknown or impossible, or a `scale_fn` that
-            names no function at the top level of an imported module.
+        ValueError: An unknown type, an argument that is missing, unknown or impossible, or a
+            `scale_fn` that names no function at the top level of an imported module.
 
     >>> import cyclerate as cr
     >>> cr.from_dict({"type": "Linear", "start": 0.0, "end": 1.0, "steps": 10})
@@ -73,6 +73,8 @@ def from_dict(values: Mapping[str, Any]) -> Schedule:
     required = {name for name, default in known.items() if default is dataclasses.MISSING}
     if not required <= arguments.keys() <= known.keys():
         raise bad_argument(kind.__name__, f"described by {', '.join(known)}", sorted(arguments))
+    if isinstance(arguments.get("scale_fn"), str):
+        arguments["scale_fn"] = _named_function(arguments["scale_fn"])
     return kind(**arguments)
 
 
@@ -82,3 +84,14 @@ def _revived(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_revived(item) for item in value)
     return value
+
+
+def _named_function(path: str) -> ScaleFunction:
+    function = find_function(path)
+    if function is None:
+        raise bad_argument(
+            "scale_fn",
+            "'module:function', at the top level of a module that your program has imported",
+            path,
+        )
+    return function

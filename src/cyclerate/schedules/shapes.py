@@ -1,4 +1,4 @@
-"""Shapes: how far a cycle is from its lower bound, as a function of the straight-line height in [0, 1].
+"""Shapes: from the straight-line height of a cycle to its height, both in [0, 1].
 
 Each is exact at both ends and accurate near 0, where a small rate lives: a cosine written as
 `(1 + cos) / 2` cancels there, `sin ** 2` does not.
