@@ -62,15 +62,32 @@ def segment(code: str, statement: ast.stmt) -> str:
     return "\n".join(code.splitlines()[first - 1 : statement.end_lineno])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def faults(page: Path) -> str:
+    """Runs the blocks of a page, in their order; reports what did not go as shown."""
     found = [example for block in blocks(page, "python") for example in examples(*block)]
     test = doctest.DocTest(found, {"__name__": "__main__"}, page.name, str(page), 0, None)
     report: list[str] = []
-    runner = doctest.DocTestRunner(Checker(), optionflags=FLAGS)
-    runner.run(test, out=report.append)
-    assert runner.failures == 0, "".join(report)
+    doctest.DocTestRunner(Checker(), optionflags=FLAGS).run(test, out=report.append)
+    return "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert faults(page) == ""
+
+
+def test_a_fault_on_a_page_is_found_with_its_line(tmp_path: Path):
+    page = tmp_path / "page.md"
+    text = "one\n\n```python\nx = 2\nx\n```\n\ntwo\n\n```python\n>>> x\n2\n>>> x + 1\n4\n```\n"
+    page.write_text(text)
+    assert "line 13" in faults(page)
+    assert "Expected:\n    4\nGot:\n    3" in faults(page)
+    page.write_text(text.replace("4", "3"))
+    assert faults(page) == ""
+    page.write_text(text.replace("x = 2", "\n@print\ndef f():\n    pass\nx = 1 / 0"))
+    assert "line 8" in faults(page)
+    assert "ZeroDivisionError" in faults(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
