@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.source import public_names
+from tests.source import ROOT, public_names
 
 PUBLIC = {
     "cyclerate": [
@@ -77,3 +77,9 @@ def test_the_version_is_that_of_the_package():
     import cyclerate
 
     assert cyclerate.__version__ == version("cyclerate")
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_in_the_docs(module: str):
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [name for name in PUBLIC[module] if f"`{name}" not in text] == []
