@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_whole_floats_and_numpy_numbers_are_counts():
 def test_a_scale_function_travels_by_name_or_not_at_all():
     schedule = cr.Cyclic(0.1, 1.0, 5, scale_fn=halved)
     assert schedule.to_dict()["scale_fn"] == "tests.schedules.policies:halved"
-    for unnamed in (lambda cycle: 1.0, type("Scale", (), {"__call__": lambda self, c: 1.0})()):
+    for unnamed in (lambda cycle: 1.0 / cycle, functools.partial(halved, 1)):
         with pytest.raises(ValueError, match=r"scale_fn must be a function defined at the top"):
             cr.Cyclic(0.1, 1.0, 5, scale_fn=unnamed).to_dict()
 

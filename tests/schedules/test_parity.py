@@ -1,4 +1,4 @@
-"""Equal by value to the schedulers people have, where those are right; where not, the test says so."""
+"""Equal by value to the schedulers people have, where those are right."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_one_cycle_lr(anneal, shape, three_phase):
 
 
 def test_one_cycle_lr_where_torch_is_wrong():
-    """One step past its end torch's linear 1cycle hands out a negative rate; small runs crash it."""
+    """Past its end torch's linear 1cycle hands out a negative rate; small runs crash it."""
     rates = recorded(lambda o: tls.OneCycleLR(o, 1.0, 10, anneal_strategy="linear"), 10)
     assert cr.OneCycle(1.0, 10, shape="linear")(9) == pytest.approx(rates[-1])
     weight = torch.nn.Parameter(torch.zeros(1))
