@@ -9,7 +9,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Compiling every package ahead takes longer than installing it. What is imported is compiled on its
+# first import instead, and kept, also where the environment says not to.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
 # Stamps: a set is installed again only when its list, or the package's own metadata, changes.
 DEMO := $(VENV)/.installed-demo
@@ -44,14 +47,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(DEMO): requirements/demo.txt | $(BIN)/python
-	$(PIP) install --quiet --requirement requirements/demo.txt
-	touch $@
+	@echo "Installing $< into $(VENV) (once; about a minute)"
+	@$(INSTALL) --requirement $<
+	@touch $@
 
-$(DEV): requirements/dev.txt requirements/demo.txt | $(BIN)/python
-	$(PIP) install --quiet --requirement requirements/dev.txt
-	touch $@ $(DEMO)
+$(DEV): requirements/dev.txt $(DEMO)
+	@echo "Installing $< into $(VENV) (once; about a minute)"
+	@$(INSTALL) --requirement $<
+	@touch $@
 
-# The pinned build back end comes with either set; nothing is fetched here.
+# The pinned build back end comes with the requirements; nothing is fetched here.
 $(PACKAGE): pyproject.toml | $(DEMO)
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
