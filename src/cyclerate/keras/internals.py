@@ -1,0 +1,78 @@
+"""What this adapter uses of Keras beyond its public names, all in one place.
+
+Keras offers no public way to do these things. Checked against Keras 3.12 to 3.15.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras.src.backend.common import global_state
+
+RATE = "_learning_rate"
+"""The attribute of an optimizer that holds its rate: a Variable, a schedule or a function."""
+
+_GLOBAL_SEED_GENERATOR = "global_seed_generator"
+
+
+def rate_of(optimizer: Any) -> Any:
+    """The rate as the optimizer holds it: a Variable, a LearningRateSchedule or a function.
+
+    `optimizer.learning_rate` would give the value of a schedule instead of the schedule.
+    """
+    return getattr(optimizer, RATE)
+
+
+def raw_iterations(optimizer: Any) -> Any:
+    """The variable that counts batches; `iterations` counts updates where gradients accumulate."""
+    return optimizer._iterations  # noqa: SLF001
+
+
+def is_built(model: Any) -> bool:
+    """Whether all state that the first training step would make exists already."""
+    parts = [model.optimizer, model._compile_metrics, model._compile_loss]  # noqa: SLF001
+    parts += model._flatten_layers()  # noqa: SLF001
+    return all(part is None or part.built for part in parts)
+
+
+def build_from_batch(model: Any, batch: Any) -> None:
+    """Makes the weights, the metrics and the optimizer's state, from the shapes of one batch."""
+    model._symbolic_build(data_batch=batch)  # noqa: SLF001
+
+
+def global_seed_generator() -> Any:
+    """The generator behind unseeded `keras.random` calls, or None if none was needed yet."""
+    return global_state.get_global_attribute(_GLOBAL_SEED_GENERATOR)
+
+
+def set_global_seed_generator(generator: Any) -> None:
+    """Puts a generator (or None) behind unseeded `keras.random` calls."""
+    global_state.set_global_attribute(_GLOBAL_SEED_GENERATOR, generator)
+
+
+class TracedNumber(keras.Variable):
+    """A scalar that is known only when the compiled step runs.
+
+    Optimizers ask `if self.momentum != 0` while they are traced, where a tensor has no answer. This
+    one is a number that is in use, so it answers that it is not zero. In all else it is its tensor.
+    """
+
+    def __init__(self, tensor: Any) -> None:
+        # Not `super().__init__`: that would make a variable of the backend, with a copy of a value.
+        self._value = tensor
+        self._dtype = keras.backend.standardize_dtype(tensor.dtype)
+        self._shape, self._ndim = (), 0
+        self._name = self._path = "scheduled"
+        self._trainable = self._autocast = self._overwrite_with_gradient = False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+    __hash__ = object.__hash__
