@@ -1,0 +1,84 @@
+"""The picture of a range test."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyclerate._errors import require
+from cyclerate.range_test.reading import read_curve, to_minimise
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cyclerate.range_test.result import RangeTestResult
+
+_POINTS = "#9aa5b1"
+_LINE = "#1f4e79"
+_MAX = "#c0392b"
+_BASE = "#2e7d32"
+_TITLE_WIDTH = 68
+
+
+def plot_result(result: RangeTestResult, ax: Axes | None = None) -> Axes:
+    """Draws the losses, the smoothed curve and the rates that were read from it."""
+    axes: Axes = ax or _new_axes()
+    for run in result.runs or (result,):
+        axes.plot(run.lrs, run.losses, ".", color=_POINTS, alpha=0.7, markersize=4, zorder=1)
+    axes.plot(result.lrs, result.smoothed, color=_LINE, linewidth=2, zorder=3)
+    axes.set_xscale("log" if result.spacing == "exponential" else "linear")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel(result.metric)
+    axes.set_title(_title(result), fontsize=10)
+    _set_limits(result, axes)
+    _mark_rates(result, axes)
+    return axes
+
+
+def _new_axes() -> Axes:
+    pyplot = require("matplotlib.pyplot", "plot")
+    return pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+
+
+def _title(result: RangeTestResult) -> str:
+    text = result.headline() if result.max_lr is not None else result.verdict
+    return "\n".join(textwrap.wrap(text, _TITLE_WIDTH))
+
+
+def _set_limits(result: RangeTestResult, ax: Axes) -> None:
+    """Shows the descent in full height; the blow-up leaves the picture at its edge."""
+    values = to_minimise(
+        np.concatenate([run.losses for run in result.runs or (result,)]), result.mode
+    )
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return
+    curve = to_minimise(result.losses, result.mode)
+    ceiling = read_curve(result.lrs, curve, result.planned_steps).ceiling
+    worst = float(np.max(finite[finite <= ceiling], initial=float(np.min(finite))))
+    best = float(np.min(finite))
+    margin = 0.08 * (worst - best) or 1.0
+    limits = to_minimise(np.array([best - margin, worst + margin]), result.mode)
+    ax.set_ylim(*sorted(limits))
+
+
+def _mark_rates(result: RangeTestResult, ax: Axes) -> None:
+    if result.max_lr is None or result.base_lr is None or result.interval is None:
+        return
+    ax.axvspan(*result.interval, color=_MAX, alpha=0.12, linewidth=0, zorder=0)
+    for name, rate, color in (("base_lr", result.base_lr, _BASE), ("max_lr", result.max_lr, _MAX)):
+        ax.axvline(rate, color=color, linewidth=1.5, linestyle="--", zorder=2)
+        ax.annotate(
+            f"{name} {rate:.2g}",
+            (rate, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="bottom",
+            color=color,
+            fontsize=9,
+        )

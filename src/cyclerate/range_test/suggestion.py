@@ -1,0 +1,149 @@
+"""From a curve to `base_lr` and `max_lr`, or to the reason why it has no answer.
+
+Every single rule is right for most curves and ruinous for some, so `max_lr` is the middle one of
+three weak readings of the smoothed, unshifted curve that fail for different reasons:
+
+* *arrival*: three times the rate at which nine tenths of the fall is done (left side);
+* *floor*: the geometric mean of the rates within the last tenth of the fall (the bottom);
+* *brink*: a tenth of the rate at which half of the fall is lost again (right side).
+
+How it was chosen: regret of a one-cycle training at the suggested rate, on the loss of a fixed
+training sample; 0 is as good as the best of 23 rates, 1 is untrained. Six sweeps on each of eight
+small problems (dense networks; SGD, momentum, Adam, AdamW, RMSprop; 200 to 1,000 steps), and on
+eight others that had no part in the choice:
+TABLE
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cyclerate.range_test.reading import Reading, read_curve, to_minimise
+from cyclerate.range_test.smoothing import Curve
+
+MIN_POINTS = 10
+"""Fewest finite losses that are read at all."""
+
+SIGNIFICANT_SDS = 3.5
+"""A fall counts from here on. It is the largest of many points, and the largest of a sweep of pure
+noise exceeds 3 in one sweep of a hundred (white noise, normal or with heavy tails)."""
+
+_ARRIVED = 0.9  # share of the fall
+_ARRIVAL_FACTOR = 3.0
+_BRINK = 0.5
+_BRINK_FACTOR = 0.1
+_BEGUN = 0.2
+_BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr; Smith 2017, section 3.3, has a third or a fourth
+_INTERVAL_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Rates to train with, or None where the curve has no clear answer, and why."""
+
+    base_lr: float | None
+    max_lr: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+
+
+def smooth_and_suggest(
+    lrs: Curve, losses: Curve, *, mode: str, planned_steps: int, metric: str
+) -> tuple[Curve, Suggestion]:
+    """Returns the smoothed curve and the rates that it supports.
+
+    Args:
+        lrs: The rates of the sweep, rising.
+        losses: What was measured at each; NaN takes no part.
+        mode: "min" if lower is better, "max" if higher is.
+        planned_steps: Length of the sweep had it not stopped.
+        metric: Name of what was measured, for the verdict.
+    """
+    values = to_minimise(losses, mode)
+    points = int(np.count_nonzero(np.isfinite(values)))
+    if points == 0:
+        return np.full(len(values), np.nan), _too_few(points, metric)
+    reading = read_curve(lrs, values, planned_steps)
+    smoothed = to_minimise(reading.smoothed, mode)
+    if points < MIN_POINTS:
+        return smoothed, _too_few(points, metric)
+    return smoothed, suggest(lrs, reading, metric)
+
+
+def suggest(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
+    """Returns the rates that a reading of the curve supports."""
+    if reading.fall_sds >= SIGNIFICANT_SDS:
+        return _answer(lrs, reading, metric)
+    if reading.rise_sds >= SIGNIFICANT_SDS:
+        return _no_answer(
+            f"the {metric} only gets worse; lower start_lr, or check that this model can learn "
+            "from this data at all"
+        )
+    return _no_answer(
+        f"the {metric} improves no more than its noise would by chance; use larger batches, "
+        "more steps or repeats, or raise end_lr"
+    )
+
+
+def _too_few(points: int, metric: str) -> Suggestion:
+    return _no_answer(
+        f"only {points} finite values of the {metric}, and {MIN_POINTS} are needed; lower "
+        "start_lr, look for NaN in the data, or give the sweep more steps"
+    )
+
+
+def _no_answer(why: str) -> Suggestion:
+    return Suggestion(None, None, None, f"No clear answer: {why}.")
+
+
+def _answer(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
+    usable = np.isfinite(reading.smoothed) & (lrs > 0)
+    log_lr, smoothed = np.log(lrs[usable]), reading.smoothed[usable]
+    done = (reading.start - smoothed) / (reading.start - smoothed.min())
+
+    readings = np.clip(_readings(log_lr, done), log_lr[0], log_lr[-1])
+    max_lr = float(np.exp(np.median(readings)))
+    low, high = np.exp(readings.min()) / _INTERVAL_FACTOR, np.exp(readings.max()) * _INTERVAL_FACTOR
+    begun = float(np.exp(_crossing(log_lr, done, _begin(done), _BEGUN)))
+    base_lr = float(np.clip(begun, _BASE_RANGE[0] * max_lr, _BASE_RANGE[1] * max_lr))
+
+    listed = ", ".join(f"{rate:.2g}" for rate in np.exp(np.sort(readings)))
+    verdict = (
+        f"The {metric} improves by {reading.fall_sds:.0f} times its noise, and three readings of "
+        f"the curve put max_lr at {listed}{_caution(done)}."
+    )
+    return Suggestion(base_lr, max_lr, (float(low), float(high)), verdict)
+
+
+def _readings(log_lr: Curve, done: Curve) -> Curve:
+    lowest = int(np.argmax(done))
+    arrived = int(np.argmax(done >= _ARRIVED))
+    arrival = _crossing(log_lr, done, arrived, _ARRIVED) + np.log(_ARRIVAL_FACTOR)
+    floor = float(np.mean(log_lr[done >= _ARRIVED]))
+    lost = np.flatnonzero(done[lowest:] < _BRINK)
+    edge = log_lr[lowest + lost[0]] if len(lost) else log_lr[-1]
+    return np.array([arrival, floor, edge + np.log(_BRINK_FACTOR)])
+
+
+def _begin(done: Curve) -> int:
+    """Returns the first index from which on the fall has begun, up to its lowest point."""
+    before = np.flatnonzero(done[: int(np.argmax(done))] < _BEGUN)
+    return int(before[-1]) + 1 if len(before) else 0
+
+
+def _crossing(log_lr: Curve, done: Curve, index: int, level: float) -> float:
+    """Returns where, between the point before `index` and `index`, the fall passes `level`."""
+    if index == 0:
+        return float(log_lr[0])
+    share = (level - done[index - 1]) / (done[index] - done[index - 1])
+    return float(log_lr[index - 1] + np.clip(share, 0, 1) * (log_lr[index] - log_lr[index - 1]))
+
+
+def _caution(done: Curve) -> str:
+    if _begin(done) == 0:
+        return "; it had begun to improve at the first rate: a lower start_lr would tell more"
+    if int(np.argmax(done)) == len(done) - 1:
+        return "; it still improved at the last rate: a higher end_lr would tell more"
+    return ""
