@@ -1,0 +1,106 @@
+"""`cyclerate compare`: one CSV file, one target, every policy with every seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cyclerate._errors import check_choice, check_count
+from cyclerate.cli.backend import choose_backend
+from cyclerate.cli.folder import check_folder
+from cyclerate.cli.job import EPOCHS, Plan, finish, run_job
+from cyclerate.cli.mistakes import asking
+from cyclerate.cli.options import (
+    Json,
+    Quiet,
+    command_line,
+    folder_name,
+    parts,
+    seed_range,
+    widths,
+)
+from cyclerate.cli.talk import Talk
+from cyclerate.training.objective import METRICS
+from cyclerate.training.optimizers import OPTIMIZERS
+from cyclerate.training.policies import DEFAULT_POLICIES, POLICIES, check_policies
+
+_DEFAULT_POLICIES = ",".join(DEFAULT_POLICIES)
+_TASKS = ("classification", "regression")
+
+
+def compare(
+    data: Annotated[Path, typer.Argument(help="A CSV file, also gzipped.", show_default=False)],
+    target: Annotated[str, typer.Option(help="The column to learn.", show_default=False)],
+    sep: Annotated[str, typer.Option(help="The character between the columns.")] = ",",
+    drop: Annotated[
+        list[str] | None, typer.Option(help="A column to leave out; again for more.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help=f"{' or '.join(_TASKS)}.", show_default="by the target")
+    ] = None,
+    policies: Annotated[str, typer.Option(help=f"Of {', '.join(POLICIES)}.")] = _DEFAULT_POLICIES,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = EPOCHS,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows in a step.", show_default="by the rows")
+    ] = None,
+    hidden: Annotated[
+        str | None, typer.Option(help="Widths, as 64,32.", show_default="by the data")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help=f"Of {', '.join(OPTIMIZERS)}.")] = "sgd",
+    metric: Annotated[
+        str | None, typer.Option(help=f"Of {', '.join(METRICS)}.", show_default="by the task")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each policy.")] = 3,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results.", show_default="runs/DATA-TARGET")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare learning rate policies on a table of yours.
+
+    Holds out a fifth of the rows, builds a dense network, runs a range test, then trains with every
+    policy and every seed for the same number of steps: a table, a report, the best network.
+    """
+    talk = Talk(as_json=as_json, quiet=quiet)
+    folder = out or Path("runs") / folder_name(data, target)
+    given = {
+        "target": target,
+        "sep": sep if sep != "," else None,
+        "drop": drop,
+        "task": task,
+        "policies": policies if policies != _DEFAULT_POLICIES else None,
+        "epochs": epochs if epochs != EPOCHS else None,
+        "batch_size": batch_size,
+        "hidden": hidden,
+        "optimizer": optimizer if optimizer != "sgd" else None,
+        "metric": metric,
+        "seeds": seeds,
+        "seed": seed,
+        "out": out,
+    }
+    with asking():
+        plan = Plan(
+            out=folder,
+            command=command_line("compare", str(data), given),
+            policies=check_policies(parts(policies)),
+            epochs=check_count("--epochs", epochs),
+            batch_size=None if batch_size is None else check_count("--batch-size", batch_size),
+            hidden=None if hidden is None else widths(hidden),
+            optimizer=check_choice("--optimizer", optimizer, OPTIMIZERS),
+            metric=None if metric is None else check_choice("--metric", metric, METRICS),
+            seeds=seed_range(seed, seeds),
+        )
+        if task is not None:
+            check_choice("--task", task, _TASKS)
+    from cyclerate.data import load_csv
+
+    with asking():
+        table = load_csv(data, target, sep=sep, drop=drop, task=task)
+    check_folder(folder)
+    with talk.bar("loading Keras"):
+        backend = choose_backend()
+    finish(run_job(table, plan, backend, talk), folder, talk)

@@ -1,0 +1,169 @@
+"""`cyclerate plot`: any schedule, as a picture or in the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from cyclerate._errors import bad_argument, check_count
+from cyclerate._files import write_bytes
+from cyclerate.cli.folder import check_folder
+from cyclerate.cli.mistakes import Mistake, asking
+from cyclerate.cli.talk import Talk
+from cyclerate.data.mistakes import listed, near_names
+from cyclerate.schedules import Schedule, from_dict
+from cyclerate.schedules.serialization import TYPES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# What one word on a command line can describe; a sequence or a mirrored schedule needs --json.
+_PLAIN = {
+    re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): name
+    for name in TYPES
+    if name not in {"Sequence", "Mirrored"}
+}
+_ALSO = {"fixed": "Constant", "restarts": "WarmRestarts"}
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_COLUMNS, _LINES = 64, 8
+
+
+def plot(
+    context: typer.Context,
+    policy: Annotated[
+        str | None, typer.Argument(help=f"Of {', '.join(_PLAIN)}.", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        str | None, typer.Option("--json", help="The schedule as JSON, as to_dict() gives it.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps to draw.", show_default="the schedule's length")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .png file; without it, the terminal.")
+    ] = None,
+) -> None:
+    """Draw a schedule; its arguments are options, as --base-lr 0.001 --max-lr 0.1 --step-size 500."""
+    schedule = _read(policy, as_json, context.args)
+    with asking():
+        number = _length(schedule) if steps is None else check_count("--steps", steps)
+    if output is None:
+        title = textwrap.fill(repr(schedule), _COLUMNS + 10, subsequent_indent="  ")
+        Talk().result(f"{title}\n{drawing(schedule(np.arange(number)))}")
+    else:
+        _save(schedule, number, output)
+        Talk().result(str(output))
+
+
+def drawing(values: NDArray[np.float64]) -> str:
+    """Draws values as columns of block letters, 8 lines high and less than 80 columns wide.
+
+    >>> print(drawing(np.linspace(0.0, 1.0, 9)).splitlines()[0].rstrip())
+           1 |       ▄█
+    """
+    low, high = float(values.min()), float(values.max())
+    parts = np.array_split(values - (low + high) / 2, min(len(values), _COLUMNS))
+    # Of each column the value farthest from the middle: no peak and no restart is averaged away.
+    columns = [part[np.abs(part).argmax()] + (low + high) / 2 for part in parts]
+    spread = high - low or 1.0
+    eighths = [round((value - low) / spread * _LINES * 8) for value in columns]
+    lines: list[str] = []
+    for line in reversed(range(_LINES)):
+        label = {_LINES - 1: f"{high:.3g}", 0: f"{low:.3g}"}.get(line, "")
+        cells = (_BLOCKS[min(max(eighth - 8 * line, 0), 8)] for eighth in eighths)
+        lines.append(f"{label:>8} |{''.join(cells)}")
+    last = f"{len(values) - 1:,}"
+    return "\n".join([*lines, f"{'step':>8}  0{last:>{max(len(columns) - 1, len(last) + 1)}}"])
+
+
+def _read(policy: str | None, text: str | None, words: list[str]) -> Schedule:
+    if (policy is None) == (text is None):
+        raise Mistake(
+            f"name a policy ({', '.join(_PLAIN)}) or describe a schedule with --json, one of both."
+        )
+    with asking():
+        if text is not None:
+            if words:
+                raise Mistake(f"with --json there are no other arguments: {' '.join(words)}")
+            return from_dict(_parse(text))
+        name = str(policy).lower().replace("-", "_")
+        kind = (_PLAIN | _ALSO).get(name)
+        if kind is None:
+            near = near_names(name, _PLAIN)
+            meant = f" Did you mean {listed(near)}?" if near else ""
+            raise Mistake(f"there is no policy {policy!r}.{meant}\nPolicies: {', '.join(_PLAIN)}.")
+        return from_dict({"type": kind, **_arguments(kind, words)})
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Mistake(
+            f"--json is not JSON ({error}). An example: "
+            """'{"type": "Triangular", "base_lr": 0.001, "max_lr": 0.1, "step_size": 500}'"""
+        ) from error
+
+
+def _arguments(kind: str, words: list[str]) -> dict[str, Any]:
+    """Reads `--base-lr 0.001` and the like as the arguments of a schedule."""
+    fields = {field.name: field for field in dataclasses.fields(TYPES[kind])}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    waiting = list(words)
+    while waiting:
+        option, _, value = waiting.pop(0).partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or name not in fields:
+            flags = ", ".join(map(_flag, fields))
+            raise Mistake(f"{kind} does not know {option}. Its arguments: {flags}.")
+        if not value and not waiting:
+            raise Mistake(f"{option} needs a value.")
+        given[name] = _value(value or waiting.pop(0))
+    missing = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in given
+    ]
+    if missing:
+        raise Mistake(f"{kind} also needs {', '.join(map(_flag, missing))}.")
+    return given
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _value(text: str) -> Any:
+    """Numbers, true, false and null as JSON has them; anything else is a word."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _length(schedule: Schedule) -> int:
+    """Steps that show what a schedule does: its own length, four cycles, or a ramp and a little."""
+    for name, times in (("total_steps", 1.0), ("step_size", 8), ("cycle_steps", 7), ("steps", 1.2)):
+        if length := getattr(schedule, name, None):
+            return int(times * length) + (name == "steps")
+    return 100
+
+
+def _save(schedule: Schedule, steps: int, output: Path) -> None:
+    if output.suffix.lower() != ".png":
+        with asking():
+            raise bad_argument("--output", "the name of a .png file", str(output))
+    check_folder(output.parent)
+    from cyclerate.report.drawing import new_figure, png
+    from cyclerate.report.theme import LIGHT
+
+    figure = new_figure(2.6, LIGHT)
+    schedule.plot(steps, figure.subplots())
+    write_bytes(output, png(figure))

@@ -1,0 +1,90 @@
+"""`cyclerate range-test`: the user's own network and data, without editing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cyclerate._errors import check_count
+from cyclerate._files import write_bytes
+from cyclerate.cli.backend import choose_backend, prefer_backend
+from cyclerate.cli.folder import check_folder
+from cyclerate.cli.mistakes import Mistake, asking
+from cyclerate.cli.options import Json, Quiet
+from cyclerate.cli.talk import Talk
+from cyclerate.cli.user_file import call_function
+
+if TYPE_CHECKING:
+    from cyclerate.range_test import RangeTestResult
+
+RESULT_FILE, PICTURE_FILE = "range_test.json", "range_test.png"
+
+
+def range_test(
+    place: Annotated[
+        str, typer.Argument(metavar="FILE.py:function", help="It returns a compiled Keras model "
+        "and its data: (model, x, y) or (model, dataset).", show_default=False),
+    ],
+    metric: Annotated[str, typer.Option(help="What to measure: loss, or a compiled metric.")] = "loss",
+    start_lr: Annotated[float, typer.Option(help="The first rate.")] = 1e-7,
+    end_lr: Annotated[float, typer.Option(help="The last rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of a sweep.")] = 100,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows in a step.", show_default="as in fit")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Sweeps; more give a steadier answer.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of the data order.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("range_test"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the learning rate of your own network."""
+    talk = Talk(as_json=as_json, quiet=quiet)
+    check_folder(out)
+    prefer_backend()
+    model, data = _check(call_function(place), place)
+    choose_backend()
+    from cyclerate.keras import range_test as run
+
+    settings: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    with asking(), talk.bar("range test"):
+        result = run(
+            model,
+            *data,
+            metric=metric,
+            start_lr=start_lr,
+            end_lr=end_lr,
+            steps=check_count("--steps", steps),
+            repeats=check_count("--repeats", repeats),
+            seed=seed,
+            verbose=0,
+            **settings,
+        )
+    result.save(out / RESULT_FILE)
+    write_bytes(out / PICTURE_FILE, _picture(result))
+    talk.result(str(result))
+    talk.say(f"Picture: {out / PICTURE_FILE}   Result: {out / RESULT_FILE}")
+    talk.document(result.to_dict())
+
+
+def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
+    expected = f"{place} must return a compiled Keras model and data: (model, x, y) or (model, dataset)."
+    if not isinstance(returned, tuple) or len(returned) not in {2, 3}:
+        raise Mistake(f"{expected} It returned {type(returned).__name__}.")
+    model, *data = returned
+    if not hasattr(model, "train_on_batch"):
+        raise Mistake(f"{expected} The first value is {type(model).__name__}, not a Keras model.")
+    if getattr(model, "optimizer", None) is None:
+        raise Mistake(f"{expected} The model has no optimizer: call model.compile(...) first.")
+    return model, tuple(data)
+
+
+def _picture(result: RangeTestResult) -> bytes:
+    from cyclerate.report.drawing import new_figure, png
+    from cyclerate.report.theme import LIGHT
+
+    figure = new_figure(3.0, LIGHT)
+    result.plot(figure.subplots())
+    return png(figure)

@@ -1,0 +1,76 @@
+"""What a command says, and where: results on stdout, progress on stderr, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+COLUMNS = 80
+
+
+class Bar(Protocol):
+    """A progress bar, or nothing that looks like one."""
+
+    def __call__(self, done: int, label: str = "") -> None:
+        """Shows that `done` of the whole is done."""
+        ...
+
+
+class Talk:
+    """The voice of one command.
+
+    Args:
+        as_json: One JSON document goes to stdout, and nothing else; what is said goes to stderr.
+        quiet: Only the result is said.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.quiet = as_json, quiet
+        self._out = _console(stderr=as_json)
+        self._err = _console(stderr=True)
+
+    def say(self, text: str, indent: int = 0) -> None:
+        """Says something on the way; not when quiet."""
+        if not self.quiet:
+            self._print(text, indent)
+
+    def result(self, text: str) -> None:
+        """Says the result, as it is laid out."""
+        if not self.as_json:
+            self._out.print(text, soft_wrap=True)
+
+    def document(self, value: Any) -> None:
+        """Prints the JSON document, if that was asked for."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+            sys.stdout.write("\n")
+
+    @contextmanager
+    def bar(self, label: str, total: int | None = None) -> Iterator[Bar]:
+        """Shows a progress bar on a terminal, and nothing when piped or quiet."""
+        columns = (TextColumn("{task.description:<24}"), BarColumn(28), TimeRemainingColumn())
+        shown = self._err.is_terminal and not self.quiet
+        with Progress(*columns, console=self._err, transient=True, disable=not shown) as progress:
+            task = progress.add_task(label, total=total)
+
+            def update(done: int, label: str = label) -> None:
+                progress.update(task, completed=done, description=label)
+
+            yield update
+
+    def _print(self, text: str, indent: int) -> None:
+        from rich.padding import Padding
+
+        self._out.print(Padding(text, (0, 0, 0, indent)) if indent else text)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, COLUMNS)
+    return console
