@@ -25,7 +25,7 @@ def recorded(make, steps, *, momentum=None):
     return (rates, momenta) if momentum else rates
 
 
-def equal(schedule, expected):
+def assert_equal(schedule, expected):
     np.testing.assert_allclose(schedule(np.arange(len(expected))), expected, rtol=1e-10, atol=1e-14)
 
 
@@ -45,8 +45,8 @@ def test_cyclic_lr(mode, make, down):
         momentum=0.9,
     )
     schedule = make(0.001, 0.1, 20, step_size_down=down)
-    equal(schedule, rates)
-    equal(schedule.mirrored(0.85, 0.9), momenta)
+    assert_equal(schedule, rates)
+    assert_equal(schedule.mirrored(0.85, 0.9), momenta)
 
 
 def test_cyclic_lr_with_a_custom_scale():
@@ -59,7 +59,7 @@ def test_cyclic_lr_with_a_custom_scale():
         ),
         200,
     )
-    equal(cr.Cyclic(0.001, 0.1, 20, scale_fn=scale), rates)
+    assert_equal(cr.Cyclic(0.001, 0.1, 20, scale_fn=scale), rates)
 
 
 @pytest.mark.parametrize("three_phase", [False, True])
@@ -73,8 +73,8 @@ def test_one_cycle_lr(anneal, shape, three_phase):
         momentum=0.9,
     )
     schedule = cr.OneCycle(0.5, 200, 0.3, shape=shape, three_phase=three_phase)
-    equal(schedule, rates)
-    equal(schedule.mirrored(0.85, 0.95), momenta)
+    assert_equal(schedule, rates)
+    assert_equal(schedule.mirrored(0.85, 0.95), momenta)
 
 
 def test_one_cycle_lr_where_torch_is_wrong():
@@ -97,7 +97,7 @@ def test_one_cycle_lr_where_torch_is_wrong():
 @pytest.mark.parametrize("mult", [1, 2, 3])
 def test_cosine_annealing_warm_restarts(mult):
     rates = recorded(lambda o: tls.CosineAnnealingWarmRestarts(o, 10, mult, eta_min=0.01), 500)
-    equal(cr.WarmRestarts(1.0, 10, mult, min_lr=0.01), rates)
+    assert_equal(cr.WarmRestarts(1.0, 10, mult, min_lr=0.01), rates)
 
 
 def test_cosine_annealing_warm_restarts_where_torch_is_wrong():
