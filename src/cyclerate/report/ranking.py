@@ -1,0 +1,84 @@
+"""Which policy the numbers speak for, and which differences they do not support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cyclerate.training.record import Record, SummaryRow
+
+# Below this a policy is not called sooner: evaluations are some steps apart.
+SOONER = 1.1
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a comparison supports.
+
+    Attributes:
+        reference: The reference's row, or None if it has no final loss to race to.
+        best: The row to recommend, or None if no policy finished with every seed. Among policies
+            that are level and did not lose the reference's loss again, it is the one that reached
+            it first, and the reference itself if none was sooner.
+        level: The names whose final loss is level with the lowest one, `best` included.
+        usable: Rows of the policies that finished with every seed, lowest final loss first.
+    """
+
+    reference: SummaryRow | None
+    best: SummaryRow | None
+    level: frozenset[str]
+    usable: tuple[SummaryRow, ...]
+
+    def mark(self, policy: str) -> str:
+        """Returns "best", "level" (as good within the spread) or "" for a policy."""
+        if self.best is not None and policy == self.best.policy:
+            return "best"
+        return "level" if policy in self.level else ""
+
+
+def rank(record: Record) -> Ranking:
+    """Ranks the policies of a record by final held-out loss, then by steps to the reference's."""
+    usable = tuple(sorted((row for row in record.summary if _finished(row)), key=_loss))
+    reference = next((row for row in usable if row.policy == record.reference), None)
+    level = tuple(row for row in usable if is_level(row, usable[0]))
+    kept = [row for row in level if reference is None or _kept(row, reference)]
+    best = min(kept, key=lambda row: _order(row, reference)) if kept else None
+    return Ranking(reference, best, frozenset(row.policy for row in level), usable)
+
+
+def is_level(row: SummaryRow, other: SummaryRow) -> bool:
+    """True if the ranges mean ± spread of two final losses meet, so neither is called better.
+
+    With one seed there is no spread, and only equal losses are level.
+    """
+    return abs(_loss(row) - _loss(other)) <= (row.loss_std or 0.0) + (other.loss_std or 0.0)
+
+
+def reference_steps(reference: SummaryRow) -> float:
+    """Returns the steps after which the reference itself had its final loss for the first time."""
+    return reference.steps_to_reference or float(reference.steps)
+
+
+def is_sooner(row: SummaryRow, reference: SummaryRow | None) -> bool:
+    """True if every run of a policy reached the reference's final loss clearly sooner than it."""
+    if reference is None or row.policy == reference.policy or not row.steps_to_reference:
+        return False
+    return reference_steps(reference) / row.steps_to_reference >= SOONER
+
+
+def _finished(row: SummaryRow) -> bool:
+    return row.loss_mean is not None and row.diverged == 0
+
+
+def _kept(row: SummaryRow, reference: SummaryRow) -> bool:
+    # Runs that end far apart are level with everything; their mean must still hold.
+    return _loss(row) <= _loss(reference) + (reference.loss_std or 0.0)
+
+
+def _loss(row: SummaryRow) -> float:
+    return float("inf") if row.loss_mean is None else row.loss_mean
+
+
+def _order(row: SummaryRow, reference: SummaryRow | None) -> tuple[float, bool, float]:
+    sooner = is_sooner(row, reference)
+    steps = row.steps_to_reference if sooner and row.steps_to_reference else float("inf")
+    return steps, reference is None or row.policy != reference.policy, _loss(row)
