@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# A failing assert of a helper module tells what it compared, as one of a test does.
+pytest.register_assert_rewrite("tests")
+
 # Read once by the frameworks, so set before any of them is imported.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

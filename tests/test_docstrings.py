@@ -44,8 +44,6 @@ def methods(cls: type) -> Iterator[tuple[str, object]]:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_examples_give_what_they_say(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    if path.name == "__main__.py":
-        pytest.skip("it runs when imported")
     monkeypatch.chdir(tmp_path)  # an example may write a file
     module: ModuleType = importlib.import_module(module_of(path))
     failures, _ = doctest.testmod(module, optionflags=FLAGS)
