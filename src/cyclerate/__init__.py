@@ -4,6 +4,12 @@ This module holds what needs no framework: the schedules and the result of a ran
 adapters are imported by name: `import cyclerate.keras`.
 """
 
+from cyclerate.range_test import (
+    RangeTest as RangeTest,
+    RangeTestResult as RangeTestResult,
+    StopReason as StopReason,
+    Sweep as Sweep,
+)
 from cyclerate.schedules import (
     Constant as Constant,
     Cosine as Cosine,
