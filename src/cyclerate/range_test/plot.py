@@ -49,36 +49,41 @@ def _title(result: RangeTestResult) -> str:
 
 def _set_limits(result: RangeTestResult, ax: Axes) -> None:
     """Shows the descent in full height; the blow-up leaves the picture at its edge."""
-    values = to_minimise(
-        np.concatenate([run.losses for run in result.runs or (result,)]), result.mode
-    )
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+    curves = [(run.lrs, to_minimise(run.losses, run.mode)) for run in result.runs or (result,)]
+    curves = [(lrs, values) for lrs, values in curves if np.isfinite(values).any()]
+    if not curves:
         return
-    curve = to_minimise(result.losses, result.mode)
-    ceiling = read_curve(result.lrs, curve, result.planned_steps).ceiling
-    worst = float(np.max(finite[finite <= ceiling], initial=float(np.min(finite))))
-    best = float(np.min(finite))
+    ceiling = max(read_curve(*curve, result.planned_steps).ceiling for curve in curves)
+    values = np.concatenate([values for _, values in curves])
+    best = float(np.nanmin(values))
+    worst = float(np.max(values[values <= ceiling]))
     margin = 0.08 * (worst - best) or 1.0
-    limits = to_minimise(np.array([best - margin, worst + margin]), result.mode)
-    ax.set_ylim(*sorted(limits))
+    ax.set_ylim(*sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode)))
 
 
 def _mark_rates(result: RangeTestResult, ax: Axes) -> None:
     if result.max_lr is None or result.base_lr is None or result.interval is None:
         return
     ax.axvspan(*result.interval, color=_MAX, alpha=0.12, linewidth=0, zorder=0)
-    for name, rate, color in (("base_lr", result.base_lr, _BASE), ("max_lr", result.max_lr, _MAX)):
-        ax.axvline(rate, color=color, linewidth=1.5, linestyle="--", zorder=2)
-        ax.annotate(
-            f"{name} {rate:.2g}",
-            (rate, 0.02),
-            xycoords=("data", "axes fraction"),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            rotation=90,
-            ha="right",
-            va="bottom",
-            color=color,
-            fontsize=9,
-        )
+    _mark(ax, "base_lr", result.base_lr, color=_BASE, side="left", mode=result.mode)
+    _mark(ax, "max_lr", result.max_lr, color=_MAX, side="right", mode=result.mode)
+
+
+def _mark(ax: Axes, name: str, rate: float, *, color: str, side: str, mode: str) -> None:
+    """Marks a rate by a line and its number, away from the curve: it is low where losses are."""
+    at_top = mode == "min"
+    ax.axvline(rate, color=color, linewidth=1.5, linestyle="--", zorder=2)
+    ax.annotate(
+        f"{name} {rate:.2g}",
+        (rate, 0.97 if at_top else 0.03),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if side == "left" else 5, 0),
+        textcoords="offset points",
+        rotation=90,
+        ha="right" if side == "left" else "left",
+        va="top" if at_top else "bottom",
+        color=color,
+        fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+        zorder=4,
+    )

@@ -13,6 +13,7 @@ from cyclerate.range_test.smoothing import (
     local_linear,
     local_scale,
     noise_level,
+    residual_gain,
     running_median,
 )
 
@@ -67,14 +68,17 @@ def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
     ceiling = start + max(_CEILING_DESCENTS * (start - best), _CEILING_NOISE_SDS * noise)
     clipped = np.minimum(despike(values), ceiling)
 
+    smoothed = local_linear(clipped, bandwidth).values
     wide = local_linear(clipped, _TEST_BANDWIDTHS * bandwidth)
-    spread = np.maximum(local_scale(clipped - wide.values, 2 * bandwidth), noise)
+    # Distances from the narrow curve: from the wide one, a sharp bend would pass for noise.
+    distance = (clipped - smoothed) / residual_gain(bandwidth)
+    spread = np.maximum(local_scale(distance, 2 * bandwidth), noise)
     start_gain = _MEDIAN_SD / np.sqrt(min(lead, len(finite)))
     chance = spread * np.sqrt(wide.noise_gain**2 + start_gain**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         fall = np.where(chance > 0, (start - wide.values) / chance, 0.0)
     return Reading(
-        smoothed=local_linear(clipped, bandwidth).values,
+        smoothed=smoothed,
         start=start,
         ceiling=ceiling,
         fall_sds=float(np.nanmax(fall)),

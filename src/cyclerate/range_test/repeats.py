@@ -20,8 +20,8 @@ def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:
     """Combines repeats of one sweep: the middle `max_lr`, the union of the intervals.
 
     `max_lr` and `base_lr` are the medians, in log rate, of the sweeps that had an answer. If these
-    are half or fewer, the mean curve is read instead: what noise hides in every one of them may
-    show there. The curve of the result is that mean, as far as all sweeps came.
+    are half or fewer, the median curve is read instead: what noise hides in every one of them may
+    show there. The curve of the result is that median, as far as all sweeps came.
 
     Args:
         results: Results of the same sweep; a repeated one counts as its runs.
@@ -52,12 +52,12 @@ def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:
     length = min(len(run.lrs) for run in runs)
     first = runs[0]
     lrs = first.lrs[:length]
-    losses = np.mean([run.losses[:length] for run in runs], axis=0)
-    smoothed, of_mean = smooth_and_suggest(
+    losses = np.median([run.losses[:length] for run in runs], axis=0)
+    smoothed, of_median = smooth_and_suggest(
         lrs, losses, mode=first.mode, planned_steps=first.planned_steps, metric=first.metric
     )
     answers = [run for run in runs if run.max_lr is not None]
-    read = _middle(answers, len(runs)) if 2 * len(answers) > len(runs) else of_mean
+    read = _middle(answers, len(runs)) if 2 * len(answers) > len(runs) else of_median
     seconds = [run.seconds for run in runs]
     return RangeTestResult(
         lrs=lrs,

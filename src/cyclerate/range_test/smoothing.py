@@ -114,6 +114,15 @@ def noise_level(values: Curve) -> float:
     return max(_MAD_TO_SD * _median(second) / np.sqrt(6.0), resolution)
 
 
+def residual_gain(bandwidth: float) -> float:
+    """Standard deviation of the distance from the smoothed curve per one of the noise.
+
+    The curve follows each point a little: away from the edges, by weights w with
+    `1 - 2 * w[0] + sum(w**2)` of the variance left.
+    """
+    return float(np.sqrt(1 - (2 / np.sqrt(2 * np.pi) - 1 / np.sqrt(4 * np.pi)) / bandwidth))
+
+
 def local_scale(residuals: Curve, bandwidth: float) -> Curve:
     """Returns the root mean square of the residuals around each point, with Gaussian weights.
 

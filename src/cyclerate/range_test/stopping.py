@@ -21,7 +21,7 @@ class StopReason(enum.Enum):
     """Why a sweep ended; the value is advice. Ordered from the mildest to the most severe."""
 
     END_OF_RANGE = (
-        "The sweep reached its last rate without diverging. If the loss still falls there, "
+        "The sweep reached its last rate without diverging. If it was still improving there, "
         "raise end_lr and run it again."
     )
     CUT_SHORT = (
@@ -29,12 +29,12 @@ class StopReason(enum.Enum):
         "its steps, or ask for fewer steps."
     )
     DIVERGED = (
-        "The loss left the range it had started in, so higher rates were not tried. Nothing to "
-        "do: this is how a sweep should end."
+        "Training diverged: the curve left the range it had started in, so higher rates were not "
+        "tried. Nothing to do: this is how a sweep should end."
     )
     NON_FINITE = (
-        "The loss became NaN or infinite; that point and all higher rates were left out. If it "
-        "happened in the first steps, lower start_lr and look for NaN in the data."
+        "A value was NaN or infinite; it and all higher rates were left out. If it happened in the "
+        "first steps, lower start_lr and look for NaN in the data."
     )
 
 
