@@ -1,0 +1,59 @@
+"""The benchmark of finders, in pieces that can be stopped and taken up again.
+
+    python -m benchmarks.finders grid --policy one_cycle [--task NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.finders import cache, grid, races, sweeps
+from benchmarks.finders.policies import POLICIES
+from benchmarks.finders.tasks import BY_NAME, TASKS, Task
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    tasks = [BY_NAME[arguments.task]] if arguments.task else TASKS
+    tasks = [task for task in tasks if arguments.half in (None, task.half)]
+    kind, make = _PIECES[arguments.what](arguments)
+    for task in tasks:
+        if arguments.again or not cache.path_of(kind, task).exists():
+            began = time.perf_counter()
+            make(task)
+            seconds = time.perf_counter() - began
+            print(f"{kind} {task.half} {task.name} {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def _grid(arguments: argparse.Namespace) -> Piece:
+    return f"grid_{arguments.policy}", partial(grid.search, policy=arguments.policy)
+
+
+def _sweeps(_arguments: argparse.Namespace) -> Piece:
+    return "sweeps", sweeps.record
+
+
+def _races(arguments: argparse.Namespace) -> Piece:
+    return f"races_{arguments.policy}", partial(races.record, policy=arguments.policy)
+
+
+Piece = tuple[str, Callable[[Task], None]]
+_PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {"grid": _grid, "sweeps": _sweeps, "races": _races}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.finders", description=__doc__)
+    parser.add_argument("what", choices=list(_PIECES))
+    parser.add_argument("--policy", choices=list(POLICIES), default="one_cycle")
+    parser.add_argument("--task", choices=list(BY_NAME))
+    parser.add_argument("--half", choices=["design", "validation"])
+    parser.add_argument("--again", action="store_true", help="replace what is stored")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

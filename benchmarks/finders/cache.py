@@ -1,0 +1,60 @@
+"""Results on disk: one small JSON file per kind and task, with where it came from."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.finders.tasks import Task
+from cyclerate._files import write_text
+
+FOLDER = Path(__file__).parent / "cache"
+
+
+def path_of(kind: str, task: Task) -> Path:
+    return FOLDER / kind / f"{task.name}.json"
+
+
+def read(kind: str, task: Task) -> dict[str, Any] | None:
+    """Returns what is stored, or None."""
+    path = path_of(kind, task)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def write(kind: str, task: Task, result: dict[str, Any], packages: tuple[str, ...] = ()) -> None:
+    """Stores a result with the versions, the date and the command that made it."""
+    arguments = " ".join(sys.argv[1:])
+    provenance = {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.finders {arguments}",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("torch", "numpy", *packages)},
+        },
+        "task": {
+            "optimizer": task.optimizer,
+            "batch_size": task.batch_size,
+            "steps": task.steps,
+            "half": task.half,
+        },
+    }
+    text = json.dumps({**provenance, **_plain(result)}, allow_nan=False)
+    # One line per entry: short files, readable differences.
+    write_text(path_of(kind, task), text.replace('}, {"', '},\n{"').replace('], "', '],\n"') + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Rounds floats to five digits and turns those that are not finite into None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,42 @@
+"""The grid search that suggestions are judged against."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from benchmarks.finders import cache
+from benchmarks.finders.policies import rates
+from benchmarks.finders.stack import Stack
+from benchmarks.finders.tasks import Task
+from benchmarks.finders.trainee import Trainee
+
+SEEDS = (0, 1)
+LRS = tuple(float(lr) for lr in 10 ** np.linspace(-4.5, 1, 23))
+
+
+def search(task: Task, policy: str) -> None:
+    """Trains at every rate with every seed and stores the losses at the end."""
+    began = time.perf_counter()
+    start, train, heldout = [], [], []
+    for seed in SEEDS:
+        trainee = Trainee(task, seed)
+        start.append([trainee.train_loss(), trainee.heldout_loss()])
+        stack = Stack(trainee, len(LRS))
+        stack.train([rates(policy, lr, task.steps) for lr in LRS])
+        ends = stack.losses()
+        train.append([end[0] for end in ends])
+        heldout.append([end[1] for end in ends])
+    result = {
+        "policy": policy,
+        "seeds": SEEDS,
+        "lrs": LRS,
+        "start_train_loss": [pair[0] for pair in start],
+        "start_heldout_loss": [pair[1] for pair in start],
+        "train_loss": train,
+        "heldout_loss": heldout,
+        "seconds": time.perf_counter() - began,
+    }
+    cache.write(f"grid_{policy}", task, result)
+

@@ -1,0 +1,231 @@
+"""The tasks: one row each. Which half a task belongs to follows from its name alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from benchmarks.finders import data, models
+from benchmarks.finders.data import Data
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a model has been through before the task: some training at a constant rate.
+
+    `source` is other data than the task's own, for a model that is fine-tuned; its last layer
+    is then new again.
+    """
+
+    steps: int
+    lr: float
+    source: Callable[[], Data] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training whose best rate is to be found."""
+
+    name: str
+    source: Callable[[], Data]
+    model: Callable[[], nn.Module]
+    optimizer: str
+    batch_size: int
+    steps: int
+    """Length of the training, in optimizer steps."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the optimizer."""
+    before: Before | None = None
+
+    @property
+    def half(self) -> str:
+        """ "design": rules may be tuned on it; "validation": they are only judged on it."""
+        first = hashlib.sha256(self.name.encode()).digest()[0]
+        return "design" if first % 2 else "validation"
+
+
+def _mlp(*widths: int, **options: Any) -> Callable[[], nn.Module]:
+    return partial(models.mlp, *widths, **options)
+
+
+_CNN = partial(models.cnn, 6)
+_BATCH = partial(models.resnet, 6)
+_GROUP = partial(models.resnet, 8, norm="group")
+_TRANSFORMER = partial(models.CharacterTransformer, 24, 1)
+_RAW_TARGET = partial(data.boston, scale_target=False)
+
+TASKS = (
+    Task("digits-softmax-sgd", data.digits, _mlp(64, 10), "sgd", 32, 200),
+    Task("digits-mlp-momentum", data.digits, _mlp(64, 64, 10), "momentum", 64, 300),
+    Task("digits-deep-sgd-small-batch", data.digits, _mlp(64, 32, 32, 32, 10), "sgd", 8, 2000),
+    Task("digits-mlp-adam-small-batch", data.digits, _mlp(64, 64, 10), "adam", 16, 1000),
+    Task(
+        "digits-gru-rmsprop",
+        data.digits,
+        partial(models.Recurrent, models.Gru, 8, 24, 10),
+        "rmsprop",
+        32,
+        400,
+    ),
+    Task(
+        "digits-finetune-adamw",
+        partial(data.digits_of, 5, 9),
+        _mlp(64, 48, 48, 5),
+        "adamw",
+        32,
+        300,
+        before=Before(600, 1e-3, partial(data.digits_of, 0, 4)),
+    ),
+    Task("fashion-cnn-momentum", data.fashion, _CNN, "momentum", 32, 400),
+    Task("fashion-cnn-adam", data.fashion, _CNN, "adam", 64, 300),
+    Task("fashion-batchnorm-nesterov", data.fashion, _BATCH, "nesterov", 32, 200),
+    Task(
+        "fashion-groupnorm-adamw", data.fashion, _GROUP, "adamw", 32, 200, {"weight_decay": 0.05}
+    ),
+    Task(
+        "fashion-dropout-rmsprop",
+        data.fashion,
+        _mlp(196, 96, 96, 10, dropout=0.3),
+        "rmsprop",
+        128,
+        500,
+    ),
+    Task("fashion-mlp-sgd", data.fashion, _mlp(196, 64, 10), "sgd", 128, 600),
+    Task("fashion-mlp-lion-large-batch", data.fashion, _mlp(196, 64, 10), "lion", 512, 300),
+    Task(
+        "fashion-cnn-half-trained-momentum",
+        data.fashion,
+        _CNN,
+        "momentum",
+        64,
+        300,
+        before=Before(200, 0.02),
+    ),
+    Task(
+        "fashion-cnn-finetune-sgd",
+        data.fashion,
+        _CNN,
+        "sgd",
+        32,
+        400,
+        before=Before(400, 0.05, data.mnist),
+    ),
+    Task("mnist-cnn-lion", data.mnist, _CNN, "lion", 64, 300),
+    Task("mnist-mlp-adagrad", data.mnist, _mlp(196, 64, 10), "adagrad", 128, 600),
+    Task(
+        "mnist-batchnorm-adam-weight-decay",
+        data.mnist,
+        _BATCH,
+        "adam",
+        32,
+        200,
+        {"weight_decay": 5e-4},
+    ),
+    Task(
+        "cifar-batchnorm-momentum",
+        data.cifar,
+        partial(models.resnet, 6, inputs=3),
+        "momentum",
+        32,
+        300,
+        {"weight_decay": 5e-4},
+    ),
+    Task("cifar-cnn-adamw", data.cifar, partial(models.cnn, 8, inputs=3, side=16), "adamw", 32, 400),
+    Task(
+        "shakespeare-gru-adam",
+        data.shakespeare,
+        partial(models.CharacterRecurrent, models.Gru, 24),
+        "adam",
+        16,
+        400,
+    ),
+    Task(
+        "shakespeare-lstm-rmsprop",
+        data.shakespeare,
+        partial(models.CharacterRecurrent, models.Lstm, 24),
+        "rmsprop",
+        16,
+        300,
+    ),
+    Task("shakespeare-transformer-adamw", data.shakespeare, _TRANSFORMER, "adamw", 16, 300),
+    Task("shakespeare-transformer-lion", data.shakespeare, _TRANSFORMER, "lion", 16, 250),
+    Task(
+        "shakespeare-embedding-adagrad",
+        data.shakespeare,
+        partial(models.CharacterDense, 48),
+        "adagrad",
+        16,
+        600,
+    ),
+    Task(
+        "shakespeare-embedding-momentum",
+        data.shakespeare,
+        partial(models.CharacterDense, 48),
+        "momentum",
+        16,
+        800,
+    ),
+    Task(
+        "adult-embedding-adam",
+        data.adult_codes,
+        partial(models.CodesDense, 13, 200, 24),
+        "adam",
+        256,
+        300,
+    ),
+    Task("adult-mlp-sgd-large-batch", data.adult, _mlp(104, 32, 2), "sgd", 512, 400),
+    Task("cardio-mlp-momentum", data.cardio, _mlp(11, 48, 48, 2), "momentum", 128, 600),
+    Task(
+        "cardio-unscaled-adam",
+        partial(data.cardio, scale=False),
+        _mlp(11, 32, 32, 2),
+        "adam",
+        64,
+        800,
+    ),
+    Task(
+        "framingham-dropout-adamw",
+        data.framingham,
+        _mlp(15, 64, 64, 2, dropout=0.2),
+        "adamw",
+        64,
+        400,
+    ),
+    Task(
+        "framingham-unscaled-batchnorm-momentum",
+        partial(data.framingham, scale=False),
+        _mlp(15, 32, 32, 2, batch_norm=True),
+        "momentum",
+        32,
+        500,
+    ),
+    Task("boston-raw-target-sgd", _RAW_TARGET, _mlp(13, 32, 1), "sgd", 16, 600),
+    Task("boston-mlp-adam-long", data.boston, _mlp(13, 32, 32, 1), "adam", 8, 2000),
+    Task("california-mlp-nesterov", data.california, _mlp(13, 48, 48, 1), "nesterov", 64, 1000),
+    Task(
+        "california-deep-half-trained-adam",
+        data.california,
+        _mlp(13, 32, 32, 32, 32, 1),
+        "adam",
+        64,
+        600,
+        before=Before(400, 2e-3),
+    ),
+    Task("diabetes-mlp-rmsprop", data.diabetes, _mlp(10, 32, 32, 1), "rmsprop", 32, 300),
+    Task("breast-cancer-logistic-sgd-long", data.breast_cancer, _mlp(30, 2), "sgd", 16, 5000),
+    Task(
+        "california-unscaled-batchnorm-lion",
+        partial(data.california, scale=False),
+        _mlp(13, 32, 32, 1, batch_norm=True),
+        "lion",
+        128,
+        500,
+    ),
+)
+
+BY_NAME = {task.name: task for task in TASKS}

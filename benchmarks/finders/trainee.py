@@ -1,0 +1,125 @@
+"""A task with its seed: a model that trains one step at a time, and can be put back."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+
+from benchmarks.finders.data import Data, load
+from benchmarks.finders.optimizers import OPTIMIZERS
+from benchmarks.finders.tasks import Before, Task
+
+SAMPLE_ROWS = 1024
+"""Rows of the fixed samples on which a training is judged, in evaluation mode."""
+
+SCORE_ROWS = 512
+"""Rows of the sample on which a probe scores its races."""
+
+torch.set_num_threads(1)
+torch.set_flush_denormal(True)
+
+
+class Trainee:
+    """A model at the start of a task.
+
+    Everything random follows from the seed: the weights, the order of the batches, dropout.
+    """
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self.task = task
+        self.seed = seed
+        torch.manual_seed(seed)
+        self.data = load(task.source)
+        self.regression = self.data.y.is_floating_point()
+        self.model = task.model()
+        if task.before:
+            self._train_before(task.before)
+        self.optimizer = self._new_optimizer()
+        self._start = copy.deepcopy((self.model.state_dict(), self.optimizer.state_dict()))
+
+    def restore(self) -> None:
+        """Puts weights, optimizer and random state back to the start."""
+        weights, optimizer = self._start
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(copy.deepcopy(optimizer))
+        torch.manual_seed(self.seed)
+
+    def batches(self) -> Iterator[Tensor]:
+        """Yields the rows of each batch, epoch after epoch, in the order that the seed gives."""
+        return _batches(len(self.data.x), self.task.batch_size, self.seed)
+
+    def step(self, lr: float, rows: Tensor) -> float:
+        """Takes one optimizer step and returns the loss of its batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return self._step(self.data, rows)
+
+    def train(self, lrs: Iterable[float]) -> bool:
+        """Trains at the given rates from the start; False if the loss became non-finite."""
+        self.restore()
+        self.model.train()
+        return all(
+            math.isfinite(self.step(lr, rows))
+            for lr, rows in zip(lrs, self.batches(), strict=False)
+        )
+
+    def train_loss(self, rows: int = SAMPLE_ROWS) -> float:
+        """Returns the loss on the first rows of the training part, in evaluation mode."""
+        return self._evaluate(self.data.x[:rows], self.data.y[:rows])
+
+    def score(self) -> float:
+        """Returns the loss on a fixed sample of training rows, other ones than `train_loss` has."""
+        rows = torch.arange(len(self.data.x))[-SCORE_ROWS:]
+        return self._evaluate(self.data.x[rows], self.data.y[rows])
+
+    def heldout_loss(self) -> float:
+        """Returns the loss on the part held out, in evaluation mode."""
+        return self._evaluate(self.data.x_heldout[:SAMPLE_ROWS], self.data.y_heldout[:SAMPLE_ROWS])
+
+    def loss_of(self, predicted: Tensor, y: Tensor) -> Tensor:
+        """The objective: mean squared error for numbers, cross entropy for classes."""
+        if self.regression:
+            return nn.functional.mse_loss(predicted, y)
+        return nn.functional.cross_entropy(predicted.flatten(0, -2), y.flatten())
+
+    def _step(self, data: Data, rows: Tensor) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss_of(self.model(data.x[rows]), data.y[rows])
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    @torch.no_grad()
+    def _evaluate(self, x: Tensor, y: Tensor) -> float:
+        self.model.eval()
+        value = self.loss_of(self.model(x), y).item()
+        self.model.train()
+        return value
+
+    def _new_optimizer(self) -> optim.Optimizer:
+        return OPTIMIZERS[self.task.optimizer](self.model.parameters(), **self.task.options)
+
+    def _train_before(self, before: Before) -> None:
+        data = load(before.source) if before.source else self.data
+        self.optimizer = self._new_optimizer()
+        for group in self.optimizer.param_groups:
+            group["lr"] = before.lr
+        rows = _batches(len(data.x), self.task.batch_size, self.seed + 1000)
+        for _ in range(before.steps):
+            self._step(data, next(rows))
+        if before.source:
+            last = [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)][-1]
+            last.reset_parameters()
+
+
+def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    generator = np.random.default_rng(seed)
+    size = min(batch_size, count)
+    while True:
+        order = torch.from_numpy(generator.permutation(count))
+        yield from order[: count - count % size].split(size)
