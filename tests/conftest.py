@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # A failing assert of a helper module tells what it compared, as one of a test does.
-pytest.register_assert_rewrite("tests")
+TESTS = Path(__file__).parent
+pytest.register_assert_rewrite(*(f"tests.{path.name}" for path in TESTS.iterdir() if path.is_dir()))
 
 # Read once by the frameworks, so set before any of them is imported.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -32,12 +33,10 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
-KERAS_TESTS = Path(__file__).parent / "keras"
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if KERAS_TESTS in item.path.parents:
+        if TESTS / "keras" in item.path.parents:
             item.add_marker(pytest.mark.keras_backend)
 
 
