@@ -34,9 +34,11 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def cyclerate_command(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback prints it
+    version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Find a network's learning rate, cycle it, and see what that gained."""

@@ -1,4 +1,4 @@
-"""Which framework computes under Keras: decided here, before Keras is imported, and nowhere else."""
+"""Which framework computes under Keras: decided here, and before Keras is imported."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from cyclerate.training.policies import (
     DEFAULT_POLICIES,
     POLICIES,
     REFERENCE,
-    Budget,
     Rates,
     make_policies,
     plan_budget,
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
     from cyclerate.range_test import RangeTestResult
     from cyclerate.training.dense import DenseTrainer
 
-MODEL_FILE, PREPROCESSING_FILE, RANGE_TEST_FILE = "best.keras", "preprocessing.json", "range_test.json"
+MODEL_FILE = "best.keras"
+PREPROCESSING_FILE = "preprocessing.json"
+RANGE_TEST_FILE = "range_test.json"
 EPOCHS = 24
 RANGE_TEST_REPEATS = 3
 
@@ -53,8 +53,7 @@ def run_job(data: Tabular, plan: Plan, backend: str, talk: Talk) -> Record:
     record = _empty_record(data, trainer, plan, found, backend)
     _explain(record, plan, talk)
     data.preprocessing.save(plan.out / PREPROCESSING_FILE)
-    record = _run(record, trainer, plan.out, talk)
-    return record
+    return _run(record, trainer, plan.out, talk)
 
 
 def finish(record: Record, out: Path, talk: Talk) -> None:
@@ -137,7 +136,7 @@ def _empty_record(
     data: Tabular, trainer: DenseTrainer, plan: Plan, found: RangeTestResult | None, backend: str
 ) -> Record:
     from cyclerate.training import provenance
-    from cyclerate.training.dense import default_rate
+    from cyclerate.training.optimizers import default_rate
 
     rates = Rates(
         default_lr=default_rate(plan.optimizer),
@@ -185,7 +184,7 @@ def _data_info(data: Tabular) -> DataInfo:
 
 def _explain(record: Record, plan: Plan, talk: Talk) -> None:
     for policy in record.policies:
-        talk.say(f"- {policy.name}: {policy.why}.", indent=2)
+        talk.say(f"- {policy.name}: {policy.why}", indent=2)
     missing = [name for name in plan.policies if name not in {p.name for p in record.policies}]
     if missing:
         talk.say(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ class Mistake(CyclerateError):
 
 
 @contextmanager
-def asking() -> Iterator[None]:
+def asking() -> Generator[None]:
     """While what the user gave is read, a refused value is the user's mistake, not ours."""
     try:
         yield

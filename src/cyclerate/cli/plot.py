@@ -50,7 +50,7 @@ def plot(
         Path | None, typer.Option("--output", "-o", help="A .png file; without it, the terminal.")
     ] = None,
 ) -> None:
-    """Draw a schedule; its arguments are options, as --base-lr 0.001 --max-lr 0.1 --step-size 500."""
+    """Draw a schedule. Its arguments are options: --base-lr 0.01 --max-lr 0.1 --step-size 500."""
     schedule = _read(policy, as_json, context.args)
     with asking():
         number = _length(schedule) if steps is None else check_count("--steps", steps)

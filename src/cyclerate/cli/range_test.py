@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from cyclerate.range_test import RangeTestResult
 
 RESULT_FILE, PICTURE_FILE = "range_test.json", "range_test.png"
+_RETURNS = "a compiled Keras model and its data: (model, x, y) or (model, dataset)"
 
 
 def range_test(
     place: Annotated[
-        str, typer.Argument(metavar="FILE.py:function", help="It returns a compiled Keras model "
-        "and its data: (model, x, y) or (model, dataset).", show_default=False),
+        str,
+        typer.Argument(
+            metavar="FILE.py:function", help=f"It returns {_RETURNS}.", show_default=False
+        ),
     ],
-    metric: Annotated[str, typer.Option(help="What to measure: loss, or a compiled metric.")] = "loss",
+    *,
+    metric: Annotated[str, typer.Option(help="The loss, or a compiled metric.")] = "loss",
     start_lr: Annotated[float, typer.Option(help="The first rate.")] = 1e-7,
     end_lr: Annotated[float, typer.Option(help="The last rate.")] = 10.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps of a sweep.")] = 100,
@@ -70,7 +74,7 @@ def range_test(
 
 
 def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
-    expected = f"{place} must return a compiled Keras model and data: (model, x, y) or (model, dataset)."
+    expected = f"{place} must return {_RETURNS}."
     if not isinstance(returned, tuple) or len(returned) not in {2, 3}:
         raise Mistake(f"{expected} It returned {type(returned).__name__}.")
     model, *data = returned

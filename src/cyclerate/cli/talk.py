@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ class Talk:
             sys.stdout.write("\n")
 
     @contextmanager
-    def bar(self, label: str, total: int | None = None) -> Iterator[Bar]:
+    def bar(self, label: str, total: int | None = None) -> Generator[Bar]:
         """Shows a progress bar on a terminal, and nothing when piped or quiet."""
         columns = (TextColumn("{task.description:<24}"), BarColumn(28), TimeRemainingColumn())
         shown = self._err.is_terminal and not self.quiet

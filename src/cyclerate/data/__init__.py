@@ -3,6 +3,4 @@
 from cyclerate.data.bundled import digits as digits
 from cyclerate.data.mistakes import DataMistake as DataMistake
 from cyclerate.data.preprocessing import Preprocessing as Preprocessing
-from cyclerate.data.tabular import Tabular as Tabular
-from cyclerate.data.tabular import load_csv as load_csv
-from cyclerate.data.tabular import prepare as prepare
+from cyclerate.data.tabular import Tabular as Tabular, load_csv as load_csv, prepare as prepare

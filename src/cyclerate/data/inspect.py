@@ -26,7 +26,7 @@ class Look:
 
 
 def choose_columns(
-    frame: pd.DataFrame, target: str, drop: list[str]
+    frame: pd.DataFrame, target: str, drop: list[str], comma: str
 ) -> tuple[list[Look], list[str]]:
     """Looks at every column but the target.
 
@@ -44,7 +44,7 @@ def choose_columns(
     for name in frame.columns:
         if name == target or name in drop:
             continue
-        look, reason, more = _look(frame[name])
+        look, reason, more = _look(frame[name], comma)
         copy_of = seen.setdefault(_fingerprint(frame[name]), name)
         if not reason and copy_of != name:
             reason = f"equal to '{copy_of}' in every row"
@@ -57,10 +57,10 @@ def choose_columns(
     return looks, [*said, *notes]
 
 
-def _look(column: pd.Series) -> tuple[Look, str, list[str]]:
+def _look(column: pd.Series, comma: str) -> tuple[Look, str, list[str]]:
     """A column's look, the reason to leave it out (or nothing), and what was decided."""
     name = str(column.name)
-    numbers = read_numbers(column)
+    numbers = read_numbers(column, comma)
     if numbers is not None:
         reason = _number_reason(name, numbers.values)
         return Look(name, numbers.style), reason, list(numbers.notes)
@@ -69,10 +69,8 @@ def _look(column: pd.Series) -> tuple[Look, str, list[str]]:
     distinct = filled.nunique()
     notes = []
     if distinct > MOST_CATEGORIES:
-        notes = [
-            f"'{name}' has {distinct:,} categories: the {MOST_CATEGORIES} most frequent are kept, "
-            "the rest count as one."
-        ]
+        kept = f"the {MOST_CATEGORIES} most frequent are kept, the rest count as one"
+        notes = [f"'{name}' has {distinct:,} categories: {kept}."]
     return Look(name, None), _text_reason(cells, filled, distinct), notes
 
 

@@ -49,8 +49,12 @@ def to_numbers(column: pd.Series, style: str = PLAIN) -> NDArray[np.float64]:
         return np.where(np.abs(values) <= _LARGEST, values, np.nan)
 
 
-def read_numbers(column: pd.Series) -> Numbers | None:
+def read_numbers(column: pd.Series, comma: str = THOUSANDS_COMMA) -> Numbers | None:
     """Reads a column as numbers if at least 90 % of its filled cells are numbers.
+
+    Args:
+        column: The cells.
+        comma: What a comma means where every one could be either, as in "1,200".
 
     Returns:
         The numbers, or None if it is a column of text.
@@ -62,7 +66,7 @@ def read_numbers(column: pd.Series) -> Numbers | None:
         return _of_numbers(column, name)
     cells = texts(column)
     filled = cells != ""
-    style = _comma_style(cells[filled])
+    style = _comma_style(cells[filled], comma)
     values = to_numbers(column, style)
     odd = cells[filled & np.isnan(values)]
     if not filled.any() or len(odd) > (1 - _NUMBER_SHARE) * filled.sum():
@@ -82,13 +86,14 @@ def _of_numbers(column: pd.Series, name: str) -> Numbers:
     return Numbers(values, PLAIN, (note,) if infinite else ())
 
 
-def _comma_style(cells: pd.Series) -> str:
+def _comma_style(cells: pd.Series, ambiguous: str) -> str:
     with_comma = cells[cells.str.contains(",", regex=False)]
     if not len(with_comma):
         return PLAIN
-    if with_comma.str.fullmatch(_THOUSANDS).all():
-        return THOUSANDS_COMMA
-    return DECIMAL_COMMA if with_comma.str.fullmatch(_DECIMAL).any() else PLAIN
+    decimal, thousands = with_comma.str.fullmatch(_DECIMAL), with_comma.str.fullmatch(_THOUSANDS)
+    if thousands.all():
+        return ambiguous if decimal.all() else THOUSANDS_COMMA
+    return DECIMAL_COMMA if decimal.any() else PLAIN
 
 
 def _style_notes(name: str, style: str, cells: pd.Series) -> list[str]:

@@ -20,7 +20,7 @@ from cyclerate.data.columns import Column, NumberColumn, TextColumn
 from cyclerate.data.read import check_columns
 
 SCHEMA = 1
-_KINDS: dict[str, type[NumberColumn] | type[TextColumn]] = {
+_KINDS: dict[str, type[NumberColumn | TextColumn]] = {
     "number": NumberColumn,
     "text": TextColumn,
 }

@@ -16,8 +16,14 @@ from cyclerate.data.mistakes import DataMistake, count, listed, near_names
 _HEAD_BYTES = 65_536
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = {",": "','", ";": "';'", "\t": r"'\t'", "|": "'|'"}
-_FOREIGN = {b"PK\x03\x04": "a zip or Excel file", b"PAR1": "a Parquet file", b"BZh": "a bzip2 file"}
-_FOREIGN |= {b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a zstd file", b"%PDF": "a PDF"}
+_FOREIGN = {
+    b"PK\x03\x04": "a zip or Excel file",
+    b"PAR1": "a Parquet file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"%PDF": "a PDF",
+}
 
 
 def read_table(path: str | os.PathLike[str], sep: str = ",") -> tuple[pd.DataFrame, list[str]]:

@@ -1,4 +1,4 @@
-"""A table made ready for a network: split, imputed, encoded, standardised, with every decision said.
+"""A table made ready for a network: split, imputed, encoded, standardised; decisions are said.
 
 The split comes first: medians, means, scales and categories are learnt from the training part
 alone. Which kind a column is (number, text, one that numbers the rows) is decided from all rows.
@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from cyclerate.data.columns import Column, NumberColumn, TextColumn
 from cyclerate.data.inspect import Look, choose_columns
 from cyclerate.data.mistakes import DataMistake, count, listed
-from cyclerate.data.numbers import to_numbers
+from cyclerate.data.numbers import DECIMAL_COMMA, THOUSANDS_COMMA, to_numbers
 from cyclerate.data.preprocessing import Preprocessing, TargetCoding
 from cyclerate.data.read import check_columns, read_table
 from cyclerate.data.target import Target, read_target
@@ -77,7 +77,11 @@ def load_csv(
         DataMistake: The file or a column cannot be used; the message says what to do.
     """
     frame, notes = read_table(path, sep)
-    return prepare(frame, target, name=Path(path).name, drop=drop, task=task, notes=notes)
+    # Semicolons separate where commas are decimal.
+    comma = DECIMAL_COMMA if sep == ";" else THOUSANDS_COMMA
+    return prepare(
+        frame, target, name=Path(path).name, drop=drop, task=task, comma=comma, notes=notes
+    )
 
 
 def prepare(
@@ -87,6 +91,7 @@ def prepare(
     name: str,
     drop: list[str] | None = None,
     task: str | None = None,
+    comma: str = THOUSANDS_COMMA,
     notes: list[str] | None = None,
 ) -> Tabular:
     """Makes a table ready for a network; see `load_csv`."""
@@ -94,14 +99,14 @@ def prepare(
     check_columns(frame, [target, *drop], name)
     if target in drop:
         raise DataMistake(f"The target '{target}' is also in --drop: keep it.")
-    goal = read_target(frame[target], task)
+    goal = read_target(frame[target], task, comma)
     frame = frame.loc[goal.keep].reset_index(drop=True)
     if len(frame) < FEWEST_ROWS:
         raise DataMistake(
             f"{name} has {count(len(frame), 'usable row')}: too few to train on and to hold some "
             f"out. At least {FEWEST_ROWS} are needed."
         )
-    looks, said = choose_columns(frame, target, drop)
+    looks, said = choose_columns(frame, target, drop, comma)
     if not looks:
         reasons = "\n".join(said)
         raise DataMistake(f"{name} has no column left to learn '{target}' from.\n{reasons}")
@@ -113,9 +118,7 @@ def prepare(
     y = goal.values if goal.classes else _standardise(goal.values, coding)
     said = [*(notes or []), *goal.notes, *said, *_repeated_rows(frame, looks, target)]
     said += [*_notes(columns, x), _split_note(goal, len(train), len(heldout))]
-    return Tabular(
-        name, x[train], y[train], x[heldout], y[heldout], preprocessing, tuple(said)
-    )
+    return Tabular(name, x[train], y[train], x[heldout], y[heldout], preprocessing, tuple(said))
 
 
 def _split(goal: Target) -> tuple[NDArray[np.int_], NDArray[np.int_]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import check_choice
 from cyclerate.data.mistakes import DataMistake, count, listed
-from cyclerate.data.numbers import Numbers, read_numbers, texts
+from cyclerate.data.numbers import THOUSANDS_COMMA, Numbers, read_numbers, texts
 
 TASKS = ("classification", "regression")
 _MOST_CLASSES = 100
@@ -32,7 +32,7 @@ class Target:
     notes: tuple[str, ...]
 
 
-def read_target(column: pd.Series, task: str | None = None) -> Target:
+def read_target(column: pd.Series, task: str | None = None, comma: str = THOUSANDS_COMMA) -> Target:
     """Reads the target; `task` overrides the decision between classes and numbers.
 
     Rows without a target, and classes of fewer than 5 rows, are left out, and said.
@@ -47,7 +47,7 @@ def read_target(column: pd.Series, task: str | None = None) -> Target:
             f"The target '{column.name}' is missing in {count(missing, 'row')} of "
             f"{len(column):,}: more than half. Choose another --target, or fill it in."
         )
-    numbers = read_numbers(column)
+    numbers = read_numbers(column, comma)
     if task is None:
         task, why = _decide(column, numbers)
     else:

@@ -1,10 +1,12 @@
 """Comparisons of policies: the record, the table made of it, and the runs behind it."""
 
-from cyclerate.training.record import Best as Best
-from cyclerate.training.record import Cell as Cell
-from cyclerate.training.record import DataInfo as DataInfo
-from cyclerate.training.record import Metric as Metric
-from cyclerate.training.record import ModelInfo as ModelInfo
-from cyclerate.training.record import PolicyInfo as PolicyInfo
-from cyclerate.training.record import Record as Record
-from cyclerate.training.record import SummaryRow as SummaryRow
+from cyclerate.training.record import (
+    Best as Best,
+    Cell as Cell,
+    DataInfo as DataInfo,
+    Metric as Metric,
+    ModelInfo as ModelInfo,
+    PolicyInfo as PolicyInfo,
+    Record as Record,
+    SummaryRow as SummaryRow,
+)

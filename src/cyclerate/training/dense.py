@@ -138,9 +138,7 @@ class DenseTrainer:
                 break
         steps, train_losses, losses, scores = zip(*curves, strict=True)
         diverged = not np.isfinite([train_losses[-1], losses[-1]]).all()
-        return Cell(
-            policy.name, seed, steps, train_losses, losses, scores, seconds, bool(diverged)
-        )
+        return Cell(policy.name, seed, steps, train_losses, losses, scores, seconds, bool(diverged))
 
     def save(self, path: Path) -> None:
         """Saves the network trained last, giving probabilities (or the standardised number).

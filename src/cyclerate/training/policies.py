@@ -117,14 +117,14 @@ def _exp_range(rates: Rates, budget: Budget) -> Schedule:
     return ExpRange(rates.lowest, rates.highest, budget.step_size, gamma)
 
 
-_CYCLES = "{cycles} cycles between base_lr and max_lr of the range test; half a cycle is {half}"
+_CYCLES = "{cycles} cycles between base_lr and max_lr of the range test; half a cycle is {half}."
 
 POLICIES: dict[str, Policy] = {
     "fixed": Policy(
-        "fixed", False, lambda r, _: Constant(r.default_lr), "the default rate of {default_of}"
+        "fixed", False, lambda r, _: Constant(r.default_lr), "The default rate of {default_of}."
     ),
     "found": Policy(
-        "found", True, lambda r, _: Constant(r.highest), "max_lr of the range test, held constant"
+        "found", True, lambda r, _: Constant(r.highest), "max_lr of the range test, held constant."
     ),
     "triangular": Policy(
         "triangular", True, lambda r, b: Triangular(r.lowest, r.highest, b.step_size), _CYCLES
@@ -133,22 +133,22 @@ POLICIES: dict[str, Policy] = {
         "triangular2",
         True,
         lambda r, b: Triangular2(r.lowest, r.highest, b.step_size),
-        _CYCLES + "; each cycle half as high as the one before",
+        _CYCLES + " Each cycle is half as high as the one before.",
     ),
     "exp_range": Policy(
-        "exp_range", True, _exp_range, _CYCLES + "; gamma lets the height fall to a tenth"
+        "exp_range", True, _exp_range, _CYCLES + " With gamma their height falls to a tenth."
     ),
     "one_cycle": Policy(
         "1cycle",
         True,
         lambda r, b: OneCycle(r.highest, b.total_steps),
-        "one cycle over the whole run, up to max_lr of the range test",
+        "One cycle over the whole run, up to max_lr of the range test.",
     ),
     "restarts": Policy(
         "warm restarts",
         True,
         lambda r, b: WarmRestarts(r.highest, 2 * b.step_size),
-        "{cycles} cosine falls from max_lr of the range test to 0",
+        "{cycles} cosine falls from max_lr of the range test to 0.",
     ),
 }
 DEFAULT_POLICIES = ("fixed", "triangular", "one_cycle")
