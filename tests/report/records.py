@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import cyclerate as cr
+from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
 from cyclerate.training.record import (
     Cell,
     DataInfo,
@@ -31,6 +32,18 @@ SCHEDULES: dict[str, cr.Schedule] = {
     "restarts": cr.WarmRestarts(max_lr=0.08, cycle_steps=1000, cycle_mult=2),
     "wsd": cr.WarmupStableDecay(max_lr=0.08, total_steps=STEPS),
 }
+
+
+def range_result(*, flat: bool = False) -> RangeTestResult:
+    """A range test whose loss falls from 0.001 on and blows up near 0.5, or says nothing at all."""
+    random = np.random.default_rng(3)
+    test = RangeTest(Sweep(1e-5, 10.0, steps=100))
+    going = True
+    loss = 0.7
+    while going:
+        loss += 0.0 if flat else (0.2 * test.lr**2 - 0.01 * min(1.0, test.lr / 0.02))
+        going = test.tell(loss + (0.2 if flat else 0.012) * random.standard_normal())
+    return test.result(seconds=2.5)
 
 
 def row(

@@ -50,9 +50,11 @@ def _metric_curves(record: Record) -> Caption:
 
 def _final(record: Record) -> Caption:
     name, rival = record.metric.name, policy_name(record, record.reference)
+    text = f"Final held-out {name}."
+    if len(record.seeds) > 1:
+        text += " Pale dots are seeds, the diamond is their mean, the bar their standard deviation."
     return Caption(
-        f"Final held-out {name}: pale dots are seeds, the diamond is their mean, the bar their "
-        f"standard deviation. Dashed: the mean of {rival}.",
+        f"{text} Dashed: that of {rival}.",
         f"Dot chart of the final held-out {name}: {_each(record, 'metric')}.",
     )
 

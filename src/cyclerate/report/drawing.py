@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib import font_manager, ticker
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -52,11 +54,27 @@ def dress(ax: Axes, theme: Theme, title: str | None = None) -> None:
     )
     ax.grid(True, which="major", color=theme.grid, linewidth=0.7)
     ax.set_axisbelow(True)
-    words: dict[str, Any] = {"color": theme.ink, "fontsize": POINTS, "fontfamily": FONT}
+    words: dict[str, Any] = {
+        "color": theme.ink,
+        "fontsize": POINTS,
+        "fontfamily": FONT,
+        "parse_math": False,
+    }
     ax.xaxis.label.set(**words)
     ax.yaxis.label.set(**words)
     if title is not None:
-        ax.set_title(title, loc="left", parse_math=False, fontweight="bold", **words)
+        ax.set_title(title, loc="left", fontweight="bold", **words)
+
+
+def brighten(artists: Iterable[Artist]) -> None:
+    """Moves colours that were chosen for white paper halfway to white, for a dark one."""
+    for artist in artists:
+        properties = artist.properties()
+        for name in ("color", "facecolor"):
+            if name in properties:
+                red, green, blue, alpha = to_rgba(properties[name])
+                lighter = ((1.0 + red) / 2, (1.0 + green) / 2, (1.0 + blue) / 2, alpha)
+                artist.set(**{name: lighter})
 
 
 def drawable(text: str, letters: int = LABEL_LETTERS) -> str:

@@ -19,6 +19,7 @@ from cyclerate.report.curves import Curve, curves, is_wide, rate_envelope, span,
 from cyclerate.report.drawing import (
     POINTS,
     Named,
+    brighten,
     drawable,
     dress,
     name_lines,
@@ -164,6 +165,12 @@ def range_test(record: Record, theme: Theme = LIGHT) -> Figure:
     figure = new_figure(CURVE_INCHES, theme)
     ax = figure.add_subplot()
     result.plot(ax=ax)
+    ax.set_title("")
+    ax.set_ylabel(drawable(f"{result.metric} of each batch", 30))
+    for text in ax.texts:
+        text.set_bbox({"facecolor": theme.paper, "alpha": 0.8, "linewidth": 0, "pad": 1.0})
+    if theme.name == "dark":
+        brighten([*ax.lines, *ax.texts, *ax.patches])
     dress(ax, theme, "Range test")
     return figure
 
@@ -247,7 +254,7 @@ def _value_axis(ax: Axes, drawn: tuple[Curve, ...], numbers: Numbers) -> None:
 
 def _formatter(numbers: Numbers) -> ticker.Formatter:
     if numbers.percent:
-        return ticker.PercentFormatter(xmax=1.0, decimals=None, symbol=" %")
+        return ticker.FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
     return ticker.ScalarFormatter(useOffset=False)
 
 
