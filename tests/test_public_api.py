@@ -35,6 +35,8 @@ PUBLIC = {
         "from_dict",
     ],
     "cyclerate.keras": ["ScheduleCallback", "as_schedule", "fit_one_cycle", "range_test"],
+    "cyclerate.optax": ["range_test"],
+    "cyclerate.torch": ["ScheduledLR"],
 }
 
 # None of these may load with the package itself.
