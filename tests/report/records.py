@@ -90,7 +90,7 @@ def record(
             notes=("Column id left out: every row has its own value.",),
         ),
         model=ModelInfo(
-            "dense 64, 64 (ReLU)", 4993, "SGD(momentum=0.9)", "binary_crossentropy", 128
+            "dense 64, 64 (ReLU)", 4993, "SGD (momentum 0.9)", "binary_crossentropy", 128
         ),
         metric=Metric("accuracy", "max"),
         epochs=20,

@@ -150,11 +150,20 @@ def test_nothing_to_compare(rows, sentence):
     assert headline(record(rows)).sentence == sentence
 
 
-def test_a_range_test_without_an_answer_is_noted():
-    assert headline(record([FIXED], range_test={"max_lr": None})).notes == (
-        "The range test gave no clear answer.",
-    )
-    assert headline(record([FIXED], range_test={"max_lr": 0.1})).notes == ()
+@pytest.mark.parametrize(
+    ("range_test", "notes"),
+    [
+        (
+            {"max_lr": None, "verdict": "No clear answer: few."},
+            ("Range test: No clear answer: few.",),
+        ),
+        ({"max_lr": None}, ("Range test: no clear answer.",)),
+        ({"max_lr": 0.1, "verdict": "Read at three places."}, ()),
+        (None, ()),
+    ],
+)
+def test_a_range_test_without_an_answer_is_noted(range_test, notes):
+    assert headline(record([FIXED], range_test=range_test)).notes == notes
 
 
 def test_other_metrics_are_written_in_their_own_unit():

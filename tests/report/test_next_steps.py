@@ -10,14 +10,11 @@ import pytest
 
 import cyclerate as cr
 from cyclerate.report.next_steps import next_steps, optimizer_code, schedule_code
-from cyclerate.training.record import Best, ModelInfo, PolicyInfo
+from cyclerate.training.optimizers import OPTIMIZERS, describe_optimizer
+from cyclerate.training.record import Best, PolicyInfo
 from tests.report.records import SCHEDULES, STEPS, record, row
 
 WON = record([row("fixed", 0.56), row("triangular", 0.5, steps_to_reference=480.0)])
-
-
-def with_optimizer(text: str):
-    return dataclasses.replace(WON, model=ModelInfo("dense", 10, text, "mse", 32))
 
 
 def test_the_code_is_this():
@@ -82,20 +79,44 @@ def test_the_reference_needs_no_schedule():
     ("text", "call"),
     [
         ("keras.optimizers.AdamW(clipnorm=1e-4)", "AdamW(learning_rate=0.1, clipnorm=1e-4)"),
-        ("SGD(learning_rate=0.5, momentum=.9, nesterov=True)",
-         "SGD(learning_rate=0.1, momentum=.9, nesterov=True)"),
+        ("SGD(learning_rate=0.5, momentum=.9)", "SGD(learning_rate=0.1, momentum=.9)"),
         ("RMSprop", "RMSprop(learning_rate=0.1)"),
-        ("SGD with momentum 0.9", "SGD(learning_rate=0.1)"),
-        ("SGD(momentum=__import__('os').system('true'))", "SGD(learning_rate=0.1)"),
-        ("SGD(momentum=0.9); import os", "SGD(learning_rate=0.1)"),
-        ("SGD(momentum=0.9\n)\nimport os", "SGD(learning_rate=0.1)"),
-        ("system('true')", "SGD(learning_rate=0.1)"),
-        ("SGD(x=open)", "SGD(learning_rate=0.1)"),
+        ("Adam()", "Adam(learning_rate=0.1)"),
     ],
-)  # fmt: skip
-def test_text_of_a_record_never_becomes_code(text: str, call: str):
+)
+def test_an_optimizer_keeps_its_settings(text: str, call: str):
     code = optimizer_code(cr.Constant(0.1), text)
     assert code == f"import keras\n\noptimizer = keras.optimizers.{call}"
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_of_a_comparison_is_written_with_its_settings(name: str):
+    kind, settings = OPTIMIZERS[name]
+    call = "".join(f", {key}={value!r}" for key, value in settings.items())
+    code = optimizer_code(cr.Constant(0.1), describe_optimizer(name))
+    assert code.endswith(f"\noptimizer = keras.optimizers.{kind}(learning_rate=0.1{call})")
+    assert "#" not in code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SGD with momentum 0.9",
+        "SGD(momentum=__import__('os').system('true'))",
+        "SGD(momentum=0.9); import os",
+        "SGD(momentum=0.9\n)\nimport os",
+        "SGD(momentum=0.9,)",
+        "SGD(x=open)",
+        "SGD(import)",
+        "system('true')",
+        "",
+    ],
+)
+def test_text_of_a_record_never_becomes_code(text: str):
+    assert optimizer_code(cr.Constant(0.1), text).splitlines()[2:] == [
+        "# Put your own optimizer here: the comparison had another one.",
+        "optimizer = keras.optimizers.SGD(learning_rate=0.1)",
+    ]
 
 
 def test_the_best_model_is_loaded_by_a_literal():

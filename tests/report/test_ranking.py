@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclerate.report.ranking import is_level, rank
+from cyclerate.report.ranking import is_level, is_sooner, rank
 from tests.report.records import record, row
 
 
@@ -61,3 +61,13 @@ def test_usable_rows_are_sorted_and_leave_out_diverged_ones():
 def test_without_any_finished_policy_there_is_no_best():
     ranking = rank(record([row("fixed", None, None, diverged=3)]))
     assert (ranking.best, ranking.reference, ranking.level) == (None, None, frozenset())
+
+
+def test_a_policy_with_a_diverged_run_is_not_called_sooner():
+    reference = row("fixed", 0.5)
+    assert is_sooner(row("triangular", 0.5, steps_to_reference=100.0), reference)
+    assert not is_sooner(row("triangular", 0.5, steps_to_reference=100.0, diverged=1), reference)
+
+
+def test_a_policy_alone_is_not_called_best():
+    assert rank(record([row("fixed", 0.5)])).mark("fixed") == ""

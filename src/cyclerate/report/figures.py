@@ -144,7 +144,7 @@ def steps_to_reference(record: Record, theme: Theme = LIGHT) -> Figure:
     start = 10.0 ** np.floor(np.log10(min(known) / 1.5)) if log else 0.0
     for y, row in enumerate(record.summary):
         style, steps = lines[row.policy], reached[row.policy]
-        if not steps:
+        if not steps or row.diverged:
             _remark(ax, y, "diverged" if row.diverged else "not reached", theme)
             continue
         ax.plot([start, steps], [y, y], color=style.color, linestyle=style.dashes, linewidth=2)

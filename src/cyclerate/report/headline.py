@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cyclerate.report.ranking import Ranking, is_level, is_sooner, rank, reference_steps
 from cyclerate.report.wording import Numbers, count, fewer, listed
@@ -47,11 +45,6 @@ def metric_numbers(record: Record) -> Numbers:
     """How the held-out metric of a record is written: accuracies in percent."""
     means = (row.metric_mean for row in record.summary)
     return Numbers.fitting(means, share=record.metric.name in SHARES)
-
-
-def range_test_unclear(range_test: Mapping[str, Any] | None) -> bool:
-    """True if a range test was run and gave no rate."""
-    return range_test is not None and range_test.get("max_lr") is None
 
 
 def _sentence(record: Record, ranking: Ranking) -> str:
@@ -126,8 +119,8 @@ def _notes(record: Record, ranking: Ranking) -> list[str]:
         notes += [
             f"{_capital(_divergence(record, row))}." for row in record.summary if row.diverged
         ]
-    if range_test_unclear(record.range_test):
-        notes.append("The range test gave no clear answer.")
+    if record.range_test is not None and record.range_test.get("max_lr") is None:
+        notes.append(f"Range test: {record.range_test.get('verdict') or 'no clear answer.'}")
     return notes
 
 

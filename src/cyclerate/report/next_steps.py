@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import re
 from dataclasses import dataclass
 
@@ -28,8 +29,12 @@ OPTIMIZERS = (
     "Lamb",
     "Muon",
 )
-CALL = re.compile(r"(?:keras\.optimizers\.)?(\w+)(?:\(([^()]*)\))?")
-ARGUMENT = re.compile(r"(\w+)\s*=\s*(True|False|None|[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)")
+# "SGD (momentum 0.9, nesterov)" or "SGD(momentum=0.9, nesterov=True)": nothing but a known class,
+# names and numbers.
+CALL = re.compile(r"(?:keras\.optimizers\.)?([A-Za-z]+) ?(?:\(([^()]*)\))?")
+SETTING = re.compile(
+    r"([a-z_]\w*)(?: ?[= ] ?(True|False|None|[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?))?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,24 @@ def optimizer_code(schedule: Schedule, optimizer: str) -> str:
 
     Args:
         schedule: The rates.
-        optimizer: The optimizer as a record describes it, such as "SGD(momentum=0.9)". What is
-            not a Keras optimizer with plain arguments becomes a plain SGD: text of a file never
-            turns into code.
+        optimizer: The optimizer as a record describes it, such as "SGD (momentum 0.9)". What is
+            not a Keras optimizer with plain settings becomes a plain SGD with a remark: text of a
+            file never turns into code.
     """
-    name, arguments = _optimizer(optimizer)
-    if isinstance(schedule, Constant):
-        call = ", ".join([f"learning_rate={schedule.value!r}", *arguments])
-        return f"import keras\n\noptimizer = keras.optimizers.{name}({call})"
-    call = ", ".join(["learning_rate=ck.as_schedule(schedule)", *arguments])
-    return (
-        "import keras\n"
-        "import cyclerate as cr\n"
-        "import cyclerate.keras as ck\n\n"
-        f"schedule = {schedule_code(schedule)}\n"
-        f"optimizer = keras.optimizers.{name}({call})"
-    )
+    understood = _optimizer(optimizer)
+    name, settings = understood or ("SGD", [])
+    constant = isinstance(schedule, Constant)
+    rates = repr(schedule.value) if constant else "ck.as_schedule(schedule)"
+    call = f"keras.optimizers.{name}({', '.join([f'learning_rate={rates}', *settings])})"
+    lines = ["import keras"]
+    if not constant:
+        lines += ["import cyclerate as cr", "import cyclerate.keras as ck"]
+    lines.append("")
+    if understood is None:
+        lines.append("# Put your own optimizer here: the comparison had another one.")
+    if not constant:
+        lines.append(f"schedule = {schedule_code(schedule)}")
+    return "\n".join([*lines, f"optimizer = {call}"])
 
 
 def schedule_code(schedule: Schedule) -> str:
@@ -107,13 +114,17 @@ def schedule_code(schedule: Schedule) -> str:
     return f"cr.{name}({', '.join(f'{field}={values[field]!r}' for field in shown)})"
 
 
-def _optimizer(text: str) -> tuple[str, list[str]]:
+def _optimizer(text: str) -> tuple[str, list[str]] | None:
+    """The class and the settings of an optimizer, or None if the text is not one."""
     call = CALL.fullmatch(text.strip())
     if call is None or call[1] not in OPTIMIZERS:
-        return "SGD", []
-    matches = [ARGUMENT.fullmatch(part.strip()) for part in (call[2] or "").split(",")]
-    found = [(match[1], match[2]) for match in matches if match]
-    return call[1], [f"{name}={value}" for name, value in found if name != "learning_rate"]
+        return None
+    parts = call[2].split(",") if call[2] else []
+    found = [SETTING.fullmatch(part.strip()) for part in parts]
+    settings = [(match[1], match[2] or "True") for match in found if match]
+    if len(settings) < len(parts) or any(keyword.iskeyword(name) for name, _ in settings):
+        return None
+    return call[1], [f"{name}={value}" for name, value in settings if name != "learning_rate"]
 
 
 def _remark(record: Record, schedule: Schedule) -> str:

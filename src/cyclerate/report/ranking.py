@@ -30,6 +30,8 @@ class Ranking:
 
     def mark(self, policy: str) -> str:
         """Returns "best", "level" (as good within the spread) or "" for a policy."""
+        if len(self.usable) < 2:
+            return ""
         if self.best is not None and policy == self.best.policy:
             return "best"
         return "level" if policy in self.level else ""
@@ -59,8 +61,10 @@ def reference_steps(reference: SummaryRow) -> float:
 
 
 def is_sooner(row: SummaryRow, reference: SummaryRow | None) -> bool:
-    """True if every run of a policy reached the reference's final loss clearly sooner than it."""
-    if reference is None or row.policy == reference.policy or not row.steps_to_reference:
+    """True if every run of a policy held and had the reference's final loss clearly sooner."""
+    if reference is None or row.policy == reference.policy:
+        return False
+    if row.diverged or not row.steps_to_reference:
         return False
     return reference_steps(reference) / row.steps_to_reference >= SOONER
 

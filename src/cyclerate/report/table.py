@@ -66,7 +66,7 @@ def legend(record: Record) -> str:
     """Says what the columns and marks of the text table mean, and which policies diverged."""
     parts = [f"Final held-out values, {_spread(record)}"]
     table = rows(record)
-    if rank(record).reference is not None:
+    if rank(record).reference is not None and len(table) > 1:
         parts.append(f"to reach: steps to the final loss of {_rival(record)}")
     marks = {row.mark for row in table}
     if "best" in marks:
@@ -83,12 +83,12 @@ def page_legend(record: Record) -> str:
     """Says the same as `legend` in whole sentences, as far as a page does not show it."""
     parts = [f"Final held-out values, {_spread(record)}."]
     ranking = rank(record)
-    if ranking.reference is not None:
+    if ranking.reference is not None and len(record.summary) > 1:
         parts.append(
             "Steps to reach: optimizer steps until every run had the final held-out loss of "
             f"{_rival(record)}."
         )
-    if ranking.best is not None:
+    if len(ranking.usable) > 1:
         parts.append("Best: the lowest final loss.")
     if len(ranking.level) > 1:
         parts.append(
