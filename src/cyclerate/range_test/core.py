@@ -6,7 +6,6 @@ until `done`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from cyclerate.range_test.result import RangeTestResult
 from cyclerate.range_test.stopping import DivergenceMonitor, StopReason
 from cyclerate.range_test.suggestion import smooth_and_suggest
 from cyclerate.range_test.sweep import Sweep
+
+_INFINITE = 1e300  # as good as infinite: sums of such values overflow
 
 
 class RangeTest:
@@ -97,7 +98,7 @@ class RangeTest:
         """
         if self.done:
             raise CyclerateError("this sweep is over; make a new RangeTest for another one")
-        number = _one_number(value)
+        number = one_number(value)
         self._values.append(number)
         self._stop_reason = self._verdict_on(number)
         return not self.done
@@ -110,7 +111,7 @@ class RangeTest:
             seconds: Wall time it took, if known.
         """
         lrs, losses = self._lrs[: self.index], np.array(self._values, dtype=np.float64)
-        losses[~np.isfinite(losses)] = np.nan
+        losses[~(np.abs(losses) < _INFINITE)] = np.nan
         smoothed, suggestion = smooth_and_suggest(
             lrs, losses, mode=self.mode, planned_steps=self.sweep.steps, metric=self.metric
         )
@@ -133,7 +134,7 @@ class RangeTest:
         )
 
     def _verdict_on(self, number: float) -> StopReason | None:
-        if not math.isfinite(number):
+        if not abs(number) < _INFINITE:
             return StopReason.NON_FINITE
         loss = number if self.mode == "min" else -number
         if self._monitor is not None and self._monitor.update(loss):
@@ -141,7 +142,12 @@ class RangeTest:
         return StopReason.END_OF_RANGE if self.index == self.sweep.steps else None
 
 
-def _one_number(value: Any) -> float:
+def one_number(value: Any) -> float:
+    """Returns what a framework gives for a loss as a float.
+
+    Raises:
+        ValueError: It is not a single number.
+    """
     allowed = "a single number"
     if isinstance(value, (str, bytes)):
         raise bad_argument("value", allowed, value)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cyclerate._errors import require
 from cyclerate.range_test.reading import read_curve, to_minimise
+from cyclerate.range_test.suggestion import MIN_POINTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +51,9 @@ def _title(result: RangeTestResult) -> str:
 def _set_limits(result: RangeTestResult, ax: Axes) -> None:
     """Shows the descent in full height; the blow-up leaves the picture at its edge."""
     curves = [(run.lrs, to_minimise(run.losses, run.mode)) for run in result.runs or (result,)]
-    curves = [(lrs, values) for lrs, values in curves if np.isfinite(values).any()]
+    curves = [curve for curve in curves if np.isfinite(curve[1]).sum() >= MIN_POINTS]
     if not curves:
-        return
+        return  # nothing was read, so nothing is known of a blow-up
     ceiling = max(read_curve(*curve, result.planned_steps).ceiling for curve in curves)
     values = np.concatenate([values for _, values in curves])
     best = float(np.nanmin(values))
@@ -65,13 +66,14 @@ def _mark_rates(result: RangeTestResult, ax: Axes) -> None:
     if result.max_lr is None or result.base_lr is None or result.interval is None:
         return
     ax.axvspan(*result.interval, color=_MAX, alpha=0.12, linewidth=0, zorder=0)
-    _mark(ax, "base_lr", result.base_lr, color=_BASE, side="left", mode=result.mode)
-    _mark(ax, "max_lr", result.max_lr, color=_MAX, side="right", mode=result.mode)
+    # At base_lr the curve is near its start, at max_lr near its best: write on the other side.
+    best_is_low = result.mode == "min"
+    _mark(ax, "base_lr", result.base_lr, color=_BASE, side="left", at_top=not best_is_low)
+    _mark(ax, "max_lr", result.max_lr, color=_MAX, side="right", at_top=best_is_low)
 
 
-def _mark(ax: Axes, name: str, rate: float, *, color: str, side: str, mode: str) -> None:
-    """Marks a rate by a line and its number, away from the curve: it is low where losses are."""
-    at_top = mode == "min"
+def _mark(ax: Axes, name: str, rate: float, *, color: str, side: str, at_top: bool) -> None:
+    """Marks a rate by a line and its number."""
     ax.axvline(rate, color=color, linewidth=1.5, linestyle="--", zorder=2)
     ax.annotate(
         f"{name} {rate:.2g}",

@@ -39,6 +39,8 @@ class Reading:
     """The level before anything was learned."""
     ceiling: float
     """Values above it are drawn and smoothed as if they were here: the blow-up says no more."""
+    lead_steps: int
+    """How many of the first points `start` is the median of."""
     fall_sds: float
     """Largest fall below `start`, in standard deviations of what noise alone would do."""
     rise_sds: float
@@ -81,6 +83,7 @@ def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
         smoothed=smoothed,
         start=start,
         ceiling=ceiling,
+        lead_steps=lead,
         fall_sds=float(np.nanmax(fall)),
         rise_sds=float(np.nanmax(-fall)),
     )

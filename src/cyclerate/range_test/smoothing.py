@@ -129,10 +129,12 @@ def local_scale(residuals: Curve, bandwidth: float) -> Curve:
     Noise is not the same everywhere: it grows where rates are high. NaN takes no part.
     """
     present = np.isfinite(residuals)
-    square = np.where(present, residuals, 0.0) ** 2
+    known = np.where(present, residuals, 0.0)
+    largest = float(np.max(np.abs(known), initial=0.0)) or 1.0  # its square might overflow
     weight = _gaussian(bandwidth)
     with np.errstate(invalid="ignore"):
-        return np.sqrt(_windowed_sum(square, weight) / _windowed_sum(present, weight))
+        square = _windowed_sum((known / largest) ** 2, weight) / _windowed_sum(present, weight)
+    return largest * np.sqrt(square)
 
 
 def _gaussian(bandwidth: float) -> Curve:
@@ -145,8 +147,11 @@ def _offsets(bandwidth: float) -> Curve:
 
 
 def _windowed_sum(signal: NDArray[np.float64] | NDArray[np.bool_], kernel: Curve) -> Curve:
+    """Returns, for each point, the sum of its neighbours times the kernel centred on it."""
+    if not len(signal):
+        return np.empty(0)
     reach = len(kernel) // 2
-    return np.correlate(np.pad(signal.astype(np.float64), reach), kernel, mode="valid")
+    return np.convolve(signal, kernel[::-1])[reach : reach + len(signal)]
 
 
 def _bridge_gaps(height: Curve, reached: NDArray[np.bool_], present: NDArray[np.bool_]) -> Curve:

@@ -126,7 +126,7 @@ def _answer(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
     listed = ", ".join(f"{rate:.2g}" for rate in np.exp(np.sort(readings)))
     verdict = (
         f"The {metric} improves by {reading.fall_sds:.0f} times its noise, and three readings of "
-        f"the curve put max_lr at {listed}{_caution(done)}."
+        f"the curve put max_lr at {listed}{_caution(done, reading.lead_steps)}."
     )
     return Suggestion(base_lr, max_lr, (float(low), float(high)), verdict)
 
@@ -155,9 +155,9 @@ def _crossing(log_lr: Curve, done: Curve, index: int, level: float) -> float:
     return float(log_lr[index - 1] + np.clip(share, 0, 1) * (log_lr[index] - log_lr[index - 1]))
 
 
-def _caution(done: Curve) -> str:
-    if _begin(done) == 0:
-        return "; it had begun to improve at the first rate: a lower start_lr would tell more"
+def _caution(done: Curve, lead_steps: int) -> str:
+    if _begin(done) < lead_steps:
+        return "; it improves from the first rates on: a lower start_lr would tell more"
     if int(np.argmax(done)) == len(done) - 1:
         return "; it still improved at the last rate: a higher end_lr would tell more"
     return ""
