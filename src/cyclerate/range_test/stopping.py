@@ -18,7 +18,11 @@ _RESOLUTION = float(np.finfo(np.float32).eps)  # losses are computed in float32
 
 
 class StopReason(enum.Enum):
-    """Why a sweep ended; the value is advice. Ordered from the mildest to the most severe."""
+    """Why a sweep ended; the value is advice. Ordered from the mildest to the most severe.
+
+    >>> StopReason.CUT_SHORT.value.partition(".")[0]
+    'The sweep was ended from outside before its last rate'
+    """
 
     END_OF_RANGE = (
         "The sweep reached its last rate without diverging. If it was still improving there, "
