@@ -1,4 +1,6 @@
 """cyclerate for Keras 3, on JAX, TensorFlow and PyTorch."""
 
 from cyclerate.keras.callback import ScheduleCallback as ScheduleCallback
+from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
+from cyclerate.keras.range_test import range_test as range_test
 from cyclerate.keras.schedule import as_schedule as as_schedule

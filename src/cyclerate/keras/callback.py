@@ -21,16 +21,16 @@ class ScheduleCallback(keras.callbacks.Callback):
     """Cycles the rate, the momentum and the weight decay of the optimizer, update by update.
 
     At the callback's step n the optimizer uses `lr(n)`, `momentum(n)` and `weight_decay(n)`. The
-    values are computed inside the compiled step, on every backend, and cost nothing per batch on the
-    host. Momentum is `momentum` (SGD, RMSprop, Muon) or `beta_1` (the Adam family, Lion).
+    values are computed inside the compiled step, on every backend, and cost nothing per batch on
+    the host. Momentum is `momentum` (SGD, RMSprop, Muon) or `beta_1` (the Adam family, Lion).
 
     A step is an update of the weights: with `gradient_accumulation_steps` = k there is one in k
     batches, and none where a LossScaleOptimizer skips. A callback used in several fits goes on
     counting; a new one starts at `start_step`.
 
-    After the fit the optimizer is as it was: momentum and weight decay as numbers, the rate (where it
-    is a number) at the last one used. A fit that ended by an exception or Ctrl-C is tidied up when
-    the next training of that model begins, and what it did is then in `history`.
+    After the fit the optimizer is as it was: momentum and weight decay as numbers, the rate (where
+    it is a number) at the last one used. A fit that ended by an exception or Ctrl-C is tidied up
+    when the next training of that model begins, and what it did is then in `history`.
 
     Args:
         lr: The schedule of the rate, or None to leave it alone.

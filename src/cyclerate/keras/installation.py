@@ -1,8 +1,8 @@
 """Puts a scheduled train function into a model for one fit, and takes it out again.
 
-Keras calls no `on_train_end` when a fit ends by an exception or Ctrl-C. So the model is also given a
-`make_train_function` that knows: whoever calls it next, from outside, begins another training, and
-the last one is over. Fit, `train_on_batch` and the range test all begin with that call.
+Keras calls no `on_train_end` when a fit ends by an exception or Ctrl-C. So the model is also given
+a `make_train_function` that knows: whoever calls it next, from outside, begins another training,
+and the last one is over. Fit and `train_on_batch` both begin with that call.
 """
 
 from __future__ import annotations
@@ -52,6 +52,20 @@ def remove(model: Any) -> None:
         model.train_function = hook.scheduled.plain
 
 
+def settle(model: Any) -> None:
+    """Ends what a fit that broke off left installed.
+
+    Raises:
+        ValueError: That fit goes on: this is called from one of its callbacks.
+    """
+    hook: _Hook | None = vars(model).get(_HOOK)
+    if hook is None:
+        return
+    if _inside_callback_of(model):
+        raise bad_argument("model", "a model that is not in a fit with a ScheduleCallback", model)
+    hook.end()
+
+
 class _Hook:
     """`model.make_train_function` while a scheduled function is installed."""
 
@@ -65,16 +79,20 @@ class _Hook:
             if force:
                 self.scheduled.retrace()
             return self.scheduled
+        self.end()
+        return self.model.make_train_function(force=force)
+
+    def end(self) -> None:
+        """Takes everything out, after those who installed it have noted what was done."""
         for over in self.when_over:
             over()
         remove(self.model)
-        return self.model.make_train_function(force=force)
 
 
 def _inside_callback_of(model: Any) -> bool:
     frame = inspect.currentframe()
     while frame is not None:
-        caller = frame.f_locals.get("self")
+        caller: Any = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList) and caller.model is model:
             return True
         frame = frame.f_back

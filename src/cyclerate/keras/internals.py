@@ -76,3 +76,19 @@ class TracedNumber(keras.Variable):
         return True
 
     __hash__ = object.__hash__
+
+
+def tensorflow_seeds() -> Any:
+    """What `tf.random.set_seed` sets: the seed, and the generator of the operations' seeds."""
+    from tensorflow.python.eager import context
+
+    eager = context.context()
+    return eager, getattr(eager, "_seed", None), getattr(eager, "_rng", None)
+
+
+def set_tensorflow_seeds(seeds: Any) -> None:
+    """Puts back what `tensorflow_seeds` gave."""
+    eager, seed, generator = seeds
+    eager._seed = seed  # noqa: SLF001
+    if generator is not None:
+        eager._rng = generator  # noqa: SLF001

@@ -74,7 +74,7 @@ class ScheduledFunction:
     def retrace(self) -> None:
         """Forgets what was compiled, as `make_train_function(force=True)` asks for."""
         self._inner = None
-        vars(self._model).pop(_LATEST, None)
+        vars(self._model).pop(LATEST_FUNCTION, None)
 
     def __call__(self, *arguments: Any) -> Any:
         if self._inner is None:
@@ -103,11 +103,11 @@ class ScheduledFunction:
 
     def _compiled(self) -> TrainFunction:
         """A function to be traced with these plans; that of an earlier fit if it fits still."""
-        latest: _Compiled | None = vars(self._model).get(_LATEST)
+        latest: _Compiled | None = vars(self._model).get(LATEST_FUNCTION)
         if latest and latest.plain is self._plain and latest.plans == self._plans:
             return latest.function
         function = untraced_function(self._model)
-        vars(self._model)[_LATEST] = _Compiled(self._plain, self._plans, function)
+        vars(self._model)[LATEST_FUNCTION] = _Compiled(self._plain, self._plans, function)
         return function
 
 
@@ -123,7 +123,7 @@ class _Compiled:
     function: TrainFunction
 
 
-_LATEST = "_cyclerate_latest_function"
+LATEST_FUNCTION = "_cyclerate_latest_function"
 """Kept on the model, so that both go together: the function holds the model."""
 
 

@@ -1,0 +1,229 @@
+"""Data for the range test: whatever `fit` takes, and any iterable, lent and left as it was."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from cyclerate._errors import bad_argument
+from cyclerate.keras.randomness import PutBack, remember_generators_of, together
+from cyclerate.keras.tf_data import is_tf_dataset, unshared_copy
+
+A_BATCH = "at least one batch of data"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training data in two forms, both as keyword arguments of `fit`.
+
+    Attributes:
+        as_given: For building the model the way its first fit would.
+        lend: Gives those for a sweep, which must not move the position or the order of the data.
+        remember: Notes what reading changes all the same; the call that it returns puts it back.
+    """
+
+    as_given: dict[str, Any]
+    lend: Callable[[], dict[str, Any]]
+    remember: Callable[[], PutBack] = field(default=lambda: _nothing)
+
+
+def _nothing() -> None:
+    pass
+
+
+# Batches that come ready are not shuffled by Keras, which warns if asked to.
+_READY_MADE = {"shuffle": False}
+
+
+def borrow(
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    class_weight: dict[int, float] | None = None,
+) -> Data:
+    """Looks at what kind of data this is, without reading any.
+
+    Raises:
+        ValueError: Nothing in it, or arguments that do not go together.
+    """
+    if _is_arrays(x):
+        return _arrays(x, y, batch_size, sample_weight, class_weight)
+    alone = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
+    for name, value in alone.items():
+        if value is not None:
+            raise bad_argument(name, f"None: {_name(x)} brings batches of its own", value)
+    weights = {"class_weight": class_weight}
+    if isinstance(x, keras.utils.PyDataset):
+        return _py_dataset(x, weights)
+    if is_tf_dataset(x):
+        return _tf_dataset(x, weights)
+    if class_weight is not None:
+        raise bad_argument("class_weight", f"None with {_name(x)}", class_weight)
+    if _is_torch_loader(x):
+        return _torch_loader(x)
+    return _iterable(x)
+
+
+def number_of_batches(x: Any, batch_size: int | None) -> int | None:
+    """How many batches a pass over the data has, or None if the data do not say."""
+    if _is_arrays(x):
+        samples = next(leaf.shape[0] for leaf in keras.tree.flatten(x) if leaf is not None)
+        return math.ceil(samples / (batch_size or 32))
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches
+    if is_tf_dataset(x):
+        return max(int(x.cardinality()), 0) or None
+    return len(x) if _is_torch_loader(x) and hasattr(x.dataset, "__len__") else None
+
+
+def shuffled_by_keras(x: Any) -> bool:
+    """Whether `fit` shuffles such data; it warns if asked to shuffle others."""
+    return _is_arrays(x) or isinstance(x, keras.utils.PyDataset)
+
+
+def _name(x: Any) -> str:
+    return f"a {type(x).__name__}"
+
+
+def _is_arrays(x: Any) -> bool:
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(hasattr(leaf, "shape") or leaf is None for leaf in leaves)
+
+
+def _is_torch_loader(x: Any) -> bool:
+    return any(
+        kind.__name__ == "DataLoader" and kind.__module__.startswith("torch.utils.data")
+        for kind in type(x).__mro__
+    )
+
+
+def _arrays(x: Any, y: Any, batch_size: Any, sample_weight: Any, class_weight: Any) -> Data:
+    if any(leaf is not None and 0 in leaf.shape[:1] for leaf in keras.tree.flatten(x)):
+        raise bad_argument("x", A_BATCH, "arrays of length 0")
+    arguments = {
+        "x": x,
+        "y": y,
+        "sample_weight": sample_weight,
+        "class_weight": class_weight,
+        "batch_size": batch_size,
+    }
+    return Data(arguments, lambda: arguments)
+
+
+def _py_dataset(dataset: Any, weights: dict[str, Any]) -> Data:
+    if dataset.num_batches == 0:
+        raise bad_argument("x", A_BATCH, dataset)
+    return Data(
+        {"x": _PyDatasetView(dataset, begin=dataset.on_epoch_begin), **weights},
+        lambda: {"x": _PyDatasetView(dataset), **weights},
+        lambda: remember_generators_of(dataset),
+    )
+
+
+class _PyDatasetView(keras.utils.PyDataset):
+    """The batches of a data set, without the calls at an epoch's end by which many reshuffle."""
+
+    def __init__(self, dataset: Any, begin: Callable[[], Any] | None = None) -> None:
+        super().__init__(
+            workers=dataset.workers,
+            use_multiprocessing=dataset.use_multiprocessing,
+            max_queue_size=dataset.max_queue_size,
+        )
+        self._dataset, self._begin = dataset, begin
+
+    def __getitem__(self, index: int) -> Any:
+        return self._dataset[index]
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._dataset.num_batches
+
+    def on_epoch_begin(self) -> None:
+        if self._begin is not None:
+            self._begin()
+
+
+def _tf_dataset(dataset: Any, weights: dict[str, Any]) -> Data:
+    if int(dataset.cardinality()) == 0:
+        raise bad_argument("x", A_BATCH, dataset)
+    copy = functools.cache(unshared_copy)  # made once, read on by further sweeps
+    options = {**weights, **_READY_MADE}
+    return Data({"x": dataset, **options}, lambda: {"x": copy(dataset), **options})
+
+
+def _torch_loader(loader: Any) -> Data:
+    if hasattr(loader.dataset, "__len__") and len(loader) == 0:
+        raise bad_argument("x", A_BATCH, loader)
+    arguments = {"x": loader, **_READY_MADE}
+
+    def remember() -> PutBack:
+        holders = (loader, loader.dataset, loader.sampler)
+        return together([remember_generators_of(*holders), _remember_workers(loader)])
+
+    return Data(arguments, lambda: arguments, remember)
+
+
+def _remember_workers(loader: Any) -> PutBack:
+    """A loader with persistent workers keeps them in an attribute after its first use."""
+    workers = vars(loader).get("_iterator")
+
+    def put_back() -> None:
+        if "_iterator" in vars(loader):
+            vars(loader)["_iterator"] = workers
+
+    return put_back
+
+
+def _iterable(x: Any) -> Data:
+    if not callable(x) and (not isinstance(x, Iterable) or isinstance(x, (list, tuple, dict, str))):
+        allowed = (
+            "arrays, a tf.data.Dataset, a keras PyDataset, a torch DataLoader, an iterable of "
+            "batches, or a function that returns one"
+        )
+        raise bad_argument("x", allowed, x)
+    source = _Source(x)
+    return Data(
+        {"x": source.batches(), **_READY_MADE}, lambda: {"x": source.batches(), **_READY_MADE}
+    )
+
+
+class _Source:
+    """Batches without end from an iterable: it begins again when it runs out.
+
+    What an iterator has given is gone, so its batches are kept and given again.
+    """
+
+    def __init__(self, x: Any) -> None:
+        self._make: Callable[[], Any] | None = None
+        self._once: Iterator[Any] = iter(())
+        if callable(x):
+            self._make = x
+        elif isinstance(x, Iterator):
+            self._once = x
+        else:
+            self._make = lambda: x
+        self._kept: list[Any] = []
+
+    def batches(self) -> Iterator[Any]:
+        """A generator, which is what `fit` takes."""
+        for epoch in itertools.count():
+            empty = True
+            for batch in self._make() if self._make else self._remembered():
+                empty = False
+                yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+            if empty:
+                raise bad_argument("x", A_BATCH, f"nothing in pass {epoch + 1}")
+
+    def _remembered(self) -> Iterator[Any]:
+        yield from self._kept
+        for batch in self._once:
+            self._kept.append(batch)
+            yield batch

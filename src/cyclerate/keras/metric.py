@@ -1,0 +1,32 @@
+"""Which way a metric is better, by its name."""
+
+from __future__ import annotations
+
+from cyclerate._errors import bad_argument, check_choice
+
+# "loss" is looked for first: a dice loss is a loss.
+_HIGHER = "acc auc precision recall specificity sensitivity score f1 fbeta iou io_u dice cosine_sim"
+_LOWER = "loss error mse mae mape msle entropy perplexity hinge poisson diverg logcosh log_cosh"
+
+
+def direction(metric: str, mode: str) -> str:
+    """Returns "min" or "max".
+
+    Args:
+        metric: The name of the metric.
+        mode: "min", "max", or "auto" to go by the name.
+
+    Raises:
+        ValueError: Another mode, or a name that says nothing.
+
+    >>> direction("val_sparse_categorical_accuracy", "auto"), direction("mse", "auto")
+    ('max', 'min')
+    """
+    check_choice("mode", mode, ("auto", "min", "max"))
+    if mode != "auto":
+        return mode
+    if any(part in metric.lower() for part in _LOWER.split()):
+        return "min"
+    if any(part in metric.lower() for part in _HIGHER.split()):
+        return "max"
+    raise bad_argument("mode", f'"min" or "max" for {metric!r}, whose name says neither', mode)

@@ -1,0 +1,102 @@
+"""A train function for a sweep: each step at the rate of the moment, each loss its own batch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from cyclerate.keras.hyper import innermost
+from cyclerate.keras.internals import RATE, rate_of, raw_iterations
+from cyclerate.keras.scheduled_function import (
+    Plan,
+    ScheduledFunction,
+    TrainFunction,
+    untraced_function,
+)
+from cyclerate.range_test import RangeTest
+
+
+class SweepFunction:
+    """Stands in for `model.train_function` during a sweep.
+
+    Where the optimizer's rate is a variable, it is set before each step, and the function that the
+    model had is used: nothing is compiled anew. Where it is a schedule, the sweep's own schedule is
+    compiled into a new function. Metrics begin anew at each step, since Keras logs running means.
+
+    Args:
+        model: The model, compiled and built.
+        test: Says which rate is next.
+    """
+
+    def __init__(self, model: Any, test: RangeTest) -> None:
+        self._model, self._test = model, test
+        self._optimizer = innermost(model.optimizer)
+        rate = rate_of(self._optimizer)
+        self._rate = rate if isinstance(rate, keras.Variable) else None
+        self._inner = self._make_inner()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs a step; what it takes and gives is the backend's own."""
+        self._model.reset_metrics()
+        if self._rate is not None:
+            self._rate.assign(self._test.lr)
+        return self._inner(*arguments)
+
+    def batches_counted(self) -> int:
+        """The optimizer's own count; a step that a LossScaleOptimizer skips is not in it."""
+        return int(raw_iterations(self._optimizer))
+
+    def _make_inner(self) -> TrainFunction:
+        model = self._model
+        if self._rate is not None and model.steps_per_execution == 1:
+            model.make_train_function()
+            return model.train_function
+        # One step at a time: a rate and a loss for each.
+        model.steps_per_execution = 1
+        if self._rate is not None:
+            return untraced_function(model)
+        scheduled = ScheduledFunction(model, self._optimizer)
+        begin = int(self._optimizer.iterations)
+        scheduled.add((Plan(RATE, self._test.sweep.schedule(), begin),))
+        return scheduled
+
+
+class JaxSweepFunction(SweepFunction):
+    """The same on JAX, where the state goes in and comes out, and variables are empty meanwhile."""
+
+    def __init__(self, model: Any, test: RangeTest) -> None:
+        super().__init__(model, test)
+        places = {id(variable): i for i, variable in enumerate(model.optimizer.variables)}
+        self._rate_at = None if self._rate is None else places[id(self._rate)]
+        self._iterations_at = places[id(raw_iterations(self._optimizer))]
+        self._optimizer_state: list[Any] = []
+        self._reset_metrics: Callable[[], list[Any]] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        import jax.numpy as jnp
+
+        (trainable, non_trainable, optimizer, metrics), iterator = arguments
+        if self._reset_metrics is None:
+            # A fit resets the metrics before its first step: these are their values at rest.
+            at_rest = [np.array(value) for value in metrics]
+            self._reset_metrics = lambda: [jnp.asarray(value) for value in at_rest]
+        optimizer = list(optimizer)
+        if self._rate_at is not None:
+            old = optimizer[self._rate_at]
+            optimizer[self._rate_at] = jnp.asarray(self._test.lr, dtype=old.dtype)
+        state = (trainable, non_trainable, optimizer, self._reset_metrics())
+        logs, state = self._inner(state, iterator)
+        self._optimizer_state = state[2]
+        return logs, state
+
+    def batches_counted(self) -> int:
+        return int(self._optimizer_state[self._iterations_at])
+
+
+def sweep_function(model: Any, test: RangeTest) -> SweepFunction:
+    """The kind that the backend needs."""
+    jax = keras.backend.backend() == "jax"
+    return (JaxSweepFunction if jax else SweepFunction)(model, test)
