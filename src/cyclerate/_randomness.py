@@ -1,0 +1,103 @@
+"""The states of random number generators, to be put back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+PutBack = Callable[[], None]
+"""Puts back what was noted when it was made."""
+
+
+def remember_global_randomness() -> PutBack:
+    """Notes the state of the global generators of Python, NumPy and, if it is loaded, PyTorch."""
+    actions = [_remember_python(), _remember_numpy()]
+    if "torch" in sys.modules:
+        actions.append(_remember_torch())
+    return all_of(actions)
+
+
+def seed_global_randomness(seed: int) -> None:
+    """Seeds the generators that `remember_global_randomness` notes, and loads no framework."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - many data sets shuffle with the global generator
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def remember_generators_of(*holders: Any) -> PutBack:
+    """Notes the states of the generators that objects keep in their attributes, one level down.
+
+    A data set that augments, or a sampler, may have its own generator.
+    """
+    generators = {id(g): g for holder in holders for g in _generators_in(holder)}
+    return all_of([_remember(generator) for generator in generators.values()])
+
+
+def all_of(actions: Iterable[PutBack]) -> PutBack:
+    """Several of them as one."""
+    listed = list(actions)
+
+    def put_back() -> None:
+        for action in listed:
+            action()
+
+    return put_back
+
+
+def _generators_in(holder: Any) -> Iterator[Any]:
+    for value in getattr(holder, "__dict__", {}).values():
+        for candidate in (value, *getattr(value, "__dict__", {}).values()):
+            if _kind(candidate) is not None:
+                yield candidate
+
+
+def _kind(thing: Any) -> str | None:
+    if isinstance(thing, random.Random):
+        return "python"
+    if isinstance(thing, np.random.Generator):
+        return "numpy"
+    if isinstance(thing, np.random.RandomState):
+        return "legacy"
+    torch = sys.modules.get("torch")
+    return "torch" if torch is not None and isinstance(thing, torch.Generator) else None
+
+
+def _remember(generator: Any) -> PutBack:
+    kind = _kind(generator)
+    if kind == "numpy":
+        state = generator.bit_generator.state
+        return lambda: setattr(generator.bit_generator, "state", state)
+    if kind == "python":
+        state = generator.getstate()
+        return lambda: generator.setstate(state)
+    state = generator.get_state()
+    return lambda: generator.set_state(state)
+
+
+def _remember_python() -> PutBack:
+    state = random.getstate()
+    return lambda: random.setstate(state)
+
+
+def _remember_numpy() -> PutBack:
+    state = np.random.get_state()  # noqa: NPY002 - many data sets shuffle with the global generator
+    return lambda: np.random.set_state(state)  # noqa: NPY002
+
+
+def _remember_torch() -> PutBack:
+    torch = sys.modules["torch"]
+    state = torch.get_rng_state()
+    if not torch.cuda.is_initialized():
+        return lambda: torch.set_rng_state(state)
+    devices = torch.cuda.get_rng_state_all()
+
+    def put_back() -> None:
+        torch.set_rng_state(state)
+        torch.cuda.set_rng_state_all(devices)
+
+    return put_back

@@ -1,0 +1,102 @@
+"""An endless stream of batches, whatever the data come as."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cyclerate._errors import bad_argument, check_count
+
+Batch = Any
+"""A pytree of arrays, as the user's loss function takes it."""
+
+_DEFAULT_BATCH_SIZE = 32
+_ALLOWED = (
+    "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
+    "returns a new one"
+)
+A_BATCH = "at least one batch in every pass; of an iterator there is one pass only"
+
+
+def batches_of(data: Any, batch_size: int | None, seed: int | None) -> Generator[Batch]:
+    """Returns batches without end: when the data are used up, they are gone through again.
+
+    Args:
+        data: Arrays, an iterable, or a function that returns an iterator; see `range_test`.
+        batch_size: Rows of a batch, for arrays. None: 32.
+        seed: Seed of the order in which rows are drawn from arrays. None: another order each time.
+
+    Raises:
+        ValueError: `data` is nothing of these, or empty.
+    """
+    if hasattr(data, "shape") or isinstance(data, (tuple, Mapping)):
+        size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
+        return _rows(data, size, np.random.default_rng(seed))
+    if batch_size is not None:
+        raise bad_argument("batch_size", "None if the data come in batches already", batch_size)
+    return _rounds(_opener(data))
+
+
+def _rows(data: Any, batch_size: int, order: np.random.Generator) -> Generator[Batch]:
+    leaves, structure = jax.tree.flatten(data)
+    rows = _common_length(leaves)
+    arrays = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
+    indices = _indices(rows, min(batch_size, rows), order)
+    return (structure.unflatten(_take(array, index) for array in arrays) for index in indices)
+
+
+def _common_length(leaves: list[Any]) -> int:
+    shapes = [getattr(leaf, "shape", ()) for leaf in leaves]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
+    if len(lengths) != 1 or 0 in lengths:
+        kinds = [f"{type(leaf).__name__}{tuple(s)}" for leaf, s in zip(leaves, shapes, strict=True)]
+        raise bad_argument("data", _ALLOWED, kinds[:5])
+    return lengths.pop()
+
+
+def _indices(rows: int, size: int, order: np.random.Generator) -> Iterator[np.ndarray]:
+    """All rows in random order, again and again, in batches of one size throughout."""
+    left = order.permutation(rows)
+    while True:
+        if len(left) < size:
+            left = np.concatenate([left, order.permutation(rows)])
+        yield left[:size]
+        left = left[size:]
+
+
+def _take(array: Any, index: np.ndarray) -> Any:
+    return jnp.take(array, index, axis=0) if isinstance(array, jax.Array) else array[index]
+
+
+def _opener(data: Any) -> Callable[[], Any]:
+    if isinstance(data, Iterable):
+        return lambda: data
+    if not callable(data):
+        raise bad_argument("data", _ALLOWED, data)
+    return data
+
+
+def _rounds(open_data: Callable[[], Any]) -> Generator[Batch]:
+    for number in itertools.count(1):
+        empty = True
+        for batch in _iterable(open_data()):
+            empty = False
+            yield jax.tree.map(_as_array, batch)
+        if empty:
+            raise bad_argument("data", A_BATCH, f"nothing in pass {number}")
+
+
+def _iterable(batches: Any) -> Iterable[Batch]:
+    if not isinstance(batches, Iterable):
+        raise bad_argument("data", _ALLOWED, f"a function that returned {batches!r}")
+    return batches
+
+
+def _as_array(leaf: Any) -> Any:
+    """Tensors of PyTorch and TensorFlow become NumPy arrays, where possible without a copy."""
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
