@@ -121,10 +121,7 @@ def fit_one_cycle(
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         validation_data=validation_data,
-        callbacks=[
-            ScheduleCallback(lr=policy, momentum=cycled),
-            *keras.tree.flatten(callbacks or []),
-        ],
+        callbacks=[cycle, *keras.tree.flatten(callbacks or [])],
         verbose=verbose,
         **fit_options,
     )
