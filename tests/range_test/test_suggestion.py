@@ -36,6 +36,25 @@ def test_the_answer_is_in_order_and_between_descent_and_blow_up(curve: np.ndarra
     assert result.lrs[0] <= max_lr <= result.lrs[-1]
 
 
+@given(
+    st.lists(st.floats(-1e6, 1e6) | st.integers(0, 3).map(float), min_size=10, max_size=40),
+    st.sampled_from(["exponential", "linear"]),
+    st.booleans(),
+)
+def test_whatever_the_curve_the_answer_is_whole_or_none(
+    values: list[float], spacing: str, falling: bool
+):
+    sweep = Sweep(0.0 if spacing == "linear" else 1e-6, 1.0, steps=40, spacing=spacing)
+    curve = sorted(values, reverse=True) if falling else values
+    result = sweep_over(curve, sweep, stop_early=False)
+    if result.max_lr is None:
+        assert result.verdict.startswith("No clear answer")
+    else:
+        base_lr, max_lr, low, high = answer(result)
+        assert 0 < base_lr < max_lr <= 1.0
+        assert low < max_lr < high
+
+
 @given(st.integers(0, 1000), st.floats(-4.0, -2.5))
 def test_max_lr_lies_between_the_fall_and_the_edge(seed: int, centre: float):
     curve = fall_and_blow_up(centre=centre, edge=centre + 2.0) + noise(seed, 0.05)

@@ -88,7 +88,10 @@ def smooth_and_suggest(
 
 def suggest(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
     """Returns the rates that a reading of the curve supports."""
-    if reading.fall_sds >= SIGNIFICANT_SDS:
+    # The line of the wider window, which the test looks at, may dip at an end where the curve
+    # itself does not.
+    falls = bool(np.nanmin(reading.smoothed[lrs > 0]) < reading.start)
+    if falls and reading.fall_sds >= SIGNIFICANT_SDS:
         return _answer(lrs, reading, metric)
     if reading.rise_sds >= SIGNIFICANT_SDS:
         return _no_answer(
