@@ -67,6 +67,13 @@ def test_axes_become_logarithmic_where_values_span_decades():
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
 
+def test_shares_keep_a_linear_axis():
+    cells = [cell("fixed", 0, [0.9, 0.5], metrics=[0.01, 0.99])]
+    made = record([row("fixed", 0.5, metric_mean=0.99)], seeds=[0], cells=cells)
+    (ax,) = learning_curves(made, "metric").axes
+    assert ax.get_yscale() == "linear"
+
+
 def test_a_diverged_run_ends_in_a_cross_and_does_not_stretch_the_axes():
     made = raced({"fixed": 0.35, "triangular": 5.0}, diverging=[("triangular", 1)])
     (ax,) = learning_curves(made).axes

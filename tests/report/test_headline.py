@@ -47,6 +47,14 @@ def test_a_policy_that_is_only_sooner_ended_level():
     )
 
 
+def test_a_policy_level_in_loss_but_not_in_metric_is_not_called_level():
+    apart = row("triangular", 0.564, metric_mean=0.75, steps_to_reference=2000.0)
+    assert headline(record([FIXED, apart])).sentence == (
+        "triangular reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
+        "(4 times fewer); held-out accuracy 75.0 % ± 0.2 against 70.8 % ± 0.2."
+    )
+
+
 def test_a_policy_that_is_only_better_is_not_called_sooner():
     better = row("triangular", 0.548, steps_to_reference=7600.0)
     assert headline(record([FIXED, better])).sentence == (
@@ -158,11 +166,15 @@ def test_nothing_to_compare(rows, sentence):
             ("Range test: No clear answer: few.",),
         ),
         ({"max_lr": None}, ("Range test: no clear answer.",)),
-        ({"max_lr": 0.1, "verdict": "Read at three places."}, ()),
+        ({"max_lr": 0.1, "interval": [0.011, 1.0]}, ()),
+        (
+            {"max_lr": 0.1, "interval": [0.01, 1.0]},
+            ("The range test is vague: max_lr may lie anywhere from 0.01 to 1.",),
+        ),
         (None, ()),
     ],
 )
-def test_a_range_test_without_an_answer_is_noted(range_test, notes):
+def test_a_range_test_that_says_little_is_noted(range_test, notes):
     assert headline(record([FIXED], range_test=range_test)).notes == notes
 
 

@@ -28,7 +28,7 @@ FIGURES = [
     "schedules",
     "steps_to_reference",
 ]
-VOID = {"meta", "link", "img", "source", "br", "line"}
+VOID = {"meta", "link", "img", "source", "br", "line", "wbr"}
 
 
 class Page(HTMLParser):
@@ -45,6 +45,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag != "wbr":
+            self.words.append(" ")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -61,7 +63,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+        return " ".join("".join(self.words).split())
 
 
 def whole_race() -> Record:

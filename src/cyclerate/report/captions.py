@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cyclerate.range_test import RangeTestResult
 from cyclerate.report.headline import policy_name
-from cyclerate.report.ranking import rank
+from cyclerate.report.ranking import is_sooner, rank
 from cyclerate.report.table import Row, rows
 from cyclerate.report.wording import MISSING, count, listed, rate
 from cyclerate.training.record import Record
@@ -35,8 +35,11 @@ def caption(record: Record, figure: str) -> Caption:
 def _loss_curves(record: Record) -> Caption:
     rival = policy_name(record, record.reference)
     text = f"Held-out loss after each evaluation. {_lines(record)}"
-    if rank(record).reference is not None:
-        text += f" Dashed: the final loss of {rival}; a dot shows where a policy reached it sooner."
+    reference = rank(record).reference
+    if reference is not None and len(record.summary) > 1:
+        text += f" Dashed: the final loss of {rival}."
+    if any(is_sooner(row, reference) for row in record.summary):
+        text += " A dot shows where a policy reached it sooner."
     return Caption(text, f"Line chart of the held-out loss. At the end: {_each(record, 'loss')}.")
 
 

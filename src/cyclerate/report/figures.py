@@ -201,7 +201,7 @@ def schedules(record: Record, theme: Theme = LIGHT) -> Figure:
         panels[0].set_ylim(min(tops) / 30, max(tops) * 2)
     else:
         panels[0].set_ylim(0.0, max(tops) * 1.08 or 1.0)
-        panels[0].yaxis.set_major_locator(ticker.MaxNLocator(2))
+        panels[0].yaxis.set_major_locator(ticker.MaxNLocator(2, steps=[1, 2, 5, 10]))
     step_axis(panels[-1])
     return figure
 
@@ -240,7 +240,7 @@ def _crosses(ax: Axes, drawn: tuple[Curve, ...], lines: dict[str, Style]) -> Non
 
 def _value_axis(ax: Axes, drawn: tuple[Curve, ...], numbers: Numbers) -> None:
     low, high = span(drawn)
-    if is_wide(low, high, 20.0):
+    if not numbers.percent and is_wide(low, high, 20.0):
         ax.set_yscale("log")
         ax.set_ylim(low / 1.2, high * 1.2)
         ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))

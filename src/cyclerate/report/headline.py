@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cyclerate.report.ranking import Ranking, is_level, is_sooner, rank, reference_steps
-from cyclerate.report.wording import Numbers, count, fewer, listed
+from cyclerate.report.wording import Numbers, count, fewer, listed, rate
 from cyclerate.training.record import Record, SummaryRow
 
+# An interval for max_lr of two decades or more gives no rate to rely on.
+VAGUE = 100.0
 SHARES = ("accuracy", "balanced_accuracy", "top_5_accuracy")
 
 
@@ -68,7 +72,7 @@ def _sentence(record: Record, ranking: Ranking) -> str:
 
 def _won(record: Record, best: SummaryRow, reference: SummaryRow) -> str:
     name, rival = policy_name(record, best.policy), policy_name(record, reference.policy)
-    level = is_level(best, reference)
+    level = is_level(best, reference) and _metric_is_level(best, reference)
     if is_sooner(best, reference) and best.steps_to_reference:
         claim = (
             f"{name} reached {_possessive(rival)} final loss in {_race(best, reference)}"
@@ -119,9 +123,16 @@ def _notes(record: Record, ranking: Ranking) -> list[str]:
         notes += [
             f"{_capital(_divergence(record, row))}." for row in record.summary if row.diverged
         ]
-    if record.range_test is not None and record.range_test.get("max_lr") is None:
-        notes.append(f"Range test: {record.range_test.get('verdict') or 'no clear answer.'}")
-    return notes
+    return notes + _range_test_notes(record.range_test or {"max_lr": 0.0})
+
+
+def _range_test_notes(range_test: Mapping[str, Any]) -> list[str]:
+    if range_test.get("max_lr") is None:
+        return [f"Range test: {range_test.get('verdict') or 'no clear answer.'}"]
+    low, high = range_test.get("interval") or (1.0, 1.0)
+    if low > 0.0 and high / low < VAGUE:
+        return []
+    return [f"The range test is vague: max_lr may lie anywhere from {rate(low)} to {rate(high)}."]
 
 
 def _divergence(record: Record, row: SummaryRow) -> str:
@@ -156,6 +167,13 @@ def _metric(record: Record, row: SummaryRow) -> str:
 
 def _metric_against(record: Record, row: SummaryRow, other: SummaryRow) -> str:
     return f"{_metric(record, row)} against {_value(record, other)}"
+
+
+def _metric_is_level(row: SummaryRow, other: SummaryRow) -> bool:
+    if row.metric_mean is None or other.metric_mean is None:
+        return True
+    spread = (row.metric_std or 0.0) + (other.metric_std or 0.0)
+    return abs(row.metric_mean - other.metric_mean) <= spread
 
 
 def _value(record: Record, row: SummaryRow) -> str:

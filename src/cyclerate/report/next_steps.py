@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 import cyclerate.schedules
-from cyclerate.report.headline import policy_label
+from cyclerate.report.headline import policy_name
 from cyclerate.report.ranking import rank
 from cyclerate.report.rates import schedule_of
 from cyclerate.report.wording import count
@@ -64,11 +64,11 @@ def next_steps(record: Record) -> NextSteps | None:
     if schedule is None:
         return None
     return NextSteps(
-        label=policy_label(record, policies[0].name),
+        label=policy_name(record, policies[0].name),
         code=optimizer_code(schedule, record.model.optimizer),
         remark=_remark(record, schedule),
         load=_load_code(record),
-        load_label=policy_label(record, record.best.policy) if record.best else "",
+        load_label=policy_name(record, record.best.policy) if record.best else "",
     )
 
 
