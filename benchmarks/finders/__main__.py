@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.finders import cache, grid, races, sweeps
+from benchmarks.finders import cache, grid, probes, races, sweeps
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.tasks import BY_NAME, TASKS, Task
 
@@ -37,12 +37,28 @@ def _sweeps(_arguments: argparse.Namespace) -> Piece:
     return "sweeps", sweeps.record
 
 
+def _peers(_arguments: argparse.Namespace) -> Piece:
+    from benchmarks.finders import peers  # its packages are in an environment of their own
+
+    return "peers", peers.record
+
+
+def _probes(arguments: argparse.Namespace) -> Piece:
+    return f"probes_{arguments.policy}", partial(probes.record, policy=arguments.policy)
+
+
 def _races(arguments: argparse.Namespace) -> Piece:
     return f"races_{arguments.policy}", partial(races.record, policy=arguments.policy)
 
 
 Piece = tuple[str, Callable[[Task], None]]
-_PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {"grid": _grid, "sweeps": _sweeps, "races": _races}
+_PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
+    "grid": _grid,
+    "sweeps": _sweeps,
+    "races": _races,
+    "probes": _probes,
+    "peers": _peers,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from benchmarks.finders.stack import Stack
 from benchmarks.finders.tasks import Task
 from benchmarks.finders.trainee import Trainee
 
-SEEDS = (0, 1)
+SEEDS = {"one_cycle": (0, 1), "constant": (0,), "triangular": (0,)}
 LRS = tuple(float(lr) for lr in 10 ** np.linspace(-4.5, 1, 23))
 
 
@@ -20,7 +20,7 @@ def search(task: Task, policy: str) -> None:
     """Trains at every rate with every seed and stores the losses at the end."""
     began = time.perf_counter()
     start, train, heldout = [], [], []
-    for seed in SEEDS:
+    for seed in SEEDS[policy]:
         trainee = Trainee(task, seed)
         start.append([trainee.train_loss(), trainee.heldout_loss()])
         stack = Stack(trainee, len(LRS))
@@ -30,7 +30,7 @@ def search(task: Task, policy: str) -> None:
         heldout.append([end[1] for end in ends])
     result = {
         "policy": policy,
-        "seeds": SEEDS,
+        "seeds": SEEDS[policy],
         "lrs": LRS,
         "start_train_loss": [pair[0] for pair in start],
         "start_heldout_loss": [pair[1] for pair in start],

@@ -13,7 +13,7 @@ from benchmarks.finders.sweeps import SEEDS
 from benchmarks.finders.tasks import Task
 from benchmarks.finders.trainee import Trainee
 
-LENGTHS = (15, 30, 50, 75, 100)
+LENGTHS = {"one_cycle": (25, 50, 100), "constant": (50,), "triangular": (50,)}
 
 
 def record(task: Task, policy: str) -> None:
@@ -21,8 +21,14 @@ def record(task: Task, policy: str) -> None:
     for seed in SEEDS:
         trainee = Trainee(task, seed)
         start.append(trainee.score())
-        scores.append([_scores(trainee, policy, steps) for steps in LENGTHS])
-    result = {"seeds": SEEDS, "lrs": LRS, "lengths": LENGTHS, "start": start, "scores": scores}
+        scores.append([_scores(trainee, policy, steps) for steps in LENGTHS[policy]])
+    result = {
+        "seeds": SEEDS,
+        "lrs": LRS,
+        "lengths": LENGTHS[policy],
+        "start": start,
+        "scores": scores,
+    }
     cache.write(f"races_{policy}", task, result)
 
 

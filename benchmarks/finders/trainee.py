@@ -57,6 +57,10 @@ class Trainee:
         """Takes one optimizer step and returns the loss of its batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        return self.step_as_is(rows)
+
+    def step_as_is(self, rows: Tensor) -> float:
+        """Takes one optimizer step at whatever rate is set and returns the loss of its batch."""
         return self._step(self.data, rows)
 
     def train(self, lrs: Iterable[float]) -> bool:

@@ -1,0 +1,44 @@
+"""The probe on the tasks: what it suggests, and what that took."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.finders import cache
+from benchmarks.finders.sweeps import SEEDS, SWEEP
+from benchmarks.finders.tasks import Task
+from benchmarks.finders.trainee import Trainee
+from cyclerate.range_test.probe import Probe
+from cyclerate.range_test.result import RangeTestResult
+
+
+def record(task: Task, policy: str) -> None:
+    began = time.perf_counter()
+    results = [probe(Trainee(task, seed), policy) for seed in SEEDS]
+    result = {
+        "policy": policy,
+        "seeds": SEEDS,
+        "max_lr": [found.max_lr for found in results],
+        "interval": [found.interval for found in results],
+        "steps": [found.steps for found in results],
+        "verdict": [found.verdict for found in results],
+        "seconds": time.perf_counter() - began,
+    }
+    cache.write(f"probes_{policy}", task, result)
+
+
+def probe(trainee: Trainee, policy: str) -> RangeTestResult:
+    """Drives a probe; its batches are those that a training with this seed would see first."""
+    asked = Probe(SWEEP, policy=policy, horizon_steps=trainee.task.steps)
+    batches = trainee.batches()
+
+    def restore() -> None:
+        nonlocal batches
+        trainee.restore()
+        trainee.model.train()
+        batches = trainee.batches()
+
+    asked.drive(
+        restore=restore, step=lambda lr: trainee.step(lr, next(batches)), score=trainee.score
+    )
+    return asked.result()

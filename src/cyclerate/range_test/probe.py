@@ -1,0 +1,301 @@
+"""The probe: a sweep to find the region, then short races of whole small cycles inside it.
+
+A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race can:
+it is the policy itself in miniature, from the same weights and on the same batches as every other
+race, scored in evaluation mode on a fixed sample. Four long races tell more than eight short ones.
+
+The best rate of a short training is too high for a long one, by about a fifth of a decade for every
+tenfold length: what a long training loses by a smaller step it makes up by more of them, while a
+rate close to where training breaks down has more steps to break down in. Fitted by
+benchmarks/finders on its design half; docs/finders.md has the figures on the other half.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate.range_test.core import RangeTest, one_number
+from cyclerate.range_test.race import Race
+from cyclerate.range_test.race_search import (
+    OFFSETS_PER_DECADE,
+    best_offset,
+    next_offset,
+    valley,
+)
+from cyclerate.range_test.result import RangeTestResult
+from cyclerate.range_test.stopping import StopReason
+from cyclerate.range_test.sweep import Sweep
+from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
+
+RACES = 4
+"""Races that the steps after the sweep are meant for; one that fails early leaves more."""
+
+MIN_RACE_STEPS = 10
+
+_ASSUMED_HORIZON_STEPS = 1000
+_DECADES_PER_TENFOLD = 0.2
+_INTERVAL_DECADES = (0.4, 0.3)  # below and above
+_CLEAR_FALL_SDS = 1.0  # of the noise between batches at the start of the sweep
+_SAME_FRAC = 1e-3  # of the best fall: scores closer than that are no different
+_BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr
+
+
+def _triangular(max_lr: float, steps: int) -> Schedule:
+    return Triangular(base_lr=max_lr / 4, max_lr=max_lr, step_size=max(1, steps // 4))
+
+
+def _constant(max_lr: float, _steps: int) -> Schedule:
+    return Constant(max_lr)
+
+
+POLICIES: dict[str, Callable[[float, int], Schedule]] = {
+    "one_cycle": OneCycle,
+    "constant": _constant,
+    "triangular": _triangular,
+}
+
+
+class Probe:
+    """A sweep and the races after it, to be driven run by run.
+
+    The probe decides; whoever drives it only trains. `run` is what to do next: a look at the
+    untouched model (a race of no steps), the sweep, then races. Each starts from the same weights,
+    optimizer state and batches, and ends with `tell(score)`:
+
+        while probe.run is not None:
+            restore()                                 # weights, optimizer, random state, data
+            while not probe.run.done:
+                probe.run.tell(train_step(probe.run.lr))
+            probe.tell(evaluate_on_fixed_sample())
+
+    which is what `drive` does.
+
+    Args:
+        sweep: The rates of the sweep. Default `Sweep()`.
+        policy: What the rate is for: "one_cycle", "constant" or "triangular".
+        horizon_steps: Optimizer steps of the training to come. Default None: taken to be 1,000.
+        max_steps: Most optimizer steps in all, the sweep included; enough for the sweep and four
+            races of 10 steps. Default 400.
+        metric: Name of what is told, for the result. Default "loss".
+        mode: "min" if lower values of it are better, "max" if higher ones are.
+        stop_early: Whether the sweep stops when the metric diverges.
+
+    Raises:
+        ValueError: An argument is not as described.
+
+    >>> probe = Probe(horizon_steps=500)
+    >>> weights = [1.0, 1.0]
+    >>> def restore():
+    ...     weights[:] = [1.0, 1.0]
+    >>> def step(lr):
+    ...     weights[:] = [w - lr * steep * w for w, steep in zip(weights, [1.0, 20.0])]
+    ...     return score()
+    >>> def score():
+    ...     return weights[0] ** 2 + 20 * weights[1] ** 2
+    >>> probe.drive(restore=restore, step=step, score=score)
+    >>> result = probe.result()
+    >>> 0.01 < result.max_lr < 0.1, result.steps <= 400
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep | None = None,
+        *,
+        policy: str = "one_cycle",
+        horizon_steps: int | None = None,
+        max_steps: int = 400,
+        metric: str = "loss",
+        mode: str = "min",
+        stop_early: bool = True,
+    ) -> None:
+        self._sweep = RangeTest(sweep, metric=metric, mode=mode, stop_early=stop_early)
+        self._policy = POLICIES[check_choice("policy", policy, POLICIES)]
+        self.policy = policy
+        self.horizon_steps = (
+            None if horizon_steps is None else check_count("horizon_steps", horizon_steps)
+        )
+        self.max_steps = check_count("max_steps", max_steps)
+        least = self._sweep.sweep.steps + RACES * MIN_RACE_STEPS
+        if self.max_steps < least:
+            raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
+        self._scores: dict[int, float] = {}
+        self._start = math.nan
+        self._spent_steps = 0
+        self._race_steps = 0
+        self._centre = math.nan  # log10
+        self._offset = 0
+        self._run: RangeTest | Race | None = Race(())
+
+    @property
+    def run(self) -> RangeTest | Race | None:
+        """What to do next; None when there is nothing more to do."""
+        return self._run
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to do."""
+        return self._run is None
+
+    def tell(self, score: Any) -> None:
+        """Ends the present run.
+
+        Args:
+            score: The metric on the fixed sample, in evaluation mode, of the model as the run
+                left it. After the sweep it plays no part, and may be None.
+
+        Raises:
+            ValueError: `score` is not a single number.
+            CyclerateError: The run is not over, or there is none.
+        """
+        run = self._run
+        if run is None or not run.done:
+            raise CyclerateError("a score belongs to a run that is over; see Probe.run")
+        if run is self._sweep:
+            self._after_sweep()
+        elif isinstance(run, Race) and run.max_lr is None:
+            self._start = self._to_minimise(score)
+            self._run = self._sweep
+        else:
+            failed = isinstance(run, Race) and run.failed
+            self._scores[self._offset] = math.inf if failed else self._to_minimise(score)
+            self._spent_steps += run.index
+            self._run = self._next_race()
+
+    def drive(
+        self,
+        *,
+        restore: Callable[[], None],
+        step: Callable[[float], Any],
+        score: Callable[[], Any],
+    ) -> None:
+        """Does everything, with the three things that only a framework can do.
+
+        Args:
+            restore: Puts weights, optimizer, random state and batches back to the start.
+            step: Trains one step at a rate, on the next batch, and returns its metric.
+            score: Evaluates the metric on a fixed sample, in evaluation mode.
+        """
+        while (run := self._run) is not None:
+            restore()
+            while not run.done:
+                run.tell(step(run.lr))
+            self.tell(None if run is self._sweep else score())
+
+    def result(self, *, seconds: float | None = None) -> RangeTestResult:
+        """Reads what the runs told so far.
+
+        Args:
+            seconds: Wall time they took, if known.
+
+        Returns:
+            The curve of the sweep, with the rates that the races chose; method "probe".
+        """
+        swept = self._sweep.result(method="probe", seconds=seconds)
+        answer = self._no_answer() or self._answer(swept)
+        return dataclasses.replace(swept, steps=self._spent_steps, **answer)
+
+    def _after_sweep(self) -> None:
+        self._spent_steps = self._sweep.index
+        steps = (self.max_steps - self._spent_steps) // RACES
+        self._race_steps = min(steps, self.horizon_steps or steps)
+        self._centre = self._centre_of(self._sweep.result())
+        self._run = self._next_race()
+
+    def _centre_of(self, swept: RangeTestResult) -> float:
+        """Returns the sweep's answer; without one, a tenth of where it broke down, or its middle."""
+        sweep = self._sweep.sweep
+        if swept.max_lr is not None:
+            return math.log10(swept.max_lr)
+        if swept.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE):
+            return math.log10(max(swept.lrs[-1] / 10, self._lowest_lr()))
+        return (math.log10(self._lowest_lr()) + math.log10(sweep.end_lr)) / 2
+
+    def _lowest_lr(self) -> float:
+        """Returns the first rate of the sweep, or the second if that is 0."""
+        return next(lr for lr in self._sweep.sweep.lrs() if lr > 0)
+
+    def _next_race(self) -> Race | None:
+        """Returns the next race there is money for; rates outside the sweep's count as failures."""
+        while (offset := next_offset(self._scores)) is not None:
+            lr = self._lr(offset)
+            if self._lowest_lr() * 0.999 <= lr <= self._sweep.sweep.end_lr * 1.001:
+                if self._spent_steps + self._race_steps > self.max_steps:
+                    return None
+                self._offset = offset
+                return Race(self._policy(lr, self._race_steps)(np.arange(self._race_steps)), lr)
+            self._scores[offset] = math.inf
+        return None
+
+    def _lr(self, offset: float) -> float:
+        return 10 ** (self._centre + offset / OFFSETS_PER_DECADE)
+
+    def _to_minimise(self, score: Any) -> float:
+        number = one_number(score)
+        number = number if self._sweep.mode == "min" else -number
+        return number if math.isfinite(number) else math.inf
+
+    def _no_answer(self) -> dict[str, Any] | None:
+        why = self._why_none()
+        if why is None:
+            return None
+        return {
+            "base_lr": None,
+            "max_lr": None,
+            "interval": None,
+            "verdict": f"No clear answer: {why}.",
+        }
+
+    def _why_none(self) -> str | None:
+        metric = self._sweep.metric
+        raced = {offset: score for offset, score in self._scores.items() if math.isfinite(score)}
+        if not raced:
+            return f"no race ended with a finite {metric}"
+        fall = self._start - min(raced.values())
+        if not fall > _CLEAR_FALL_SDS * self._noise():
+            return (
+                f"none of {len(raced)} short trainings improved the {metric} by more than its "
+                "noise from batch to batch; check that this model can learn from this data"
+            )
+        if len(raced) > 1 and max(raced.values()) - min(raced.values()) < _SAME_FRAC * fall:
+            return f"{len(raced)} short trainings ended alike, whatever their rate"
+        return None
+
+    def _noise(self) -> float:
+        """Returns the standard deviation of the metric over the first batches of the sweep."""
+        first = self._sweep.result().losses[:10]
+        first = first[np.isfinite(first)]
+        return float(np.std(first, ddof=1)) if len(first) > 1 else 0.0
+
+    def _answer(self, swept: RangeTestResult) -> dict[str, Any]:
+        horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)
+        shift = _DECADES_PER_TENFOLD * math.log10(horizon_steps / self._race_steps)
+        raced_best = self._lr(valley(self._scores, self._start))
+        max_lr = raced_best / 10**shift
+        low, high = _INTERVAL_DECADES
+        begun = swept.base_lr or max_lr / 4
+        count = sum(math.isfinite(score) for score in self._scores.values())
+        return {
+            "base_lr": float(np.clip(begun, _BASE_RANGE[0] * max_lr, _BASE_RANGE[1] * max_lr)),
+            "max_lr": max_lr,
+            "interval": (max_lr / 10**low, max_lr * 10**high),
+            "verdict": (
+                f"Of {count} races of {self._race_steps} steps the best rate was "
+                f"{raced_best:.2g}; for {horizon_steps} steps that is {max_lr:.2g}"
+                f"{self._caution()}."
+            ),
+        }
+
+    def _caution(self) -> str:
+        best = best_offset(self._scores)
+        if not any(offset > best for offset in self._scores):
+            return "; higher rates were not raced, and may be better"
+        if not any(offset < best for offset in self._scores):
+            return "; lower rates were not raced, and may be better"
+        return ""

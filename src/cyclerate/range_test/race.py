@@ -1,0 +1,64 @@
+"""A short training at given rates, to be driven step by step like a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from cyclerate._errors import CyclerateError
+from cyclerate.range_test.core import one_number
+
+
+class Race:
+    """A run of few steps; a loss that is not finite ends it.
+
+    Args:
+        lrs: The rate of each step; none at all for a look at the untouched model.
+        max_lr: The highest rate of the policy that the race is a small copy of.
+    """
+
+    def __init__(self, lrs: Sequence[float], max_lr: float | None = None) -> None:
+        self.lrs = tuple(float(lr) for lr in lrs)
+        self.max_lr = max_lr
+        self._index = 0
+        self._failed = False
+
+    @property
+    def index(self) -> int:
+        """How many losses have been told: the number of the step to come, counted from 0."""
+        return self._index
+
+    @property
+    def failed(self) -> bool:
+        """Whether a loss was not finite."""
+        return self._failed
+
+    @property
+    def done(self) -> bool:
+        """Whether the race is over."""
+        return self._failed or self._index == len(self.lrs)
+
+    @property
+    def lr(self) -> float:
+        """The rate to use for the next optimizer step.
+
+        Raises:
+            CyclerateError: The race is over.
+        """
+        if self.done:
+            raise CyclerateError("this race is over; there is no next rate")
+        return self.lrs[self._index]
+
+    def tell(self, value: Any) -> bool:
+        """Takes the loss that a step at `lr` caused; returns whether to go on.
+
+        Raises:
+            ValueError: `value` is not a single number.
+            CyclerateError: The race is over.
+        """
+        if self.done:
+            raise CyclerateError("this race is over")
+        self._failed = not math.isfinite(one_number(value))
+        self._index += 1
+        return not self.done
