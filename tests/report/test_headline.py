@@ -30,6 +30,16 @@ def test_a_win_names_steps_factor_and_metric():
     assert answer.notes == ()
 
 
+def test_a_level_policy_that_was_there_before_the_best_is_named():
+    best = row("one_cycle", 0.5, metric_mean=0.734, steps_to_reference=2000.0)
+    first = row("triangular", 0.501, steps_to_reference=500.0)
+    assert headline(record([FIXED, first, best])).sentence == (
+        "one cycle reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
+        "(4 times fewer; triangular, level with it, in 500); "
+        "held-out accuracy 73.4 % ± 0.2 against 70.8 % ± 0.2."
+    )
+
+
 def test_a_reference_that_was_there_early_is_credited_with_it():
     early = dataclasses.replace(FIXED, steps_to_reference=2000.0)
     won = row("triangular", 0.548, steps_to_reference=500.0)

@@ -110,15 +110,36 @@ def test_nothing_runs(page: Page):
     assert handlers == []
 
 
+def images(page: Page, kind: str) -> set[bytes]:
+    sources = [img["src"] for img in page.all("img") if img["class"] == kind]
+    return {base64.b64decode(source.partition(",")[2]) for source in sources}
+
+
+def test_one_of_two_images_is_shown_and_paper_is_always_light():
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    in_the_dark = "".join(
+        re.findall(r"@media screen and \(prefers-color-scheme: dark\) \{(.*?)\n\}", css, re.DOTALL)
+    )
+    assert (
+        css.count("prefers-color-scheme")
+        == css.count("screen and (prefers-color-scheme: dark)")
+        == 2
+    )
+    assert re.findall(r"\.(light|dark) \{ display: (\w+); \}", in_the_dark) == [
+        ("light", "none"),
+        ("dark", "block"),
+    ]
+    everywhere = re.findall(r"^\.(light|dark) \{ display: (\w+); \}", css, re.MULTILINE)
+    assert everywhere == [("light", "block"), ("dark", "none")]
+
+
 def test_every_figure_is_in_the_page_and_beside_it(folder: Path, page: Page):
     files = sorted(path.name for path in folder.iterdir())
     assert files == sorted([f"{name}.png" for name in FIGURES] + ["report.html"])
-    light = {base64.b64decode(img["src"].partition(",")[2]) for img in page.all("img")}
+    light, dark = (images(page, kind) for kind in ("light", "dark"))
     assert light == {(folder / f"{name}.png").read_bytes() for name in FIGURES}
-    dark = {base64.b64decode(s["srcset"].partition(",")[2]) for s in page.all("source")}
     assert len(dark) == len(FIGURES)
     assert not dark & light
-    assert {s["media"] for s in page.all("source")} == {"(prefers-color-scheme: dark)"}
     assert all(int(img["width"]) == 924 and int(img["height"]) > 200 for img in page.all("img"))
 
 
@@ -205,7 +226,7 @@ def test_what_a_record_says_is_text_and_never_markup(tmp_path: Path):
     assert "alert" not in {name for _, attributes in page.elements for name in attributes}
     assert text.count("&lt;script&gt;") == text.count("alert(") > 20
     assert "{{ 7 * 7 }}" in page.text
-    assert len(page.all("img")) == len(FIGURES) - 1
+    assert len(page.all("img")) == 2 * (len(FIGURES) - 1)
     assert next(m["name"] for m in page.all("meta") if "name" in m) == "viewport"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclerate.report.table import COLUMNS, rows, text_table
+from cyclerate.report.table import COLUMNS, page_legend, rows, text_table
 from cyclerate.report.wording import width
 from cyclerate.training.record import Metric, PolicyInfo
 from tests.report.records import record, row
@@ -82,3 +82,27 @@ def test_no_name_breaks_the_table(name):
     assert max(map(width, lines)) <= COLUMNS
     assert all(c.isprintable() for line in lines for c in line)
     assert len({width(line) for line in lines[:3]}) == 1
+
+
+LEVEL = "Level: the ranges mean ± spread meet, so neither is called better."
+
+
+@pytest.mark.parametrize(
+    ("others", "end"),
+    [
+        ([row("triangular", 0.4)], "Best: the lowest final loss."),
+        (
+            [row("triangular", 0.5629)],
+            f"Best: no policy was sooner or clearly lower than the fixed rate. {LEVEL}",
+        ),
+        (
+            [row("triangular", 0.5631, steps_to_reference=480.0)],
+            f"Best: sooner than the fixed rate, which ended level with it. {LEVEL}",
+        ),
+        ([row("triangular", None, None, diverged=3)], "the final held-out loss of the fixed rate."),
+    ],
+)
+def test_the_page_says_why_a_policy_is_best(others, end):
+    legend = page_legend(record([ROWS[0], *others]))
+    assert legend.startswith("Final held-out values, mean ± standard deviation over 3 seeds. Steps")
+    assert legend.endswith(end)

@@ -181,7 +181,6 @@ def schedules(record: Record, theme: Theme = LIGHT) -> Figure:
     shown = [(policy, schedule) for policy, schedule in made if schedule is not None]
     drawn = [rate_envelope(schedule, record.total_steps) for _, schedule in shown]
     tops = [float(high.max()) for _, _, high in drawn]
-    log = is_wide(min(tops), max(tops), 10.0)
     lines = _styles(record, theme)
     figure = new_figure(0.5 + 0.78 * len(shown), theme)
     panels = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -196,12 +195,8 @@ def schedules(record: Record, theme: Theme = LIGHT) -> Figure:
             drawable(policy_label(record, policy.name), 24), loc="left", fontweight="bold", **title
         )
         ax.set_title(bounds, loc="right", **title)
-    if log:
-        panels[0].set_yscale("log")
-        panels[0].set_ylim(min(tops) / 30, max(tops) * 2)
-    else:
-        panels[0].set_ylim(0.0, max(tops) * 1.08 or 1.0)
-        panels[0].yaxis.set_major_locator(ticker.MaxNLocator(2, steps=[1, 2, 5, 10]))
+    panels[0].set_ylim(0.0, max(tops) * 1.08 or 1.0)
+    panels[0].yaxis.set_major_locator(ticker.MaxNLocator(2, steps=[1, 2, 5, 10]))
     step_axis(panels[-1])
     return figure
 

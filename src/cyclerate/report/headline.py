@@ -67,15 +67,16 @@ def _sentence(record: Record, ranking: Ranking) -> str:
         return f"{name} ended best, with {_metric(record, best)}{_next_best(record, ranking)}."
     if best is reference:
         return _nothing_won(record, ranking, reference)
-    return _won(record, best, reference)
+    return _won(record, ranking, best, reference)
 
 
-def _won(record: Record, best: SummaryRow, reference: SummaryRow) -> str:
+def _won(record: Record, ranking: Ranking, best: SummaryRow, reference: SummaryRow) -> str:
     name, rival = policy_name(record, best.policy), policy_name(record, reference.policy)
     level = is_level(best, reference) and _metric_is_level(best, reference)
     if is_sooner(best, reference) and best.steps_to_reference:
         claim = (
-            f"{name} reached {_possessive(rival)} final loss in {_race(best, reference)}"
+            f"{name} reached {_possessive(rival)} final loss in "
+            f"{_race(best, reference, first=_sooner_still(record, ranking, best))}"
             f"{' and ended level with it' if level else ''}"
         )
     else:
@@ -146,9 +147,20 @@ def _divergence(record: Record, row: SummaryRow) -> str:
     return f"{name} diverged with {seeds}"
 
 
-def _race(row: SummaryRow, reference: SummaryRow) -> str:
+def _race(row: SummaryRow, reference: SummaryRow, first: str = "") -> str:
     own, rival = row.steps_to_reference or 0.0, reference_steps(reference)
-    return f"{count(own)} steps instead of {count(rival)} ({fewer(own, rival)})"
+    return f"{count(own)} steps instead of {count(rival)} ({fewer(own, rival)}{first})"
+
+
+def _sooner_still(record: Record, ranking: Ranking, best: SummaryRow) -> str:
+    """Names the policy that is as good as the best one and was there before it."""
+    level = [row for row in ranking.usable if row.policy in ranking.level]
+    sooner = [row for row in level if row.steps_to_reference and is_sooner(row, best)]
+    if not sooner:
+        return ""
+    first = min(sooner, key=lambda row: row.steps_to_reference or 0.0)
+    name = policy_name(record, first.policy)
+    return f"; {name}, level with it, in {count(first.steps_to_reference or 0.0)}"
 
 
 def _next_best(record: Record, ranking: Ranking) -> str:

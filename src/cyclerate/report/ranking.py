@@ -16,9 +16,9 @@ class Ranking:
 
     Attributes:
         reference: The reference's row, or None if it has no final loss to race to.
-        best: The row to recommend, or None if no policy finished with every seed. Among policies
-            that are level and did not lose the reference's loss again, it is the one that reached
-            it first, and the reference itself if none was sooner.
+        best: The row to recommend, or None if no policy finished with every seed. It is the one
+            with the lowest final loss among those that beat the reference, which is to end lower
+            by more than the spread, or level with it and sooner; the reference if none did.
         level: The names whose final loss is level with the lowest one, `best` included.
         usable: Rows of the policies that finished with every seed, lowest final loss first.
     """
@@ -38,12 +38,12 @@ class Ranking:
 
 
 def rank(record: Record) -> Ranking:
-    """Ranks the policies of a record by final held-out loss, then by steps to the reference's."""
+    """Ranks the policies of a record by final held-out loss."""
     usable = tuple(sorted((row for row in record.summary if _finished(row)), key=_loss))
     reference = next((row for row in usable if row.policy == record.reference), None)
     level = tuple(row for row in usable if is_level(row, usable[0]))
-    kept = [row for row in level if reference is None or _kept(row, reference)]
-    best = min(kept, key=lambda row: _order(row, reference)) if kept else None
+    beating = [row for row in level if reference is None or _beats(row, reference)]
+    best = next(iter(beating), reference)
     return Ranking(reference, best, frozenset(row.policy for row in level), usable)
 
 
@@ -73,16 +73,13 @@ def _finished(row: SummaryRow) -> bool:
     return row.loss_mean is not None and row.diverged == 0
 
 
-def _kept(row: SummaryRow, reference: SummaryRow) -> bool:
+def _beats(row: SummaryRow, reference: SummaryRow) -> bool:
+    if not is_level(row, reference):
+        return _loss(row) < _loss(reference)
     # Runs that end far apart are level with everything; their mean must still hold.
-    return _loss(row) <= _loss(reference) + (reference.loss_std or 0.0)
+    holds = _loss(row) <= _loss(reference) + (reference.loss_std or 0.0)
+    return holds and is_sooner(row, reference)
 
 
 def _loss(row: SummaryRow) -> float:
     return float("inf") if row.loss_mean is None else row.loss_mean
-
-
-def _order(row: SummaryRow, reference: SummaryRow | None) -> tuple[float, bool, float]:
-    sooner = is_sooner(row, reference)
-    steps = row.steps_to_reference if sooner and row.steps_to_reference else float("inf")
-    return steps, reference is None or row.policy != reference.policy, _loss(row)

@@ -89,13 +89,18 @@ def page_legend(record: Record) -> str:
             f"{_rival(record)}."
         )
     if len(ranking.usable) > 1:
-        parts.append("Best: the lowest final loss.")
+        parts.append(_best_means(record, ranking))
     if len(ranking.level) > 1:
-        parts.append(
-            "Level: the ranges mean ± spread meet, so neither is called better; of these, best is "
-            "the one that reached the loss first."
-        )
+        parts.append("Level: the ranges mean ± spread meet, so neither is called better.")
     return " ".join(parts)
+
+
+def _best_means(record: Record, ranking: Ranking) -> str:
+    if ranking.best is ranking.usable[0]:
+        return "Best: the lowest final loss."
+    if ranking.best is ranking.reference:
+        return f"Best: no policy was sooner or clearly lower than {_rival(record)}."
+    return f"Best: sooner than {_rival(record)}, which ended level with it."
 
 
 def _spread(record: Record) -> str:
