@@ -32,8 +32,15 @@ class Schedule(ABC):
 
     The value at a step is computed from that step alone; nothing is accumulated or remembered.
 
+    A schedule of your own is a frozen dataclass with `value_at` and `bounds`; see CONTRIBUTING.
+
     Raises:
         ValueError: A step that is negative or not whole.
+
+    >>> import cyclerate as cr
+    >>> schedule = cr.Linear(0.0, 1.0, steps=4)
+    >>> schedule(1), schedule([0, 2]).tolist(), schedule.bounds
+    (0.25, [0.0, 0.5], (0.0, 1.0))
     """
 
     @overload
