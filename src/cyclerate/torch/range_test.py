@@ -1,0 +1,175 @@
+"""The range test of a PyTorch model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._randomness import seed_global_randomness
+from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.range_test.metric import direction
+from cyclerate.range_test.progress import Progress
+from cyclerate.torch.batches import passes_over
+from cyclerate.torch.keeping import PLACES
+from cyclerate.torch.lending import lent
+from cyclerate.torch.metrics import metric_of
+from cyclerate.torch.objective import Metric, Objective
+from cyclerate.torch.sweeping import sweep
+from cyclerate.torch.training import Training
+
+
+def range_test(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[..., Any] | None,
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    start_lr: float = 1e-7,
+    end_lr: float = 10.0,
+    steps: int = 100,
+    spacing: str = "exponential",
+    method: str = "range",
+    metric: str | Metric = "loss",
+    mode: str = "auto",
+    forward: Callable[[Any, Any], Any] | None = None,
+    accumulation_steps: int = 1,
+    scaler: GradScaler | None = None,
+    autocast: bool | torch.dtype | None = None,
+    clip_grad_norm: float | None = None,
+    validation_data: Any = None,
+    snapshot: str = "memory",
+    device: torch.device | str | None = None,
+    horizon_steps: int | None = None,
+    seed: int | None = None,
+    repeats: int = 1,
+    stop_early: bool = True,
+    verbose: str | int = "auto",
+) -> RangeTestResult:
+    """Trains some steps at rising rates, reads the curve, and gives everything back as it was.
+
+    Step i is a step of the optimizer at the rate `start_lr * (end_lr / start_lr) ** (i / (steps -
+    1))`. What is recorded for it is the loss of its own batches, taken before it, as everywhere in
+    the field; a validation metric is taken after it. With several parameter groups, that is the
+    rate of the group with the highest one, and the others keep their ratios to it.
+
+    Given back, to the last bit, also after an exception and after Ctrl-C: parameters, buffers,
+    gradients, `requires_grad`, the train or eval mode, attributes and hooks of every module, the
+    optimizer's state and rates (a new optimizer is new again), the scaler, the random generators of
+    Python, NumPy and PyTorch, and the order of the data. Schedulers are not stepped. Memory: one
+    copy of the weights and of the optimizer's state.
+
+    Args:
+        model: The model, on its device. If it is in eval mode as a whole, it is tested in train
+            mode; parts that are in eval mode, as frozen statistics are, stay so.
+        optimizer: The optimizer of its parameters.
+        loss_fn: `loss_fn(output, target)` gives the loss, a single number or one per sample. None
+            if `forward` returns the loss.
+        data: A DataLoader, or another iterable of batches; a function of no arguments that returns
+            one; or a tuple of tensors of equal length, such as (x, y), drawn in random order. It
+            begins again when it runs out. An iterator is refused: it would be used up.
+        batch_size: Rows of a batch, where `data` is tensors. Default 32.
+        start_lr: The first rate. Default 1e-7.
+        end_lr: The last rate. Default 10.
+        steps: How many rates, one optimizer step each. Default 100.
+        spacing: "exponential" (default) or "linear".
+        method: "range", the single sweep.
+        metric: What to record: "loss", "accuracy", or a function of the output and the target.
+        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
+        forward: `forward(model, batch)` returns `(output, target)`, or the loss if `loss_fn` is
+            None. Default: a batch is `(*inputs, target)`, and the output is `model(*inputs)`.
+        accumulation_steps: Batches whose gradients make one step. Default 1.
+        scaler: A GradScaler, for float16. Steps that it skips are made again.
+        autocast: The dtype to compute in; True for the device's usual one, False for none. Default:
+            True if there is a scaler.
+        clip_grad_norm: What the norm of the gradient is cut to. Default: no limit.
+        validation_data: As `data`. The metric is measured on all of it after every step, in eval
+            mode, so let it be small.
+        snapshot: Where the copy is kept: "memory" (default), on the device; "cpu"; or "disk", in a
+            temporary folder (needs safetensors).
+        device: Where batches go. Default: where the model's first parameter is.
+        horizon_steps: The length of the training to come; the single sweep has no use for it.
+        seed: For the order of the data, dropout and the like. Default 0. The same seed gives the
+            same curve.
+        repeats: How many sweeps, each on the batches after those of the one before; the answer is
+            the middle of theirs. Default 1.
+        stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+
+    Returns:
+        The curve, `base_lr`, `max_lr` and an interval for it, or None where there is no clear
+        answer; `print` it for the verdict.
+
+    Raises:
+        ValueError: A wrong argument, an optimizer whose `step` needs a closure, data without a
+            batch.
+        MissingExtra: `snapshot` is "disk" and safetensors is not installed.
+
+    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(64, 4)
+    >>> y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> result = range_test(model, optimizer, torch.nn.MSELoss(), (x, y), batch_size=16, steps=60)
+    >>> 0.01 < result.max_lr < 1.0, optimizer.param_groups[0]["lr"]
+    (True, 0.1)
+    """
+    plan = Sweep(start_lr, end_lr, steps, spacing)
+    _check_method(method, horizon_steps)
+    name, measure = metric_of(metric, loss_fn, validated=validation_data is not None)
+    mode = direction(name, mode)
+    check_choice("stop_early", stop_early, (True, False))
+    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    repeats = check_count("repeats", repeats)
+    check_choice("snapshot", snapshot, PLACES)
+    progress = Progress(verbose, repeats)
+    objective = Objective(
+        model,
+        loss_fn,
+        forward=forward,
+        metric=measure,
+        device=device,
+        autocast=_uses(scaler) if autocast is None else autocast,
+    )
+    training = Training(
+        optimizer,
+        objective,
+        *passes_over(data, validation_data, batch_size),
+        accumulation_steps=accumulation_steps,
+        scaler=scaler,
+        clip_grad_norm=clip_grad_norm,
+    )
+    lending = lent([model, optimizer, loss_fn, metric, scaler], [data, validation_data], snapshot)
+    with closing(progress), lending as state, closing(training):
+        seed_global_randomness(seed)
+        results: list[RangeTestResult] = []
+        for run in range(repeats):
+            if run:
+                state.put_back()
+            state.set_gradients_aside()
+            progress.sweep = run + 1
+            test = RangeTest(plan, metric=name, mode=mode, stop_early=stop_early)
+            results.append(sweep(test, training, progress))
+    return combine(results)
+
+
+def _check_method(method: Any, horizon_steps: Any) -> None:
+    if horizon_steps is not None:
+        check_count("horizon_steps", horizon_steps)
+    if method == "probe":
+        raise bad_argument("method", '"range"; "probe" is not available yet', method)
+    check_choice("method", method, ("range",))
+
+
+def _uses(scaler: Any) -> bool:
+    return isinstance(scaler, GradScaler) and scaler.is_enabled()
