@@ -91,13 +91,14 @@ def _remember_numpy() -> PutBack:
 
 def _remember_torch() -> PutBack:
     torch = sys.modules["torch"]
-    state = torch.get_rng_state()
-    if not torch.cuda.is_initialized():
-        return lambda: torch.set_rng_state(state)
-    devices = torch.cuda.get_rng_state_all()
+    devices = [(torch.get_rng_state, torch.set_rng_state)]
+    if torch.cuda.is_initialized():
+        devices.append((torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all))
+    if torch.backends.mps.is_available():
+        devices.append((torch.mps.get_rng_state, torch.mps.set_rng_state))
+    return all_of([_remember_state(get, put) for get, put in devices])
 
-    def put_back() -> None:
-        torch.set_rng_state(state)
-        torch.cuda.set_rng_state_all(devices)
 
-    return put_back
+def _remember_state(get: Callable[[], Any], put: Callable[[Any], Any]) -> PutBack:
+    state = get()
+    return lambda: put(state)
