@@ -32,7 +32,7 @@ def test_a_win_names_steps_factor_and_metric():
 
 def test_a_level_policy_that_was_there_before_the_best_is_named():
     best = row("one_cycle", 0.5, metric_mean=0.734, steps_to_reference=2000.0)
-    first = row("triangular", 0.501, steps_to_reference=500.0)
+    first = row("triangular", 0.5015, steps_to_reference=500.0)
     assert headline(record([FIXED, first, best])).sentence == (
         "one cycle reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
         "(4 times fewer; triangular, level with it, in 500); "
@@ -202,3 +202,8 @@ def test_another_reference_is_called_by_its_label():
     won = row("triangular", 0.5, steps_to_reference=800.0)
     answer = headline(record([base, won], reference="restarts"))
     assert answer.sentence.startswith("triangular reached restarts' final loss in 800 steps")
+
+
+def test_a_constant_rate_is_called_a_rate():
+    won = row("found", 0.5, steps_to_reference=800.0)
+    assert headline(record([FIXED, won])).sentence.startswith("The found rate reached the fixed")

@@ -20,7 +20,7 @@ def test_the_lowest_loss_is_best_and_others_may_be_level():
     rows = [
         row("fixed", 0.56),
         row("one_cycle", 0.5, steps_to_reference=2000.0),
-        row("triangular", 0.501, steps_to_reference=500.0),
+        row("triangular", 0.5015, steps_to_reference=500.0),
         row("restarts", 0.51, steps_to_reference=300.0),
     ]
     ranking = rank(record(rows))
@@ -28,6 +28,16 @@ def test_the_lowest_loss_is_best_and_others_may_be_level():
     assert ranking.level == {"one_cycle", "triangular"}
     marks = [ranking.mark(r.policy) for r in rows]
     assert marks == ["", "best", "level", ""]
+
+
+def test_of_equal_losses_the_sooner_one_is_best():
+    rows = [
+        row("fixed", 0.56),
+        row("one_cycle", 0.5, 0.002, steps_to_reference=2000.0),
+        row("triangular", 0.5009, 0.001, steps_to_reference=500.0),
+        row("restarts", 0.501, 0.0009, steps_to_reference=300.0),
+    ]
+    assert rank(record(rows)).best is rows[2]
 
 
 def test_where_all_are_level_the_sooner_one_beats_the_reference():

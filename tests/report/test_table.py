@@ -99,6 +99,14 @@ LEVEL = "Level: the ranges mean ± spread meet, so neither is called better."
             [row("triangular", 0.5631, steps_to_reference=480.0)],
             f"Best: sooner than the fixed rate, which ended level with it. {LEVEL}",
         ),
+        (
+            [
+                row("one_cycle", 0.5, steps_to_reference=900.0),
+                row("triangular", 0.5005, steps_to_reference=480.0),
+            ],
+            "Best: the first to reach, and equal to the lowest final loss within either spread. "
+            + LEVEL,
+        ),
         ([row("triangular", None, None, diverged=3)], "the final held-out loss of the fixed rate."),
     ],
 )

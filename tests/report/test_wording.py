@@ -39,6 +39,12 @@ def test_shares_are_percent(mean, spread, text):
     assert Numbers.fitting([0.7, None], share=True).text(mean, spread) == text
 
 
+def test_a_small_spread_of_a_share_asks_for_a_second_decimal():
+    numbers = Numbers.fitting([0.738], share=True, spreads=[None, 0.0, 0.00033])
+    assert numbers.text(0.7386, 0.00033) == "73.86 % ± 0.03"
+    assert Numbers.fitting([0.738], share=True, spreads=[0.0006]).text(0.7386) == "73.9 %"
+
+
 def test_a_share_above_one_is_not_written_in_percent():
     assert Numbers.fitting([70.5, 72.0], share=True).text(72.0) == "72.00"
 

@@ -12,6 +12,8 @@ from cyclerate.training.record import Record, SummaryRow
 
 # An interval for max_lr of two decades or more gives no rate to rely on.
 VAGUE = 100.0
+# Constant rates are things, other policies are ways: "the fixed rate", but "triangular".
+RATES = {"fixed": "the fixed rate", "found": "the found rate"}
 SHARES = ("accuracy", "balanced_accuracy", "top_5_accuracy")
 
 
@@ -37,7 +39,7 @@ def policy_label(record: Record, policy: str) -> str:
 
 def policy_name(record: Record, policy: str) -> str:
     """Names a policy inside a sentence."""
-    return "the fixed rate" if policy == "fixed" else policy_label(record, policy)
+    return RATES.get(policy) or policy_label(record, policy)
 
 
 def loss_numbers(record: Record) -> Numbers:
@@ -47,8 +49,9 @@ def loss_numbers(record: Record) -> Numbers:
 
 def metric_numbers(record: Record) -> Numbers:
     """How the held-out metric of a record is written: accuracies in percent."""
-    means = (row.metric_mean for row in record.summary)
-    return Numbers.fitting(means, share=record.metric.name in SHARES)
+    means = [row.metric_mean for row in record.summary]
+    spreads = [row.metric_std for row in record.summary]
+    return Numbers.fitting(means, share=record.metric.name in SHARES, spreads=spreads)
 
 
 def _sentence(record: Record, ranking: Ranking) -> str:

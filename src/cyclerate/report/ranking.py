@@ -18,7 +18,8 @@ class Ranking:
         reference: The reference's row, or None if it has no final loss to race to.
         best: The row to recommend, or None if no policy finished with every seed. It is the one
             with the lowest final loss among those that beat the reference, which is to end lower
-            by more than the spread, or level with it and sooner; the reference if none did.
+            by more than the spread, or level with it and sooner; the reference if none did. Where
+            losses are equal within either spread, the policy that was sooner.
         level: The names whose final loss is level with the lowest one, `best` included.
         usable: Rows of the policies that finished with every seed, lowest final loss first.
     """
@@ -43,7 +44,8 @@ def rank(record: Record) -> Ranking:
     reference = next((row for row in usable if row.policy == record.reference), None)
     level = tuple(row for row in usable if is_level(row, usable[0]))
     beating = [row for row in level if reference is None or _beats(row, reference)]
-    best = next(iter(beating), reference)
+    equal = [row for row in beating if _is_equal(row, beating[0])]
+    best = min(equal, key=_arrival) if equal else reference
     return Ranking(reference, best, frozenset(row.policy for row in level), usable)
 
 
@@ -79,6 +81,15 @@ def _beats(row: SummaryRow, reference: SummaryRow) -> bool:
     # Runs that end far apart are level with everything; their mean must still hold.
     holds = _loss(row) <= _loss(reference) + (reference.loss_std or 0.0)
     return holds and is_sooner(row, reference)
+
+
+def _is_equal(row: SummaryRow, lowest: SummaryRow) -> bool:
+    spread = min(row.loss_std or 0.0, lowest.loss_std or 0.0)
+    return _loss(row) - _loss(lowest) <= spread
+
+
+def _arrival(row: SummaryRow) -> float:
+    return row.steps_to_reference or float("inf")
 
 
 def _loss(row: SummaryRow) -> float:

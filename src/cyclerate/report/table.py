@@ -100,7 +100,9 @@ def _best_means(record: Record, ranking: Ranking) -> str:
         return "Best: the lowest final loss."
     if ranking.best is ranking.reference:
         return f"Best: no policy was sooner or clearly lower than {_rival(record)}."
-    return f"Best: sooner than {_rival(record)}, which ended level with it."
+    if ranking.reference is not None and ranking.reference.policy in ranking.level:
+        return f"Best: sooner than {_rival(record)}, which ended level with it."
+    return "Best: the first to reach, and equal to the lowest final loss within either spread."
 
 
 def _spread(record: Record) -> str:

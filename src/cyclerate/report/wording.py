@@ -25,16 +25,24 @@ class Numbers:
     percent: bool = False
 
     @classmethod
-    def fitting(cls, values: Iterable[float | None], *, share: bool = False) -> Numbers:
+    def fitting(
+        cls,
+        values: Iterable[float | None],
+        *,
+        share: bool = False,
+        spreads: Iterable[float | None] = (),
+    ) -> Numbers:
         """Chooses four significant digits for the typical value, or percent for shares.
 
         Args:
             values: The means to be written; None and non-finite ones are skipped.
             share: The quantity is a share of 1 (an accuracy), to be written in percent.
+            spreads: The spreads of shares; a small one asks for a second decimal.
         """
         sizes = sorted(abs(v) for v in values if v is not None and math.isfinite(v))
         if share and all(size <= 1.0 for size in sizes):
-            return cls(decimals=1, percent=True)
+            small = any(spread and spread < 0.0005 for spread in spreads)
+            return cls(decimals=2 if small else 1, percent=True)
         sizes = [size for size in sizes if size > 0.0]
         typical = sizes[len(sizes) // 2] if sizes else 1.0
         return cls(decimals=max(0, 3 - math.floor(math.log10(typical))))
