@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras.randomness import PutBack, remember_generators_of, together
+from cyclerate._randomness import PutBack, all_of, remember_generators_of
 from cyclerate.keras.tf_data import is_tf_dataset, unshared_copy
 
 A_BATCH = "at least one batch of data"
@@ -166,7 +166,7 @@ def _torch_loader(loader: Any) -> Data:
 
     def remember() -> PutBack:
         holders = (loader, loader.dataset, loader.sampler)
-        return together([remember_generators_of(*holders), _remember_workers(loader)])
+        return all_of([remember_generators_of(*holders), _remember_workers(loader)])
 
     return Data(arguments, lambda: arguments, remember)
 

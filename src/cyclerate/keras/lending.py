@@ -8,10 +8,11 @@ from typing import Any
 
 import keras
 
+from cyclerate._randomness import PutBack, all_of
 from cyclerate.keras.batches import Data
 from cyclerate.keras.building import build
 from cyclerate.keras.installation import settle
-from cyclerate.keras.randomness import PutBack, remember_global_randomness, together
+from cyclerate.keras.randomness import remember_all_randomness
 from cyclerate.keras.snapshot import Snapshot, TrainerAttributes
 
 
@@ -31,7 +32,7 @@ def lent(model: Any, *data: Data) -> Generator[Snapshot]:
     """
 
     def remember_randomness() -> PutBack:
-        return together([remember_global_randomness(), *(part.remember() for part in data)])
+        return all_of([remember_all_randomness(), *(part.remember() for part in data)])
 
     settle(model)
     attributes = TrainerAttributes(model)

@@ -1,15 +1,17 @@
-"""The states of random number generators, to be put back."""
+"""The global random generators of Keras and TensorFlow, beside those that every adapter knows."""
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import keras
-import numpy as np
 
+from cyclerate._randomness import (
+    PutBack,
+    all_of,
+    remember_global_randomness,
+    seed_global_randomness,
+)
 from cyclerate.keras.internals import (
     global_seed_generator,
     set_global_seed_generator,
@@ -17,80 +19,24 @@ from cyclerate.keras.internals import (
     tensorflow_seeds,
 )
 
-PutBack = Callable[[], None]
 
-
-def remember_global_randomness() -> PutBack:
-    """Notes the state of every global generator in use; the call that it returns puts it back.
+def remember_all_randomness() -> PutBack:
+    """Notes the state of every global generator; the call that it returns puts it back.
 
     Python, NumPy, Keras, and PyTorch and TensorFlow if they are loaded.
     """
-    actions = [_remember_python(), _remember_numpy(), _remember_keras()]
-    if "torch" in sys.modules:
-        actions.append(_remember_torch())
+    actions = [remember_global_randomness(), _remember_keras()]
     if "tensorflow" in sys.modules:
         actions.append(_remember_tensorflow())
-    return together(actions)
+    return all_of(actions)
 
 
-def seed_everything(seed: int) -> None:
-    """Seeds the generators that `remember_global_randomness` notes, and loads no framework."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - Keras shuffles with the global generator
+def seed_all_randomness(seed: int) -> None:
+    """Seeds the generators that `remember_all_randomness` notes, and loads no framework."""
+    seed_global_randomness(seed)
     set_global_seed_generator(keras.random.SeedGenerator(seed))
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(seed)
-
-
-def remember_generators_of(*holders: Any) -> PutBack:
-    """Notes the states of the generators that objects keep in their attributes, one level down.
-
-    A data set that augments, or a sampler, may have its own generator.
-    """
-    generators = {id(g): g for holder in holders for g in _generators_in(holder)}
-    return together([_remember(generator) for generator in generators.values()])
-
-
-def _generators_in(holder: Any) -> Iterator[Any]:
-    for value in getattr(holder, "__dict__", {}).values():
-        for candidate in (value, *getattr(value, "__dict__", {}).values()):
-            if _kind(candidate) is not None:
-                yield candidate
-
-
-def _kind(thing: Any) -> str | None:
-    if isinstance(thing, random.Random):
-        return "python"
-    if isinstance(thing, np.random.Generator):
-        return "numpy"
-    if isinstance(thing, np.random.RandomState):
-        return "legacy"
-    torch = sys.modules.get("torch")
-    return "torch" if torch is not None and isinstance(thing, torch.Generator) else None
-
-
-def _remember(generator: Any) -> PutBack:
-    kind = _kind(generator)
-    if kind == "numpy":
-        state = generator.bit_generator.state
-        return lambda: setattr(generator.bit_generator, "state", state)
-    if kind == "python":
-        state = generator.getstate()
-        return lambda: generator.setstate(state)
-    state = generator.get_state()
-    return lambda: generator.set_state(state)
-
-
-def _remember_python() -> PutBack:
-    state = random.getstate()
-    return lambda: random.setstate(state)
-
-
-def _remember_numpy() -> PutBack:
-    state = np.random.get_state()  # noqa: NPY002 - Keras shuffles with the global generator
-    return lambda: np.random.set_state(state)  # noqa: NPY002
 
 
 def _remember_keras() -> PutBack:
@@ -105,20 +51,6 @@ def _remember_keras() -> PutBack:
     return put_back
 
 
-def _remember_torch() -> PutBack:
-    torch = sys.modules["torch"]
-    state = torch.get_rng_state()
-    if not torch.cuda.is_initialized():
-        return lambda: torch.set_rng_state(state)
-    devices = torch.cuda.get_rng_state_all()
-
-    def put_back() -> None:
-        torch.set_rng_state(state)
-        torch.cuda.set_rng_state_all(devices)
-
-    return put_back
-
-
 def _remember_tensorflow() -> PutBack:
     seeds = tensorflow_seeds()
     generator = seeds[-1]
@@ -128,16 +60,5 @@ def _remember_tensorflow() -> PutBack:
         set_tensorflow_seeds(seeds)
         if generator is not None:
             generator.setstate(state)
-
-    return put_back
-
-
-def together(actions: Iterable[PutBack]) -> PutBack:
-    """One call for several."""
-    waiting = list(actions)
-
-    def put_back() -> None:
-        for action in waiting:
-            action()
 
     return put_back

@@ -7,15 +7,17 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.keras.batches import Data, borrow
 from cyclerate.keras.hyper import innermost
 from cyclerate.keras.lending import lent
-from cyclerate.keras.metric import direction
-from cyclerate.keras.progress import Progress
-from cyclerate.keras.randomness import seed_everything
+from cyclerate.keras.randomness import seed_all_randomness
 from cyclerate.keras.sweeping import VALIDATION, sweep
 from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.range_test.metric import direction
+from cyclerate.range_test.progress import Progress
+
+_HIGHEST_SEED = 2**32  # NumPy's global generator takes no higher one
 
 
 def range_test(
@@ -109,8 +111,9 @@ def range_test(
     plan = Sweep(start_lr, end_lr, steps, spacing)
     metric = _metric_name(metric, validation_data)
     mode = direction(metric, mode)
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
     repeats = check_count("repeats", repeats)
+    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    check_number("seed", seed, high=_HIGHEST_SEED - repeats)
     if horizon_steps is not None:
         check_count("horizon_steps", horizon_steps)
     check_choice("stop_early", stop_early, (True, False))
@@ -127,7 +130,7 @@ def range_test(
             if run:
                 snapshot.put_back(again=True)
             progress.sweep = run + 1
-            seed_everything(seed + run)
+            seed_all_randomness(seed + run)
             test = RangeTest(plan, metric=metric, mode=mode, stop_early=stop_early)
             sweep(model, test, data, validation, progress)
             results.append(test.result(seconds=time.perf_counter() - started))

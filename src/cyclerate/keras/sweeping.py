@@ -9,10 +9,10 @@ import keras
 from cyclerate._errors import bad_argument
 from cyclerate.keras.batches import A_BATCH, Data
 from cyclerate.keras.building import quiet_about_the_end_of_data
-from cyclerate.keras.progress import Progress
 from cyclerate.keras.stepping import sweep_function
 from cyclerate.keras.updates import Updates
 from cyclerate.range_test import RangeTest
+from cyclerate.range_test.progress import Progress
 
 VALIDATION = "val_"
 

@@ -7,7 +7,7 @@ import re
 from cyclerate._errors import bad_argument, check_choice
 
 _HIGHER = (
-    r"acc|auc|precision|recall|specificity|sensitivity|f\d*_?score|fbeta|iou|r2|dice|cosine_sim"
+    r"acc|auc|precision|recall|specificity|sensitivity|score|f1|fbeta|iou|io_u|r2|dice|cosine_sim"
 )
 _LOWER = (
     r"loss|error|mse|mae|mape|msle|rmse|entropy|perplexity|hinge|poisson|diverg|logcosh|log_cosh"
@@ -30,8 +30,9 @@ def direction(metric: str, mode: str) -> str:
     check_choice("mode", mode, ("auto", "min", "max"))
     if mode != "auto":
         return mode
-    if re.search(_HIGHER, metric.lower()):
-        return "max"
+    # A dice loss is a loss, so these go first.
     if re.search(_LOWER, metric.lower()):
         return "min"
+    if re.search(_HIGHER, metric.lower()):
+        return "max"
     raise bad_argument("mode", f'"min" or "max" for {metric!r}, whose name says neither', mode)
