@@ -250,6 +250,8 @@ def _value_axis(ax: Axes, drawn: tuple[Curve, ...], numbers: Numbers) -> None:
 def _formatter(numbers: Numbers) -> ticker.Formatter:
     if numbers.percent:
         return ticker.FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
+    if numbers.decimals == 0:
+        return ticker.StrMethodFormatter("{x:,.0f}")
     return ticker.ScalarFormatter(useOffset=False)
 
 
