@@ -87,14 +87,14 @@ def test_it_holds_one_copy_while_it_runs_and_nothing_afterwards():
         return sum(array.nbytes for array in jax.live_arrays())
 
     def batches():
-        for _ in range(8):
-            held_bytes.append(live_bytes() - before)
+        for _ in range(4):
             yield np.ones(1, np.float32)
+        held_bytes.append(live_bytes() - before)
 
     before = live_bytes()
     co.range_test(lambda p, b: jnp.mean(p * b), params, momentum, batches, steps=12)
     copy = 2 * params.nbytes  # the parameters and the momentum
-    assert copy <= max(held_bytes) < 1.01 * copy
+    assert copy <= min(held_bytes) <= max(held_bytes) < 1.01 * copy
     assert live_bytes() - before < 1000
 
 
