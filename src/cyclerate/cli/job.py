@@ -27,7 +27,6 @@ MODEL_FILE = "best.keras"
 PREPROCESSING_FILE = "preprocessing.json"
 RANGE_TEST_FILE = "range_test.json"
 EPOCHS = 24
-RANGE_TEST_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -69,24 +68,21 @@ def finish(record: Record, out: Path, talk: Talk) -> None:
     talk.result(f"\nReport: {page}")
     if record.best and record.best.file:
         talk.say(
-            f"Best network: {out / record.best.file} ({record.best.policy}, seed "
-            f"{record.best.seed}); {out / PREPROCESSING_FILE} prepares new rows for it:"
+            f"Best network: {out / record.best.file}. It is that of {record.best.policy}, "
+            f"seed {record.best.seed}. For new rows, a DataFrame:"
         )
-        talk.say(usage(out, record), indent=2)
-    talk.document({**record.to_dict(), "files": sorted(p.name for p in out.iterdir())})
+        talk.lines(*(f"  {line}" for line in usage(out, record.best.file)))
+    talk.document({"answer": answer.sentence, "report": str(page), **record.to_dict()})
 
 
-def usage(out: Path, record: Record) -> str:
-    """The lines that use the best network on new rows."""
-    file = record.best.file if record.best else MODEL_FILE
-    return "\n".join(
-        [
-            "from cyclerate.data import Preprocessing",
-            f"prepare = Preprocessing.load({str(out / PREPROCESSING_FILE)!r})",
-            f"model = keras.models.load_model({str(out / str(file))!r})",
-            "prepare.answers(model.predict(prepare.features(new_rows)))  # a DataFrame",
-        ]
-    )
+def usage(out: Path, model_file: str) -> list[str]:
+    """The lines that use a saved network on new rows."""
+    return [
+        "import keras; from cyclerate.data import Preprocessing",
+        f"prepare = Preprocessing.load({str(out / PREPROCESSING_FILE)!r})",
+        f"model = keras.models.load_model({str(out / model_file)!r})",
+        "prepare.answers(model.predict(prepare.features(new_rows)))",
+    ]
 
 
 def _trainer(data: Tabular, plan: Plan) -> DenseTrainer:
@@ -114,7 +110,7 @@ def _introduce(data: Tabular, trainer: DenseTrainer, plan: Plan, talk: Talk) -> 
     model, budget = trainer.describe(), trainer.budget
     talk.say(f"{data.name}: {data.rows:,} rows, target '{data.target.name}'.")
     for note in data.notes:
-        talk.say(f"- {note}", indent=2)
+        talk.say(note, point=True)
     talk.say(
         f"Network: {model.description}; {model.parameters:,} parameters. {model.optimizer}, "
         f"batches of {model.batch_size}, {budget.steps_per_epoch:,} steps an epoch, "
@@ -126,9 +122,13 @@ def _range_test(trainer: DenseTrainer, plan: Plan, talk: Talk) -> RangeTestResul
     if not any(POLICIES[name].needs_suggestion for name in plan.policies):
         return None
     with talk.bar("range test"):
-        found = trainer.range_test(plan.seeds[0], repeats=RANGE_TEST_REPEATS)
+        found = trainer.range_test(plan.seeds[0])
     found.save(plan.out / RANGE_TEST_FILE)
-    talk.say(f"Range test: {found.verdict}")
+    cost = found.steps / trainer.budget.total_steps
+    talk.say(
+        f"Range test: {found.headline()}. {found.verdict} It took {found.steps:,} steps, "
+        f"{cost:.0%} of one run."
+    )
     return found
 
 
@@ -184,7 +184,7 @@ def _data_info(data: Tabular) -> DataInfo:
 
 def _explain(record: Record, plan: Plan, talk: Talk) -> None:
     for policy in record.policies:
-        talk.say(f"- {policy.name}: {policy.why}", indent=2)
+        talk.say(f"{policy.name}: {policy.why}", point=True)
     missing = [name for name in plan.policies if name not in {p.name for p in record.policies}]
     if missing:
         talk.say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -35,10 +36,27 @@ class Talk:
         self._out = _console(stderr=as_json)
         self._err = _console(stderr=True)
 
-    def say(self, text: str, indent: int = 0) -> None:
-        """Says something on the way; not when quiet."""
+    def say(self, text: str, *, point: bool = False) -> None:
+        """Says something on the way, as a point of a list if asked; not when quiet."""
         if not self.quiet:
-            self._print(text, indent)
+            first, rest = ("- ", "  ") if point else ("", "")
+            self._out.print(
+                textwrap.fill(
+                    text,
+                    COLUMNS - 1,
+                    initial_indent=first,
+                    subsequent_indent=rest,
+                    # A path that is broken cannot be copied.
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                ),
+                soft_wrap=True,
+            )
+
+    def lines(self, *lines: str) -> None:
+        """Says lines that are to be copied: as they are, however long; not when quiet."""
+        if not self.quiet:
+            self._out.print("\n".join(lines), soft_wrap=True)
 
     def result(self, text: str) -> None:
         """Says the result, as it is laid out."""
@@ -63,11 +81,6 @@ class Talk:
                 progress.update(task, completed=done, description=label)
 
             yield update
-
-    def _print(self, text: str, indent: int) -> None:
-        from rich.padding import Padding
-
-        self._out.print(Padding(text, (0, 0, 0, indent)) if indent else text)
 
 
 def _console(*, stderr: bool) -> Console:

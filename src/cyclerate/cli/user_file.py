@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cyclerate._words import listed, near_names
 from cyclerate.cli.mistakes import Mistake
-from cyclerate.data.mistakes import listed, near_names
 
 
 def call_function(place: str) -> Any:

@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from cyclerate._words import count, listed
 from cyclerate.data.columns import Column, NumberColumn, TextColumn
 from cyclerate.data.inspect import Look, choose_columns
-from cyclerate.data.mistakes import DataMistake, count, listed
+from cyclerate.data.mistakes import DataMistake
 from cyclerate.data.numbers import DECIMAL_COMMA, THOUSANDS_COMMA, to_numbers
 from cyclerate.data.preprocessing import Preprocessing, TargetCoding
 from cyclerate.data.read import check_columns, read_table

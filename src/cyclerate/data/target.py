@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cyclerate._errors import check_choice
-from cyclerate.data.mistakes import DataMistake, count, listed
+from cyclerate._words import count, listed
+from cyclerate.data.mistakes import DataMistake
 from cyclerate.data.numbers import THOUSANDS_COMMA, Numbers, read_numbers, texts
 
 TASKS = ("classification", "regression")

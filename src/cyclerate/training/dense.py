@@ -21,7 +21,12 @@ from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_
 from cyclerate.schedules import from_dict
 from cyclerate.training.compare import evaluation_steps
 from cyclerate.training.objective import Objective
-from cyclerate.training.optimizers import OPTIMIZERS, describe_optimizer, make_optimizer
+from cyclerate.training.optimizers import (
+    OPTIMIZERS,
+    default_rate,
+    describe_optimizer,
+    make_optimizer,
+)
 from cyclerate.training.policies import Budget
 from cyclerate.training.record import Cell, ModelInfo, PolicyInfo
 
@@ -42,13 +47,13 @@ class Split:
 
 
 def usual_batch_size(train_rows: int) -> int:
-    """About 200 steps an epoch: the power of two nearest to rows / 200, from 16 to 1,024.
+    """About 200 steps an epoch: the power of two nearest to rows / 200, from 32 to 1,024.
 
     >>> usual_batch_size(56_000)
     256
     """
     wanted = max(train_rows / 200, 1)
-    return int(min(max(2 ** round(np.log2(wanted)), 16), 1024, train_rows))
+    return int(min(max(2 ** round(np.log2(wanted)), 32), 1024, train_rows))
 
 
 def usual_hidden(train_rows: int, inputs: int) -> tuple[int, int]:
@@ -83,7 +88,10 @@ class DenseTrainer:
     batch_size: int
     hidden: tuple[int, ...] = (64, 32)
     optimizer: str = "sgd"
-    _prepared: tuple[str, Any, list[Any]] | None = field(default=None, init=False, repr=False)
+    _prepared: tuple[PolicyInfo, Any, list[Any]] | None = field(
+        default=None, init=False, repr=False
+    )
+    _initial: dict[int, list[Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -93,18 +101,20 @@ class DenseTrainer:
 
     def describe(self) -> ModelInfo:
         """What is trained."""
-        network = self._network(seed=0)
         widths = (self.split.x_train.shape[1], *self.hidden, self.objective.outputs)
         return ModelInfo(
             description=f"{len(widths) - 1} dense layers, {' - '.join(map(str, widths))}, ReLU",
-            parameters=int(network.count_params()),
+            parameters=sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths)),
             optimizer=describe_optimizer(self.optimizer),
             loss=self.objective.loss_name,
             batch_size=self.batch_size,
         )
 
-    def range_test(self, seed: int, **settings: Any) -> RangeTestResult:
-        """Runs a range test on the network of a seed; `settings` go to `cyclerate.keras`."""
+    def range_test(self, seed: int, repeats: int = 3) -> RangeTestResult:
+        """Runs a range test on the network of a seed: sweeps of an epoch, at least 100 steps.
+
+        They start at a hundredth of the optimizer's default rate.
+        """
         from cyclerate.keras import range_test
 
         model = self._compiled(make_optimizer(self.optimizer), seed)
@@ -113,19 +123,24 @@ class DenseTrainer:
             self.split.x_train,
             self._targets(),
             batch_size=self.batch_size,
+            start_lr=default_rate(self.optimizer) / 100,
+            steps=min(max(self.budget.steps_per_epoch, 100), 1000),
+            horizon_steps=self.budget.total_steps,
+            repeats=repeats,
             seed=seed,
             verbose=0,
-            **settings,
         )
 
     def train(self, policy: PolicyInfo, seed: int, progress: Callable[[int], None]) -> Cell:
         """Trains one cell; a loss that is not finite ends it early, as diverged."""
         model = self._ready(policy, seed)
         curves: list[tuple[int, float, float, float]] = []
-        seconds, order, targets = 0.0, _Order(len(self.split.x_train), seed), self._targets()
-        points = [0, *evaluation_steps(self.budget.total_steps, self.budget.steps_per_epoch)]
+        seconds, targets = 0.0, self._targets()
+        per_epoch = self.budget.steps_per_epoch
+        order = DataOrder(len(targets), seed, self.batch_size, per_epoch)
+        points = [0, *evaluation_steps(self.budget.total_steps, per_epoch)]
         for start, stop in pairwise(points):
-            rows = order.rows(start, stop, self.batch_size, self.budget.steps_per_epoch)
+            rows = order.rows(start, stop)
             began = time.perf_counter()
             train_loss = self._fit(model, self.split.x_train[rows], targets[rows])
             seconds += time.perf_counter() - began
@@ -181,16 +196,18 @@ class DenseTrainer:
 
     def _ready(self, policy: PolicyInfo, seed: int) -> Any:
         """The policy's compiled model, as new: the seed's weights, a fresh optimizer."""
-        if self._prepared is None or self._prepared[0] != policy.name:
+        if self._prepared is None or self._prepared[0] != policy:
             optimizer = make_optimizer(self.optimizer, from_dict(policy.schedule))
             model = self._compiled(optimizer, seed)
             fresh = [_numpy(variable) for variable in optimizer.variables]
-            self._prepared = (policy.name, model, fresh)
+            self._prepared = (policy, model, fresh)
             # Compiles the step outside the time that is measured.
             first = slice(0, self.batch_size)
             self._fit(model, self.split.x_train[first], self._targets()[first])
         _, model, fresh = self._prepared
-        model.set_weights(self._network(seed).get_weights())
+        if seed not in self._initial:
+            self._initial[seed] = self._network(seed).get_weights()
+        model.set_weights(self._initial[seed])
         for variable, value in zip(model.optimizer.variables, fresh, strict=True):
             variable.assign(value)
         return model
@@ -204,22 +221,23 @@ class DenseTrainer:
         return y if self.objective.outputs > 1 else y.astype(np.float32)[:, None]
 
 
-class _Order:
+@dataclass(frozen=True)
+class DataOrder:
     """The order of the training rows of a seed: a new permutation every epoch."""
 
-    def __init__(self, rows: int, seed: int) -> None:
-        self._rows, self._seed = rows, seed
+    rows_in_all: int
+    seed: int
+    batch_size: int
+    steps_per_epoch: int
 
-    def rows(
-        self, start: int, stop: int, batch_size: int, steps_per_epoch: int
-    ) -> NDArray[np.int_]:
+    def rows(self, start: int, stop: int) -> NDArray[np.int_]:
         """The rows of steps `start` to `stop` - 1, one batch after another."""
         parts: list[NDArray[np.int_]] = []
-        for epoch in range(start // steps_per_epoch, -(-stop // steps_per_epoch)):
-            first = max(start - epoch * steps_per_epoch, 0)
-            last = min(stop - epoch * steps_per_epoch, steps_per_epoch)
-            order = np.random.default_rng([self._seed, epoch]).permutation(self._rows)
-            parts.append(order[first * batch_size : last * batch_size])
+        for epoch in range(start // self.steps_per_epoch, -(-stop // self.steps_per_epoch)):
+            first = max(start - epoch * self.steps_per_epoch, 0)
+            last = min(stop - epoch * self.steps_per_epoch, self.steps_per_epoch)
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.rows_in_all)
+            parts.append(order[first * self.batch_size : last * self.batch_size])
         return np.concatenate(parts)
 
 
