@@ -38,7 +38,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 bench: $(DEV) $(PACKAGE)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

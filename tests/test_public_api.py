@@ -36,7 +36,7 @@ PUBLIC = {
     ],
     "cyclerate.keras": ["ScheduleCallback", "as_schedule", "fit_one_cycle", "range_test"],
     "cyclerate.optax": ["range_test"],
-    "cyclerate.torch": ["ScheduledLR"],
+    "cyclerate.torch": ["ScheduledLR", "range_test"],
 }
 
 # None of these may load with the package itself.
