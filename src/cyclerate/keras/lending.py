@@ -39,6 +39,7 @@ def lent(model: Any, *data: Data) -> Generator[Snapshot]:
     undo: list[PutBack] = [attributes.put_back, remember_randomness()]
     try:
         build(model, data[0])
+        attributes.put_back()
         if keras.backend.backend() != "tensorflow":
             # Building drew what the first fit would have drawn; that is not drawn again.
             undo[1] = remember_randomness()

@@ -128,10 +128,25 @@ LATEST_FUNCTION = "_cyclerate_latest_function"
 
 
 def untraced_function(model: Any) -> TrainFunction:
-    """A new train function of the model, not traced yet; the model keeps the one it has."""
-    current = model.train_function
+    """A new train function of the model, not traced yet; the model keeps the one it has.
+
+    JAX takes functions that compare equal for one function, and gives the second the trace of the
+    first: here of `model.train_step`, whose every mention is equal to every other. So the new
+    function is made of a step of its own.
+    """
+    attributes = vars(model)
+    mine = {
+        name: attributes[name] for name in ("train_function", "train_step") if name in attributes
+    }
+    step = model.train_step
+
+    def train_step(*arguments: Any) -> Any:
+        return step(*arguments)
+
+    attributes["train_step"] = train_step
     try:
         type(model).make_train_function(model, force=True)
         return model.train_function
     finally:
-        model.train_function = current
+        del attributes["train_step"]
+        attributes.update(mine)

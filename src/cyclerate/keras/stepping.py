@@ -38,6 +38,11 @@ class SweepFunction:
         self._rate = rate if isinstance(rate, keras.Variable) else None
         self._inner = self._make_inner()
 
+    @property
+    def plain(self) -> TrainFunction | None:
+        """The function of the model itself that this uses, for a further sweep to use again."""
+        return None if self._rate is None else self._inner
+
     def __call__(self, *arguments: Any) -> Any:
         """Runs a step; what it takes and gives is the backend's own."""
         self._model.reset_metrics()
@@ -51,13 +56,11 @@ class SweepFunction:
 
     def _make_inner(self) -> TrainFunction:
         model = self._model
-        if self._rate is not None and model.steps_per_execution == 1:
-            model.make_train_function()
-            return model.train_function
+        known, whole_steps = model.train_function, model.steps_per_execution == 1
         # One step at a time: a rate and a loss for each.
         model.steps_per_execution = 1
         if self._rate is not None:
-            return untraced_function(model)
+            return known if known is not None and whole_steps else untraced_function(model)
         scheduled = ScheduledFunction(model, self._optimizer)
         begin = int(self._optimizer.iterations)
         scheduled.add((Plan(RATE, self._test.sweep.schedule(), begin),))

@@ -33,14 +33,13 @@ def sweep(
     """
     function = sweep_function(model, test)
     watch = _Watch(model, test, Updates(model, function), validation, progress)
-    # Put back at once: the next sweep would take this one's function for the model's own.
-    compiled, model.train_function = model.train_function, function
+    model.train_function = function
     try:
         with quiet_about_the_end_of_data():
             # Passes without end: the watch stops it. Keras's own loop reads the data.
             model.fit(**data.lend(), epochs=_ENDLESS, verbose=0, callbacks=[watch])
     finally:
-        model.train_function = compiled
+        model.train_function = function.plain
 
 
 class _Watch(keras.callbacks.Callback):

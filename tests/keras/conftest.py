@@ -1,0 +1,27 @@
+"""What Keras itself warns about, and the same random numbers for each test."""
+
+from __future__ import annotations
+
+import pytest
+
+from cyclerate.keras.randomness import seed_all_randomness
+
+KERAS_OWN_WARNINGS = [
+    # Keras variables have an `__array__` from before NumPy 2.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    # h5py as Keras uses it to save.
+    "ignore:.*h5py.*:DeprecationWarning",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "keras" in item.path.parent.parts[-1:]:
+            for warning in KERAS_OWN_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """The same numbers in every order of the tests."""
+    seed_all_randomness(0)
