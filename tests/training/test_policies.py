@@ -70,7 +70,8 @@ def test_every_policy_says_why():
     whys = [policy.why for policy in make_policies(POLICIES, RATES, BUDGET)]
     assert whys[0] == "The default rate of SGD in Keras."
     assert whys[2] == (
-        "4 cycles between base_lr and max_lr of the range test; half a cycle is 300 steps (3 epochs)."
+        "4 cycles between base_lr and max_lr of the range test; "
+        "half a cycle is 300 steps (3 epochs)."
     )
     assert not any("{" in why for why in whys)
 

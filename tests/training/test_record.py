@@ -32,7 +32,7 @@ def test_policies_and_cells_are_found_by_name():
     name = RECORD.policies[1].name
     assert RECORD.policy(name) is RECORD.policies[1]
     assert {cell.policy for cell in RECORD.cells_of(name)} == {name}
-    with pytest.raises(ValueError, match="policy must be one of .*'fixed'"):
+    with pytest.raises(ValueError, match=r"policy must be one of .*'fixed'"):
         RECORD.policy("magic")
 
 

@@ -31,7 +31,10 @@ _TASKS = ("classification", "regression")
 
 
 def compare(
-    data: Annotated[Path, typer.Argument(help="A CSV file, also gzipped.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA.csv", help="A CSV file, also gzipped.", show_default=False),
+    ],
     *,
     target: Annotated[str, typer.Option(help="The column to learn.", show_default=False)],
     sep: Annotated[str, typer.Option(help="The character between the columns.")] = ",",

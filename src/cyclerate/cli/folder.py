@@ -8,20 +8,20 @@ from pathlib import Path
 from cyclerate.cli.mistakes import Mistake
 
 
-def check_folder(out: Path) -> Path:
+def check_folder(out: Path, option: str = "--out") -> Path:
     """Makes the folder if need be and checks that files can be written there.
 
     Raises:
         Mistake: It is a file, or cannot be written to.
     """
     if out.exists() and not out.is_dir():
-        raise Mistake(f"--out {out} is a file: name a folder.")
+        raise Mistake(f"{option}: {out} is a file: name a folder.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
         raise Mistake(
-            f"--out {out} cannot be written to ({error.strerror}): name another folder."
+            f"{option}: {out} cannot be written to ({error.strerror}): name another folder."
         ) from error
     return out

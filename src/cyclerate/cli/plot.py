@@ -38,7 +38,8 @@ _COLUMNS, _LINES = 64, 8
 def plot(
     context: typer.Context,
     policy: Annotated[
-        str | None, typer.Argument(help=f"Of {', '.join(_PLAIN)}.", show_default=False)
+        str | None,
+        typer.Argument(metavar="POLICY", help=f"Of {', '.join(_PLAIN)}.", show_default=False),
     ] = None,
     as_json: Annotated[
         str | None, typer.Option("--json", help="The schedule as JSON, as to_dict() gives it.")
@@ -51,9 +52,16 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a schedule. Its arguments are options: --base-lr 0.01 --max-lr 0.1 --step-size 500."""
-    schedule = _read(policy, as_json, context.args)
+    words = context.args
+    if policy is not None and policy.startswith("--"):
+        # An option that is not declared here is taken for the policy when it comes first.
+        policy, words = None, [policy, *words]
     with asking():
-        number = _length(schedule) if steps is None else check_count("--steps", steps)
+        if steps is not None:
+            check_count("--steps", steps)
+    schedule = _read(policy, as_json, words, steps)
+    # A ramp's own length is called steps too: it is drawn with what follows it.
+    number = _length(schedule) if steps is None or hasattr(schedule, "steps") else steps
     if output is None:
         title = textwrap.fill(repr(schedule), _COLUMNS + 10, subsequent_indent="  ")
         Talk().result(f"{title}\n{drawing(schedule(np.arange(number)))}")
@@ -83,10 +91,10 @@ def drawing(values: NDArray[np.float64]) -> str:
     return "\n".join([*lines, f"{'step':>8}  0{last:>{max(len(columns) - 1, len(last) + 1)}}"])
 
 
-def _read(policy: str | None, text: str | None, words: list[str]) -> Schedule:
+def _read(policy: str | None, text: str | None, words: list[str], steps: int | None) -> Schedule:
     if (policy is None) == (text is None):
         raise Mistake(
-            f"name a policy ({', '.join(_PLAIN)}) or describe a schedule with --json, one of both."
+            f"name a policy first ({', '.join(_PLAIN)}), or describe a schedule with --json."
         )
     with asking():
         if text is not None:
@@ -99,7 +107,7 @@ def _read(policy: str | None, text: str | None, words: list[str]) -> Schedule:
             near = near_names(name, _PLAIN)
             meant = f" Did you mean {listed(near)}?" if near else ""
             raise Mistake(f"there is no policy {policy!r}.{meant}\nPolicies: {', '.join(_PLAIN)}.")
-        return from_dict({"type": kind, **_arguments(kind, words)})
+        return from_dict({"type": kind, **_arguments(kind, words, steps)})
 
 
 def _parse(text: str) -> Any:
@@ -112,10 +120,10 @@ def _parse(text: str) -> Any:
         ) from error
 
 
-def _arguments(kind: str, words: list[str]) -> dict[str, Any]:
+def _arguments(kind: str, words: list[str], steps: int | None) -> dict[str, Any]:
     """Reads `--base-lr 0.001` and the like as the arguments of a schedule."""
     fields = {field.name: field for field in dataclasses.fields(TYPES[kind])}  # type: ignore[arg-type]
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {} if steps is None or "steps" not in fields else {"steps": steps}
     waiting = list(words)
     while waiting:
         option, _, value = waiting.pop(0).partition("=")
@@ -160,7 +168,7 @@ def _save(schedule: Schedule, steps: int, output: Path) -> None:
     if output.suffix.lower() != ".png":
         with asking():
             raise bad_argument("--output", "the name of a .png file", str(output))
-    check_folder(output.parent)
+    check_folder(output.parent, "--output")
     from cyclerate.report.drawing import new_figure, png
     from cyclerate.report.theme import LIGHT
 

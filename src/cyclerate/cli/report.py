@@ -14,7 +14,10 @@ from cyclerate.training.record import FILE_NAME, Record
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help=f"A folder with {FILE_NAME}.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help=f"A folder with {FILE_NAME}.", show_default=False),
+    ],
 ) -> None:
     """Draw report.html and its pictures again from record.json."""
     if not folder.exists():

@@ -1,0 +1,247 @@
+"""Each command once, on tiny data: what it prints, what it writes, and that it can be used."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import cyclerate as cr
+from cyclerate import report
+from cyclerate.cli.app import app
+from cyclerate.data import Preprocessing
+from cyclerate.range_test import RangeTestResult
+from cyclerate.training.dense import DenseTrainer
+from cyclerate.training.record import Record
+from tests.report.records import range_result
+
+RUNNER = CliRunner()
+COMMAND = [sys.executable, "-c", "from cyclerate.cli import main; main()"]
+
+
+def run(*words: object):
+    result = RUNNER.invoke(app, list(map(str, words)))
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+@pytest.fixture
+def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small table with a text column, holes, and three kinds to tell apart."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 160)
+    frame = pd.DataFrame(
+        {
+            "length": kind + rng.normal(0, 0.4, 160),
+            "width": np.where(rng.random(160) < 0.1, np.nan, -kind + rng.normal(0, 0.4, 160)),
+            "soil": np.where(kind == 1, "clay", rng.choice(["sand", "loam"], 160)),
+            "kind": np.array(["aster", "rose", "lily"])[kind],
+        }
+    )
+    frame.to_csv("flowers.csv", index=False)
+    return Path("flowers.csv")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds; one test of each command draws."""
+    monkeypatch.setattr(report, "write_report", lambda _, out: Path(out) / "report.html")
+
+
+def test_version():
+    assert run("--version").stdout == f"cyclerate {cr.__version__}\n"
+
+
+def test_compare_gives_a_record_a_report_and_a_network_to_use(flowers: Path):
+    import keras
+
+    words = ["--target", "kind", "--epochs", 6, "--seeds", 2, "--seed", 7, "--json", "--out", "out"]
+    result = run("compare", flowers, *words)
+    document = json.loads(result.stdout)
+    record = Record.load("out")
+    assert {key: document[key] for key in record.to_dict()} == record.to_dict()
+    assert document["report"] == "out/report.html"
+    assert "Task: classification" in result.stderr
+
+    assert record.title == "flowers.csv: kind"
+    assert record.command == (
+        "cyclerate compare flowers.csv --target kind --epochs 6 --seeds 2 --seed 7 --out out"
+    )
+    assert (record.data.rows, record.data.heldout_rows, record.data.features) == (160, 32, 3)
+    assert record.data.classes == ("aster", "lily", "rose")
+    assert (record.model.batch_size, record.steps_per_epoch) == (32, 4)
+    assert (record.epochs, record.total_steps) == (6, 24)
+    assert (record.reference, record.metric.name) == ("fixed", "accuracy")
+    assert record.versions["backend"] == "jax"
+    cells = [(cell.policy, cell.seed) for cell in record.cells]
+    assert cells == [(p, s) for p in ("fixed", "triangular", "one_cycle") for s in (7, 8)]
+    assert RangeTestResult.load("out/range_test.json").to_dict() == record.range_test
+    assert sorted(path.suffix for path in Path("out").iterdir() if path.suffix != ".png") == [
+        ".html",
+        ".json",
+        ".json",
+        ".json",
+        ".keras",
+    ]
+
+    rows = pd.read_csv(flowers)
+    model = keras.models.load_model("out/best.keras")
+    prepare = Preprocessing.load("out/preprocessing.json")
+    answers = prepare.answers(model.predict(prepare.features(rows), verbose=0))
+    assert np.mean(np.array(answers) == rows["kind"]) > 0.8
+
+    page = Path("out/report.html")
+    page.unlink()
+    table = run("report", "out").stdout
+    assert "flowers.csv" in page.read_text()
+    assert "* " in table
+    assert table.endswith("Report: out/report.html\n")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_compare_tells_what_it_does_within_80_columns(flowers: Path):
+    result = run("compare", flowers, "--target", "length", "--epochs", 6, "--seeds", 1)
+    assert result.stdout.startswith("flowers.csv: 160 rows, target 'length'.\n- Task: regression")
+    assert "\nNetwork: 3 dense layers" in result.stdout
+    assert "\nRange test: " in result.stdout
+    assert "runs/flowers-length/report.html" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_quiet_prints_the_result_only(flowers: Path):
+    words = ["--target", "kind", "--policies", "fixed", "--epochs", 6, "--seeds", 1, "--quiet"]
+    lines = run("compare", flowers, *words).stdout.strip().splitlines()
+    assert lines[0].split() == ["policy", "accuracy", "to", "reach", "loss", "steps", "seconds"]
+    assert lines[-1] == "Report: runs/flowers-kind/report.html"
+    assert Record.load("runs/flowers-kind").range_test is None
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_without_an_answer_from_the_range_test_only_the_fixed_rate_runs(
+    flowers: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flat = range_result(flat=True)
+    assert flat.max_lr is None
+    monkeypatch.setattr(DenseTrainer, "range_test", lambda *_: flat)
+    out = run("compare", flowers, "--target", "kind", "--epochs", 6, "--seeds", 1).stdout
+    assert "Without a rate from the range test, triangular, one_cycle cannot be trained." in (
+        " ".join(out.split())
+    )
+    record = Record.load("runs/flowers-kind")
+    assert [policy.name for policy in record.policies] == ["fixed"]
+    assert record.range_test == flat.to_dict()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from cyclerate.cli import demo
+    from cyclerate.cli.job import Plan
+
+    monkeypatch.setattr(demo, "Plan", functools.partial(Plan, epochs=3, seeds=(0,)))
+    out = run("demo", "--out", tmp_path / "demo").stdout
+    assert "Left out, 0 in every row: pixel_0_0" in out
+    assert f"Report: {tmp_path / 'demo' / 'report.html'}" in out
+    record = Record.load(tmp_path / "demo")
+    assert (record.data.name, record.data.rows) == ("digits", 1797)
+    assert record.summary[-1].metric_mean > 0.8
+
+
+USER_FILE = """
+import keras
+import numpy as np
+from beside import SLOPE
+
+def make():
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(), "mse")
+    return model, x, x @ np.full((4, 1), SLOPE, "float32")
+"""
+
+
+def test_range_test_of_a_network_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("nets").mkdir()
+    Path("nets/beside.py").write_text("SLOPE = 2.0\n")
+    Path("nets/net.py").write_text(USER_FILE)
+    words = ["nets/net.py:make", "--steps", 60, "--start-lr", 1e-5, "--batch-size", 16]
+    out = run("range-test", *words).stdout
+    result = RangeTestResult.load("range_test/range_test.json")
+    assert out.startswith(str(result))
+    assert (result.planned_steps, result.lrs[0]) == (60, pytest.approx(1e-5))
+    assert 0.01 < result.max_lr < 2.0
+    assert Path("range_test/range_test.png").read_bytes().startswith(b"\x89PNG")
+    again = run("range-test", *words, "--json", "--out", "other")
+    assert json.loads(again.stdout)["max_lr"] == result.max_lr
+
+
+@pytest.mark.parametrize(("option", "value"), [("--metric", "f1"), ("--start-lr", -1)])
+def test_range_test_refuses_what_the_library_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: object
+):
+    monkeypatch.chdir(tmp_path)
+    Path("beside.py").write_text("SLOPE = 2.0\n")
+    Path("net.py").write_text(USER_FILE)
+    result = RUNNER.invoke(app, ["range-test", "net.py:make", option, str(value)])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+    assert option.lstrip("-").replace("-", "_") in result.stderr
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(1200):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+
+
+def start(*words: str, cwd: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [*COMMAND, *words], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_ctrl_c_keeps_what_is_done_and_exits_130(flowers: Path, tmp_path: Path):
+    words = ["--target", "kind", "--policies", "fixed", "--epochs", "6", "--seeds", "500"]
+    process = start("compare", str(flowers), *words, "--out", "out", cwd=tmp_path)
+    wait_for(tmp_path / "out" / "record.json", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err.decode()
+    assert err.decode() == "cyclerate: interrupted; what was finished is kept.\n"
+    assert b"\x1b" not in out
+    assert Record.load(tmp_path / "out").cells[0].policy == "fixed"
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path: Path):
+    process = start("compare", "nothing.csv", "--target", "y", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, b"")
+    assert err.decode() == "cyclerate: There is no file nothing.csv. Check the path.\n"
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    from cyclerate import cli
+
+    def missing(module: str, extra: str) -> Callable[[], None]:
+        raise cli.MissingExtra(f"this needs {module}. Run: pip install 'cyclerate[{extra}]'")
+
+    monkeypatch.setattr(cli, "require", missing)
+    with pytest.raises(SystemExit, match=r"cyclerate: this needs typer.*cyclerate\[cli\]"):
+        cli.main()
