@@ -42,11 +42,12 @@ def momentum_setting(groups: Sequence[Group], momentum: Any) -> Setting | None:
     name = next((n for n in ("betas", "momentum") if all(n in group for group in groups)), None)
     if name is None:
         raise bad_argument("momentum", "None: the optimizer has no momentum and no betas", momentum)
+    setting = _setting("momentum", name, momentum, len(groups))
     for schedule in [momentum] if isinstance(momentum, Schedule) else momentum:
-        low, high = schedule.bounds if isinstance(schedule, Schedule) else (0.0, 0.0)
+        low, high = (0.0, 0.0) if schedule is None else schedule.bounds
         if low < 0 or high >= 1:
             raise bad_argument("momentum", "a schedule of values in [0, 1)", schedule)
-    return _setting("momentum", name, momentum, len(groups))
+    return setting
 
 
 def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> Setting | None:

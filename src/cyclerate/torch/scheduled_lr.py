@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from cyclerate._errors import bad_argument, check_count
 from cyclerate.schedules import Schedule
 from cyclerate.torch.groups import momentum_setting, rate_setting, weight_decay_setting
-from cyclerate.torch.settings import copied
+from cyclerate.torch.look_ahead import LookAhead
+from cyclerate.torch.settings import Grouped, Shared, Unscheduled, copied, updated
+from cyclerate.torch.uncompiled import leave_out
 
 Schedules = Schedule | Sequence[Schedule | None]
 """One schedule for all parameter groups, or one for each; None leaves a group as it is."""
@@ -89,6 +91,7 @@ class ScheduledLR(LRScheduler):
         others = [momentum_setting(groups, momentum), weight_decay_setting(groups, weight_decay)]
         self._others = [setting for setting in others if setting is not None]
         last_epoch = check_count("last_epoch", last_epoch, low=-1)
+        leave_out(type(self), ScheduledLR, LookAhead, Shared, Grouped, Unscheduled, updated, copied)
         for group in groups:  # PyTorch asks for it where last_epoch is given
             group.setdefault("initial_lr", copied(group["lr"]))
         super().__init__(optimizer, last_epoch)
@@ -157,8 +160,8 @@ class ScheduledLR(LRScheduler):
             name = different[0]
             allowed = f"saved with the same {name}, {own.get(name)} (or loaded with strict=False)"
             raise bad_argument("state_dict", allowed, saved.get(name))
-        self._step_count = calls
         self._go_to(step)
+        self._step_count = calls
 
     def _update_lr(self, epoch: int | None = None) -> None:
         """What PyTorch's `step` and `SequentialLR` call to move a scheduler."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cyclerate._errors import bad_argument
 from cyclerate.schedules import Schedule
-from cyclerate.torch.look_ahead import LookAhead
+from cyclerate.torch.look_ahead import LookAhead, values_of
 
 Group = dict[str, Any]
 
@@ -43,16 +43,19 @@ class Unscheduled:
         return None
 
 
-class Shared:
+class Shared(LookAhead[float]):
     """One schedule for all groups, also for those that are added later."""
 
     def __init__(self, key: str, schedule: Schedule) -> None:
+        super().__init__([schedule])
         self.key = key
         self._schedule = schedule
-        self._ahead = LookAhead(self._values_at, [schedule])
 
     def write(self, groups: Sequence[Group], step: int) -> list[Any]:
-        value, key = self._ahead.at(step), self.key
+        i = step - self.start
+        if not 0 <= i < len(self.ahead):
+            i = self.look_ahead(step)
+        value, key = self.ahead[i], self.key
         for group in groups:  # most of the time of a step goes by here
             group[key] = value if type(group[key]) is float else updated(group[key], value)
         return [value] * len(groups)
@@ -60,11 +63,11 @@ class Shared:
     def description(self) -> Any:
         return _described(self._schedule)
 
-    def _values_at(self, steps: NDArray[np.int64]) -> list[float]:
-        return self._schedule(steps).tolist()
+    def values_at(self, steps: NDArray[np.int64]) -> list[float]:
+        return values_of(self._schedule, steps).tolist()
 
 
-class Grouped:
+class Grouped(LookAhead[list[float]]):
     """For each group a schedule and its factor, or None: that group is left as it is.
 
     Args:
@@ -79,29 +82,31 @@ class Grouped:
         schedules: Sequence[Schedule | None],
         scales: Sequence[float] | None = None,
     ) -> None:
+        super().__init__(schedules)
         self.key = key
         self._schedules = tuple(schedules)
         self._scales = tuple(scales or [1.0] * len(schedules))
         self._scheduled = [i for i, schedule in enumerate(schedules) if schedule is not None]
-        self._ahead = LookAhead(self._values_at, schedules)
 
     def write(self, groups: Sequence[Group], step: int) -> list[Any]:
         if len(groups) != len(self._schedules):
             allowed = f"{len(self._schedules)}, as the scheduler was told about each of them"
             raise bad_argument("the number of parameter groups", allowed, len(groups))
-        row, key = self._ahead.at(step), self.key
-        everywhere = len(row) == len(groups)
-        chosen = groups if everywhere else [groups[i] for i in self._scheduled]
-        for group, value in zip(chosen, row, strict=True):
+        i = step - self.start
+        if not 0 <= i < len(self.ahead):
+            i = self.look_ahead(step)
+        row, key = self.ahead[i], self.key
+        for column, at in enumerate(self._scheduled):
+            group, value = groups[at], row[column]
             group[key] = value if type(group[key]) is float else updated(group[key], value)
-        return row if everywhere else [copied(group[key]) for group in groups]
+        return row if len(row) == len(groups) else [copied(group[key]) for group in groups]
 
     def description(self) -> Any:
         described = [None if s is None else _described(s) for s in self._schedules]
         return {"groups": described, "scales": list(self._scales)}
 
-    def _values_at(self, steps: NDArray[np.int64]) -> list[list[float]]:
-        values = {s: s(steps) for s in set(self._schedules) if s is not None}
+    def values_at(self, steps: NDArray[np.int64]) -> list[list[float]]:
+        values = {s: values_of(s, steps) for s in set(self._schedules) if s is not None}
         pairs = zip(self._schedules, self._scales, strict=True)
         columns = [values[schedule] * scale for schedule, scale in pairs if schedule is not None]
         return np.stack(columns, axis=1).tolist()
