@@ -22,7 +22,7 @@ def search(task: Task, policy: str) -> None:
     start, train, heldout = [], [], []
     for seed in SEEDS[policy]:
         trainee = Trainee(task, seed)
-        start.append([trainee.train_loss(), trainee.heldout_loss()])
+        start.append(untrained(trainee))
         stack = Stack(trainee, len(LRS))
         stack.train([rates(policy, lr, task.steps) for lr in LRS])
         ends = stack.losses()
@@ -40,3 +40,9 @@ def search(task: Task, policy: str) -> None:
     }
     cache.write(f"grid_{policy}", task, result)
 
+
+
+def untrained(trainee: Trainee) -> list[float]:
+    """Returns the training and held-out loss before any step."""
+    trainee.settle()
+    return [trainee.train_loss(), trainee.heldout_loss()]

@@ -26,7 +26,6 @@ from benchmarks.finders.trainee import Trainee
 SWEEP_STEPS = 100
 FIRST_LR = 1e-7
 LAST_LR = 10.0
-REFRESH_BATCHES = 50
 RATE_FREE_SEEDS = grid.SEEDS["one_cycle"]
 PACKAGES = (
     "fastai",
@@ -218,12 +217,6 @@ def _whole(task: Task, name: str, seed: int) -> list[float]:
             scheduler.step()
     if averages:
         optimizer.eval()
-        _refresh_statistics(trainee)
+        trainee.settle()  # as the authors ask for where there is batch norm
     return [trainee.train_loss(), trainee.heldout_loss()]
 
-
-@torch.no_grad()
-def _refresh_statistics(trainee: Trainee) -> None:
-    """Lets batch norm see the averaged weights, as schedule-free's authors ask for."""
-    for _, rows in zip(range(REFRESH_BATCHES), trainee.batches(), strict=False):
-        trainee.model(trainee.data.x[rows])

@@ -9,12 +9,12 @@ from benchmarks.finders.sweeps import SEEDS, SWEEP
 from benchmarks.finders.tasks import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.range_test.probe import Probe
-from cyclerate.range_test.result import RangeTestResult
 
 
 def record(task: Task, policy: str) -> None:
     began = time.perf_counter()
-    results = [probe(Trainee(task, seed), policy) for seed in SEEDS]
+    probes = [probe(Trainee(task, seed), policy) for seed in SEEDS]
+    results = [done.result() for done in probes]
     result = {
         "policy": policy,
         "seeds": SEEDS,
@@ -22,12 +22,13 @@ def record(task: Task, policy: str) -> None:
         "interval": [found.interval for found in results],
         "steps": [found.steps for found in results],
         "verdict": [found.verdict for found in results],
+        "races": [list(map(list, done.scores.items())) for done in probes],
         "seconds": time.perf_counter() - began,
     }
     cache.write(f"probes_{policy}", task, result)
 
 
-def probe(trainee: Trainee, policy: str) -> RangeTestResult:
+def probe(trainee: Trainee, policy: str) -> Probe:
     """Drives a probe; its batches are those that a training with this seed would see first."""
     asked = Probe(SWEEP, policy=policy, horizon_steps=trainee.task.steps)
     batches = trainee.batches()
@@ -41,4 +42,4 @@ def probe(trainee: Trainee, policy: str) -> RangeTestResult:
     asked.drive(
         restore=restore, step=lambda lr: trainee.step(lr, next(batches)), score=trainee.score
     )
-    return asked.result()
+    return asked

@@ -17,6 +17,7 @@ from benchmarks.finders.tasks import Before, Task
 SAMPLE_ROWS = 1024
 """Rows of the fixed samples on which a training is judged, in evaluation mode."""
 
+SETTLING_BATCHES = 50
 SCORE_ROWS = 512
 """Rows of the sample on which a probe scores its races."""
 
@@ -71,6 +72,16 @@ class Trainee:
             math.isfinite(self.step(lr, rows))
             for lr, rows in zip(lrs, self.batches(), strict=False)
         )
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Shows some batches to layers that keep statistics of what they see, without training.
+
+        An untrained batch norm takes unscaled inputs for scaled ones, and its loss may be millions.
+        """
+        self.model.train()
+        for _, rows in zip(range(SETTLING_BATCHES), self.batches(), strict=False):
+            self.model(self.data.x[rows])
 
     def train_loss(self, rows: int = SAMPLE_ROWS) -> float:
         """Returns the loss on the first rows of the training part, in evaluation mode."""

@@ -2,7 +2,7 @@
 
 A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race can:
 it is the policy itself in miniature, from the same weights and on the same batches as every other
-race, scored in evaluation mode on a fixed sample. Four long races tell more than eight short ones.
+race, scored in evaluation mode on a fixed sample. Few long races tell more than many short ones.
 
 The best rate of a short training is too high for a long one, by about a fifth of a decade for every
 tenfold length: what a long training loses by a smaller step it makes up by more of them, while a
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.range_test.core import RangeTest, one_number
@@ -33,8 +34,8 @@ from cyclerate.range_test.stopping import StopReason
 from cyclerate.range_test.sweep import Sweep
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 
-RACES = 4
-"""Races that the steps after the sweep are meant for; one that fails early leaves more."""
+RACES = 3
+"""Whole races that the steps after the sweep pay for; one that diverges early leaves more."""
 
 MIN_RACE_STEPS = 10
 
@@ -42,7 +43,8 @@ _ASSUMED_HORIZON_STEPS = 1000
 _DECADES_PER_TENFOLD = 0.2
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise between batches at the start of the sweep
-_SAME_FRAC = 1e-3  # of the best fall: scores closer than that are no different
+_SAME_SDS = 1e-3  # of the same: scores closer than that are no different
+_FIRST_STEPS = 10
 _BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr
 
 
@@ -80,7 +82,7 @@ class Probe:
         sweep: The rates of the sweep. Default `Sweep()`.
         policy: What the rate is for: "one_cycle", "constant" or "triangular".
         horizon_steps: Optimizer steps of the training to come. Default None: taken to be 1,000.
-        max_steps: Most optimizer steps in all, the sweep included; enough for the sweep and four
+        max_steps: Most optimizer steps in all, the sweep included; enough for the sweep and three
             races of 10 steps. Default 400.
         metric: Name of what is told, for the result. Default "loss".
         mode: "min" if lower values of it are better, "max" if higher ones are.
@@ -142,6 +144,11 @@ class Probe:
     def done(self) -> bool:
         """Whether there is nothing more to do."""
         return self._run is None
+
+    @property
+    def scores(self) -> dict[float, float]:
+        """What each race scored, by its highest rate: lower is better, infinity is a failure."""
+        return {self._lr(offset): self._scores[offset] for offset in sorted(self._scores)}
 
     def tell(self, score: Any) -> None:
         """Ends the present run.
@@ -205,7 +212,11 @@ class Probe:
         self._spent_steps = self._sweep.index
         steps = (self.max_steps - self._spent_steps) // RACES
         self._race_steps = min(steps, self.horizon_steps or steps)
-        self._centre = self._centre_of(self._sweep.result())
+        swept = self._sweep.result()
+        # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
+        # loss may be millions; in training mode dropout adds to the loss.
+        self._start = min(self._start, self._to_minimise(np.median(self._first(swept))))
+        self._centre = self._centre_of(swept)
         self._run = self._next_race()
 
     def _centre_of(self, swept: RangeTestResult) -> float:
@@ -229,8 +240,11 @@ class Probe:
                 if self._spent_steps + self._race_steps > self.max_steps:
                     return None
                 self._offset = offset
-                return Race(self._policy(lr, self._race_steps)(np.arange(self._race_steps)), lr)
+                lrs = self._policy(lr, self._race_steps)(np.arange(self._race_steps))
+                return Race(lrs, lr, mode=self._sweep.mode)
             self._scores[offset] = math.inf
+            if all(map(math.isinf, self._scores.values())):
+                return None
         return None
 
     def _lr(self, offset: float) -> float:
@@ -257,21 +271,26 @@ class Probe:
         raced = {offset: score for offset, score in self._scores.items() if math.isfinite(score)}
         if not raced:
             return f"no race ended with a finite {metric}"
-        fall = self._start - min(raced.values())
-        if not fall > _CLEAR_FALL_SDS * self._noise():
+        noise = self._noise()
+        if not self._start - min(raced.values()) > _CLEAR_FALL_SDS * noise:
             return (
                 f"none of {len(raced)} short trainings improved the {metric} by more than its "
                 "noise from batch to batch; check that this model can learn from this data"
             )
-        if len(raced) > 1 and max(raced.values()) - min(raced.values()) < _SAME_FRAC * fall:
+        if len(raced) > 1 and max(raced.values()) - min(raced.values()) <= _SAME_SDS * noise:
             return f"{len(raced)} short trainings ended alike, whatever their rate"
         return None
 
     def _noise(self) -> float:
         """Returns the standard deviation of the metric over the first batches of the sweep."""
-        first = self._sweep.result().losses[:10]
-        first = first[np.isfinite(first)]
+        first = self._first(self._sweep.result())
         return float(np.std(first, ddof=1)) if len(first) > 1 else 0.0
+
+    @staticmethod
+    def _first(swept: RangeTestResult) -> NDArray[np.float64]:
+        """Returns the losses of the first steps, which taught the model nothing yet."""
+        first = swept.losses[:_FIRST_STEPS]
+        return first[np.isfinite(first)]
 
     def _answer(self, swept: RangeTestResult) -> dict[str, Any]:
         horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)

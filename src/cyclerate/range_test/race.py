@@ -8,19 +8,25 @@ from typing import Any
 
 from cyclerate._errors import CyclerateError
 from cyclerate.range_test.core import one_number
+from cyclerate.range_test.stopping import DivergenceMonitor
 
 
 class Race:
-    """A run of few steps; a loss that is not finite ends it.
+    """A run of few steps; it ends early where the loss diverges or is not finite.
 
     Args:
         lrs: The rate of each step; none at all for a look at the untouched model.
         max_lr: The highest rate of the policy that the race is a small copy of.
+        mode: "min" if lower values are better (a loss), "max" if higher ones are.
     """
 
-    def __init__(self, lrs: Sequence[float], max_lr: float | None = None) -> None:
+    def __init__(
+        self, lrs: Sequence[float], max_lr: float | None = None, *, mode: str = "min"
+    ) -> None:
         self.lrs = tuple(float(lr) for lr in lrs)
         self.max_lr = max_lr
+        self.mode = mode
+        self._monitor = DivergenceMonitor()
         self._index = 0
         self._failed = False
 
@@ -31,7 +37,7 @@ class Race:
 
     @property
     def failed(self) -> bool:
-        """Whether a loss was not finite."""
+        """Whether the loss diverged or was not finite."""
         return self._failed
 
     @property
@@ -59,6 +65,8 @@ class Race:
         """
         if self.done:
             raise CyclerateError("this race is over")
-        self._failed = not math.isfinite(one_number(value))
+        number = one_number(value)
+        loss = number if self.mode == "min" else -number
+        self._failed = not math.isfinite(loss) or self._monitor.update(loss)
         self._index += 1
         return not self.done

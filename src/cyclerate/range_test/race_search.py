@@ -30,6 +30,8 @@ def next_offset(scores: Mapping[int, float]) -> int | None:
     if not scores:
         return 0
     best = best_offset(scores)
+    if math.isinf(scores[best]):
+        return min(scores) - _WIDE
     above = min((offset for offset in scores if offset > best), default=None)
     below = max((offset for offset in scores if offset < best), default=None)
     if above is None:
