@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.range_test.core import RangeTest, one_number
@@ -30,6 +29,7 @@ from cyclerate.range_test.race_search import (
     valley,
 )
 from cyclerate.range_test.result import RangeTestResult
+from cyclerate.range_test.smoothing import noise_level
 from cyclerate.range_test.stopping import StopReason
 from cyclerate.range_test.sweep import Sweep
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
@@ -45,6 +45,7 @@ _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise between batches at the start of the sweep
 _SAME_SDS = 1e-3  # of the same: scores closer than that are no different
 _FIRST_STEPS = 10
+_NOISE_STEPS = 30
 _BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr
 
 
@@ -215,7 +216,9 @@ class Probe:
         swept = self._sweep.result()
         # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
         # loss may be millions; in training mode dropout adds to the loss.
-        self._start = min(self._start, self._to_minimise(np.median(self._first(swept))))
+        first = swept.losses[:_FIRST_STEPS]
+        if np.isfinite(first).any():
+            self._start = min(self._start, self._to_minimise(np.nanmedian(first)))
         self._centre = self._centre_of(swept)
         self._run = self._next_race()
 
@@ -283,14 +286,7 @@ class Probe:
 
     def _noise(self) -> float:
         """Returns the standard deviation of the metric over the first batches of the sweep."""
-        first = self._first(self._sweep.result())
-        return float(np.std(first, ddof=1)) if len(first) > 1 else 0.0
-
-    @staticmethod
-    def _first(swept: RangeTestResult) -> NDArray[np.float64]:
-        """Returns the losses of the first steps, which taught the model nothing yet."""
-        first = swept.losses[:_FIRST_STEPS]
-        return first[np.isfinite(first)]
+        return noise_level(self._sweep.result().losses[:_NOISE_STEPS])
 
     def _answer(self, swept: RangeTestResult) -> dict[str, Any]:
         horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)
