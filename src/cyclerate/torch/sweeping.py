@@ -13,7 +13,6 @@ from cyclerate.range_test.progress import Progress
 from cyclerate.torch.training import Training
 
 _STEPS_AT_A_TIME = 5
-"""Losses that are read from an accelerator together: reading one waits for all work under way."""
 
 
 def sweep(test: RangeTest, training: Training, progress: Progress) -> RangeTestResult:
@@ -25,7 +24,7 @@ def sweep(test: RangeTest, training: Training, progress: Progress) -> RangeTestR
     model = training.objective.model
     if not model.training:
         model.train()
-    at_a_time = 1 if training.objective.device.type == "cpu" else _STEPS_AT_A_TIME
+    at_a_time = steps_at_a_time(training.objective.device)
     lrs = test.sweep.lrs().tolist()
     with torch.enable_grad():
         while not test.done:
@@ -36,6 +35,11 @@ def sweep(test: RangeTest, training: Training, progress: Progress) -> RangeTestR
                     test.tell(value)
                     progress.show(test, value)
     return test.result(seconds=time.perf_counter() - started)
+
+
+def steps_at_a_time(device: torch.device) -> int:
+    """How many losses are read together: reading waits for all the work of an accelerator."""
+    return 1 if device.type == "cpu" else _STEPS_AT_A_TIME
 
 
 def _read(values: Tensor, *, together: bool) -> list[float]:
