@@ -22,7 +22,7 @@ from cyclerate.training.optimizers import default_rate
 from cyclerate.training.policies import plan_budget
 from cyclerate.training.record import Cell, PolicyInfo
 
-BUDGET = plan_budget(epochs=6, steps_per_epoch=4)
+BUDGET = plan_budget(epochs=8, steps_per_epoch=2)
 OBJECTIVES = {"binary": (2, 1), "classes": (3, 3), "regression": (None, 1)}
 
 
@@ -40,7 +40,7 @@ def split(kind: str) -> Split:
 
 def trainer(kind: str = "binary", **changes: object) -> DenseTrainer:
     objective = make_objective(OBJECTIVES[kind][0])
-    settings = {"batch_size": 16, "hidden": (8, 4), **changes}
+    settings = {"batch_size": 32, "hidden": (8, 4), **changes}
     return DenseTrainer(split(kind), objective, BUDGET, **settings)  # type: ignore[arg-type]
 
 
@@ -60,9 +60,9 @@ def shared() -> DenseTrainer:
 def test_a_cell_is_judged_at_every_point_and_learns(shared: DenseTrainer):
     seen: list[int] = []
     cell = shared.train(policy("fixed", cr.Constant(0.5)), 0, seen.append)
-    assert list(cell.steps) == seen == evaluation_steps(BUDGET.total_steps, 4)
-    assert cell.steps[-1] == BUDGET.total_steps == 24
-    assert cell.heldout_loss[-1] < 0.5 < cell.heldout_loss[0]
+    assert list(cell.steps) == seen == evaluation_steps(BUDGET.total_steps, 2)
+    assert cell.steps[-1] == BUDGET.total_steps == 12
+    assert cell.heldout_loss[-1] < 0.56 < cell.heldout_loss[0]
     assert cell.heldout_metric[-1] > 0.8
     assert cell.seconds > 0
     assert not cell.diverged
@@ -85,10 +85,10 @@ def test_policies_with_one_seed_start_alike(shared: DenseTrainer):
 
 
 def test_the_schedule_decides_the_steps(shared: DenseTrainer):
-    late = policy("late", cr.Sequence((cr.Constant(1e-12), cr.Constant(0.5)), (12,)))
+    late = policy("late", cr.Sequence((cr.Constant(1e-12), cr.Constant(0.5)), (6,)))
     losses = shared.train(late, 0, lambda _: None).heldout_loss
-    assert losses[11] == pytest.approx(losses[0], rel=1e-5)
-    assert losses[-1] < 0.9 * losses[11]
+    assert losses[5] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[-1] < 0.9 * losses[5]
 
 
 def test_the_state_of_an_optimizer_begins_anew_with_every_cell():
@@ -100,7 +100,7 @@ def test_the_state_of_an_optimizer_begins_anew_with_every_cell():
 def test_a_diverged_cell_ends_early_and_is_said():
     cell = train(trainer("regression"), "wild", 1e6, seed=0)
     assert cell.diverged
-    assert len(cell.steps) < len(evaluation_steps(BUDGET.total_steps, 4))
+    assert len(cell.steps) < len(evaluation_steps(BUDGET.total_steps, 2))
     assert None in (cell.train_loss[-1], cell.heldout_loss[-1])
 
 

@@ -125,9 +125,9 @@ def _range_test(trainer: DenseTrainer, plan: Plan, talk: Talk) -> RangeTestResul
         found = trainer.range_test(plan.seeds[0])
     found.save(plan.out / RANGE_TEST_FILE)
     cost = found.steps / trainer.budget.total_steps
+    answer = f"{found.headline()}. " if found.max_lr else ""
     talk.say(
-        f"Range test: {found.headline()}. {found.verdict} It took {found.steps:,} steps, "
-        f"{cost:.0%} of one run."
+        f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, {cost:.0%} of one run."
     )
     return found
 

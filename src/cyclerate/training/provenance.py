@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import cyclerate
 
-_PACKAGES = ("keras", "jax", "tensorflow", "torch", "numpy")
-
 
 def versions(backend: str) -> dict[str, str]:
     """Versions of Python, cyclerate, and the packages that computed; `backend` is Keras's."""
-    found = {"cyclerate": cyclerate.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        if package in {"keras", "numpy", backend}:
-            found[package] = importlib.metadata.version(package)
-    return {**found, "backend": backend}
+    # Asked of the modules: the same module comes in packages of several names.
+    loaded = {
+        name: sys.modules[name] for name in ("keras", backend, "numpy") if name in sys.modules
+    }
+    return {
+        "cyclerate": cyclerate.__version__,
+        "python": platform.python_version(),
+        **{name: str(module.__version__) for name, module in loaded.items()},
+        "backend": backend,
+    }
 
 
 def machine() -> dict[str, str]:
