@@ -42,9 +42,10 @@ MIN_RACE_STEPS = 10
 _ASSUMED_HORIZON_STEPS = 1000
 _DECADES_PER_TENFOLD = 0.2
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
-_CLEAR_FALL_SDS = 1.0  # of the noise between batches at the start of the sweep
+_CLEAR_FALL_SDS = 0.5  # of the noise between batches at the start of the sweep
 _SAME_SDS = 1e-3  # of the same: scores closer than that are no different
 _FIRST_STEPS = 10
+_FAR_SDS = 10.0
 _NOISE_STEPS = 30
 _BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr
 
@@ -214,13 +215,21 @@ class Probe:
         steps = (self.max_steps - self._spent_steps) // RACES
         self._race_steps = min(steps, self.horizon_steps or steps)
         swept = self._sweep.result()
-        # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
-        # loss may be millions; in training mode dropout adds to the loss.
-        first = swept.losses[:_FIRST_STEPS]
-        if np.isfinite(first).any():
-            self._start = min(self._start, self._to_minimise(np.nanmedian(first)))
+        self._start = self._start_with(swept)
         self._centre = self._centre_of(swept)
         self._run = self._next_race()
+
+    def _start_with(self, swept: RangeTestResult) -> float:
+        """Returns the score of the untouched model, or the loss it trains at if that is far lower.
+
+        In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
+        loss may be millions.
+        """
+        first = swept.losses[:_FIRST_STEPS]
+        if not np.isfinite(first).any():
+            return self._start
+        trained_at = self._to_minimise(np.nanmedian(first))
+        return self._start if self._start < trained_at + _FAR_SDS * self._noise() else trained_at
 
     def _centre_of(self, swept: RangeTestResult) -> float:
         """Returns the sweep's answer; without one, a tenth of where it broke down, or its middle."""
