@@ -97,12 +97,14 @@ class _TorchState:
         self._tensors = [(t, t.detach().clone()) for t in tensors if id(t) not in known]
         # Steps make new gradients and drop the old ones, so the old need no copy.
         self._gradients = [(p, p.grad) for p in model.parameters()]
-        self._training = [(module, module.training) for module in model.modules()]
+        # By name: each fit of Keras makes the containers of its parameters anew.
+        self._training = {name: module.training for name, module in model.named_modules()}
+        self._model = model
 
     def put_back(self) -> None:
         for tensor, value in self._tensors:
             tensor.detach().copy_(value)
         for parameter, gradient in self._gradients:
             parameter.grad = gradient
-        for module, training in self._training:
-            module.training = training
+        for name, module in self._model.named_modules():
+            module.training = self._training.get(name, module.training)

@@ -36,12 +36,10 @@ class SweepFunction:
         self._optimizer = innermost(model.optimizer)
         rate = rate_of(self._optimizer)
         self._rate = rate if isinstance(rate, keras.Variable) else None
-        self._inner = self._make_inner()
-
-    @property
-    def plain(self) -> TrainFunction | None:
-        """The function of the model itself that this uses, for a further sweep to use again."""
-        return None if self._rate is None else self._inner
+        known: TrainFunction | None = model.train_function
+        self._inner = self._make_inner(known)
+        self.plain = known if self._rate is None else self._inner
+        """The model's own function, for a further sweep to use again."""
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs a step; what it takes and gives is the backend's own."""
@@ -54,9 +52,9 @@ class SweepFunction:
         """The optimizer's own count; a step that a LossScaleOptimizer skips is not in it."""
         return int(raw_iterations(self._optimizer))
 
-    def _make_inner(self) -> TrainFunction:
+    def _make_inner(self, known: TrainFunction | None) -> TrainFunction:
         model = self._model
-        known, whole_steps = model.train_function, model.steps_per_execution == 1
+        whole_steps = model.steps_per_execution == 1
         # One step at a time: a rate and a loss for each.
         model.steps_per_execution = 1
         if self._rate is not None:
