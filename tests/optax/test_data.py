@@ -19,7 +19,7 @@ ROWS = np.arange(50)
 
 
 def take(number, data, batch_size=None, seed=0):
-    stream = batches_of(data, batch_size, seed)
+    stream = batches_of(data, batch_size)(seed)
     return [next(stream) for _ in range(number)]
 
 

@@ -150,16 +150,16 @@ def test_every_step_has_its_own_key_and_the_same_rng_gives_the_same_curve(key):
     def noisy(params, batch, rng):
         return jax.random.uniform(rng) + 0.0 * params
 
-    def run(rng, repeats=1):
-        return co.range_test(
-            noisy, np.float32(0), optax.sgd, [np.zeros(1)], rng=rng, repeats=repeats, steps=30
+    def curve(rng):
+        result = co.range_test(
+            noisy, np.float32(0), optax.sgd, [np.zeros(1)], rng=rng, stop_early=False, steps=30
         )
+        return result.losses
 
-    twice = run(key, repeats=2)
-    values = np.concatenate([part.losses for part in twice.runs])
-    assert len(np.unique(values)) == len(values) > 20
-    assert_array_equal(run(key).losses, twice.runs[0].losses)
-    assert not np.array_equal(run(jax.random.fold_in(key, 9)).losses[:10], values[:10])
+    values = curve(key)
+    assert len(np.unique(values)) == 30
+    assert_array_equal(curve(key), values)
+    assert len(np.intersect1d(curve(jax.random.fold_in(key, 9)), values)) == 0
 
 
 def test_model_state_and_rng_together():
@@ -185,7 +185,7 @@ def test_half_precision_parameters_stay_half_precision():
     assert result.losses[-1] < 0.5 * result.losses[0]
 
 
-def test_repeats_go_on_through_the_data_and_are_combined():
+def test_repeats_go_on_through_an_iterable_and_are_combined():
     batches = [*BATCHES, BATCHES[0]]
     result = co.range_test(loss_fn, PARAMS, optax.sgd, batches, repeats=3, **CALM)
     assert (result.steps, len(result.runs)) == (90, 3)
@@ -194,14 +194,14 @@ def test_repeats_go_on_through_the_data_and_are_combined():
         assert_allclose(run.losses, sgd_losses(run.lrs, rolled), rtol=1e-4)
 
 
-def test_the_seed_decides_the_order_of_arrays():
-    def curve(seed):
-        result = co.range_test(loss_fn, PARAMS, optax.sgd, (X, Y), batch_size=8, seed=seed, **CALM)
-        return result.losses
+def test_the_seed_decides_the_order_of_arrays_and_repeats_count_on_from_it():
+    def run(**options):
+        return co.range_test(loss_fn, PARAMS, optax.sgd, (X, Y), batch_size=8, **options, **CALM)
 
-    assert_array_equal(curve(1), curve(1))
-    assert_array_equal(curve(None), curve(0))
-    assert not np.array_equal(curve(1), curve(2))
+    both = run(repeats=2, seed=None)
+    assert_array_equal(run(seed=0).losses, both.runs[0].losses)
+    assert_array_equal(run(seed=1).losses, both.runs[1].losses)
+    assert not np.array_equal(both.runs[0].losses, both.runs[1].losses)
 
 
 def test_progress_goes_to_standard_error_and_is_cleared(capsys):

@@ -1,9 +1,9 @@
-"""An endless stream of batches, whatever the data come as."""
+"""Batches without end, whatever the data come as."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,9 @@ from cyclerate._errors import bad_argument, check_count
 Batch = Any
 """A pytree of arrays, as the user's loss function takes it."""
 
+Source = Callable[[int], Iterator[Batch]]
+"""Gives the batches of a sweep for its seed."""
+
 _DEFAULT_BATCH_SIZE = 32
 _ALLOWED = (
     "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
@@ -23,31 +26,39 @@ _ALLOWED = (
 A_BATCH = "at least one batch in every pass; of an iterator there is one pass only"
 
 
-def batches_of(data: Any, batch_size: int | None, seed: int | None) -> Generator[Batch]:
-    """Returns batches without end: when the data are used up, they are gone through again.
+def batches_of(data: Any, batch_size: int | None) -> Source:
+    """Returns the batches of a sweep, without end: used up, the data are gone through again.
 
     Args:
-        data: Arrays, an iterable, or a function that returns an iterator; see `range_test`.
+        data: Arrays, an iterable, or a function that returns one; see `range_test`.
         batch_size: Rows of a batch, for arrays. None: 32.
-        seed: Seed of the order in which rows are drawn from arrays. None: another order each time.
+
+    Returns:
+        A function of a seed. From arrays, rows are drawn in an order by that seed; an iterable goes
+        on where the sweep before stopped.
 
     Raises:
         ValueError: `data` is nothing of these, or empty.
     """
     if hasattr(data, "shape") or isinstance(data, (tuple, Mapping)):
         size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
-        return _rows(data, size, np.random.default_rng(seed))
+        return _drawing(data, size)
     if batch_size is not None:
         raise bad_argument("batch_size", "None if the data come in batches already", batch_size)
-    return _rounds(_opener(data))
+    batches = _rounds(_opener(data))
+    return lambda seed: batches
 
 
-def _rows(data: Any, batch_size: int, order: np.random.Generator) -> Generator[Batch]:
+def _drawing(data: Any, batch_size: int) -> Source:
     leaves, structure = jax.tree.flatten(data)
     rows = _common_length(leaves)
     arrays = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
-    indices = _indices(rows, min(batch_size, rows), order)
-    return (structure.unflatten(_take(array, index) for array in arrays) for index in indices)
+
+    def batches(seed: int) -> Iterator[Batch]:
+        for index in _indices(rows, min(batch_size, rows), np.random.default_rng(seed)):
+            yield structure.unflatten(_take(array, index) for array in arrays)
+
+    return batches
 
 
 def _common_length(leaves: list[Any]) -> int:
@@ -81,7 +92,7 @@ def _opener(data: Any) -> Callable[[], Any]:
     return data
 
 
-def _rounds(open_data: Callable[[], Any]) -> Generator[Batch]:
+def _rounds(open_data: Callable[[], Any]) -> Iterator[Batch]:
     for number in itertools.count(1):
         empty = True
         for batch in _iterable(open_data()):

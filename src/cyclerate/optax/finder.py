@@ -87,8 +87,8 @@ def range_test(
         opt_state: The optimizer's state, in the midst of a training. Default: a new one.
         horizon_steps: The length of the training to come; the single sweep has no use for it.
         seed: For the order of the data. Default 0. The same seed gives the same curve.
-        repeats: How many sweeps, each on the batches after those of the one before; the answer is
-            the middle of theirs. Default 1.
+        repeats: How many sweeps; the answer is the middle of theirs. Each draws from arrays in
+            another order, or goes on where the one before left an iterable. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
@@ -114,33 +114,35 @@ def range_test(
     True
     """
     plan = Sweep(start_lr, end_lr, steps, spacing)
+    if not isinstance(metric, str) or not metric:
+        raise bad_argument("metric", "a name", metric)
     mode = direction(metric, mode)
     seed = 0 if seed is None else check_count("seed", seed, low=0)
+    repeats = check_count("repeats", repeats)
     check_choice("stop_early", stop_early, (True, False))
     check_choice("has_aux", has_aux, (True, False))
     _check_method(method, horizon_steps)
+    progress = Progress(verbose, repeats)
+    source = batches_of(data, batch_size)
     objective = Objective(loss_fn, metric, model_state is not None, rng is not None, has_aux)
     optimizer = RatedOptimizer(make_optimizer, params)
     if opt_state is not None:
         optimizer.check_state(opt_state)
     step = compiled_step(objective, optimizer)
-    repeats = check_count("repeats", repeats)
-    progress = Progress(verbose, repeats)
 
-    def begin(run: int) -> Training:
+    def begin() -> Training:
         state = optimizer.init(plan.start_lr, params) if opt_state is None else opt_state
-        key = None if rng is None else jax.random.fold_in(rng, run)
-        return Training(params, state, model_state, key)
+        return Training(params, state, model_state, rng)
 
     results: list[RangeTestResult] = []
-    with _lent(data, seed), closing(batches_of(data, batch_size, seed)) as batches:
+    with _lent(data), closing(progress):
         for run in range(repeats):
             started = time.perf_counter()
             progress.sweep = run + 1
+            seed_global_randomness(seed + run)
             test = RangeTest(plan, metric=metric, mode=mode, stop_early=stop_early)
-            sweep(test, step, begin(run), batches, progress)
+            sweep(test, step, begin(), source(seed + run), progress)
             results.append(test.result(seconds=time.perf_counter() - started))
-    progress.close()
     return combine(results)
 
 
@@ -153,12 +155,11 @@ def _check_method(method: Any, horizon_steps: Any) -> None:
 
 
 @contextmanager
-def _lent(data: Any, seed: int) -> Generator[None]:
-    """Seeds what the data draw from, and puts all of it back; lets losses be NaN meanwhile."""
+def _lent(data: Any) -> Generator[None]:
+    """Puts back the generators that the data draw from; lets losses be NaN meanwhile."""
     holders = (data, getattr(data, "dataset", None), getattr(data, "sampler", None))
     put_back = all_of([remember_global_randomness(), remember_generators_of(*holders)])
     try:
-        seed_global_randomness(seed)
         with jax.debug_nans(False), jax.debug_infs(False):  # a sweep is there to diverge
             yield
     finally:
