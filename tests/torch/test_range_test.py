@@ -379,7 +379,7 @@ def test_steps_that_the_scaler_skips_do_not_advance_the_rate():
 
     model = Regression().float()
     result = sweep([(x.float(), y.float())], loss_fn, model=model, scaler=scaler, autocast=False)
-    assert len(calls) > 22  # as many as the scaler took to come down to what float32 can hold
+    assert len(calls) > 20  # as many more as the scaler took to come down to what float32 can hold
     assert_array_equal(result.lrs, LRS)
     assert_allclose(result.losses, sgd_losses(LRS, BATCHES[:1]), rtol=1e-4)
     assert result.steps == 20
