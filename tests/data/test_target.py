@@ -38,6 +38,11 @@ def test_many_numbers_are_a_regression():
     assert read.notes == ("Task: regression, because 'y' holds 30 different numbers.",)
 
 
+@pytest.mark.parametrize(("rows", "task"), [(100, "classification"), (99, "regression")])
+def test_whole_numbers_are_classes_if_they_repeat(rows: int, task: str):
+    assert target([i % 20 for i in range(rows)]).task == task
+
+
 def test_a_few_fractions_are_a_regression_too():
     assert target([0.5, 1.5, 2.5] * 10).task == "regression"
 
@@ -77,6 +82,7 @@ def test_rare_classes_are_left_out_and_said():
         (["a"] * 20, None, "'y' is a in every row: nothing to learn"),
         ([2.5] * 20, "regression", r"'y' is 2\.5 in every row"),
         ([1] * 4 + [None] * 6, None, "missing in 6 rows of 10: more than half"),
+        ([float("inf")] * 20, "regression", "missing in 20 rows of 20"),
         (["a"] * 20 + ["b"], None, "needs 2 classes of at least 5 rows; it has a: 20, b: 1"),
         (["a", "b"] * 9, "regression", r"is text \('a', 'b'\), but regression needs numbers"),
         ([f"t{i}" for i in range(200)], None, "200 different values, too many for classes"),

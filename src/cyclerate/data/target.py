@@ -42,13 +42,14 @@ def read_target(column: pd.Series, task: str | None = None, comma: str = THOUSAN
         DataMistake: More than half is missing, it is constant, or it does not fit the task.
         ValueError: `task` is unknown.
     """
-    missing = int((texts(column) == "").sum())
+    numbers = read_numbers(column, comma)
+    filled = texts(column).to_numpy() != "" if numbers is None else np.isfinite(numbers.values)
+    missing = int((~filled).sum())
     if missing > _MOST_MISSING * len(column):
         raise DataMistake(
             f"The target '{column.name}' is missing in {count(missing, 'row')} of "
             f"{len(column):,}: more than half. Choose another --target, or fill it in."
         )
-    numbers = read_numbers(column, comma)
     if task is None:
         task, why = _decide(column, numbers)
     else:
@@ -66,7 +67,9 @@ def _decide(column: pd.Series, numbers: Numbers | None) -> tuple[str, str]:
     values = np.unique(numbers.values[np.isfinite(numbers.values)])
     whole = bool((values == np.round(values)).all())
     held = count(len(values), "different whole number" if whole else "different number")
-    few = len(values) <= 2 or (whole and len(values) <= _MOST_NUMBER_CLASSES)
+    # A class needs rows to learn it from; whole numbers that rarely repeat are a quantity.
+    repeated = len(values) * _FEWEST_OF_A_CLASS <= len(column)
+    few = len(values) <= 2 or (whole and repeated and len(values) <= _MOST_NUMBER_CLASSES)
     return "classification" if few else "regression", f"because '{column.name}' holds {held}"
 
 
