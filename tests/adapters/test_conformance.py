@@ -12,7 +12,10 @@ import cyclerate as cr
 from cyclerate.range_test import RangeTest
 from tests.adapters.driver import Driver, Trainee
 
-DRIVERS = {"keras": ("tests.adapters.keras_driver", "KerasDriver")}
+DRIVERS = {
+    "keras": ("tests.adapters.keras_driver", "KerasDriver"),
+    "optax": ("tests.adapters.optax_driver", "OptaxDriver"),
+}
 
 pytestmark = [
     pytest.mark.keras_backend,
