@@ -54,7 +54,9 @@ class Snapshot:
             + [_remember_extra_state(module) for module in modules if _has_extra_state(module)]
             + [remember_generators_of(*modules)]
         )
-        self._values = keep([t for t in tensors if _can_change(t)], place, stack)
+        # A gradient of one's own is replaced by others; a part of a bucket is written over.
+        buckets = [grad for _, _, grad in self._leaves if grad is not None and _is_part(grad)]
+        self._values = keep([t for t in [*tensors, *buckets] if _can_change(t)], place, stack)
 
     def set_gradients_aside(self) -> None:
         """Leaves the parameters without gradients, until everything is put back."""
@@ -110,3 +112,7 @@ def _can_change(tensor: Tensor) -> bool:
         stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
     )
     return not (expanded or tensor.is_meta or tensor.is_inference())
+
+
+def _is_part(tensor: Tensor) -> bool:
+    return tensor._is_view()  # noqa: SLF001 - there is no public way to ask
