@@ -5,6 +5,7 @@
 #   make check    format, lint, types, spelling
 #   make format   rewrites the files as `make check` wants them
 #   make bench    the measurements behind the tables in the docs
+#   make bench-finders  the tables of docs/finders.md, from the stored trainings
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -19,7 +20,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -39,6 +40,9 @@ format: $(DEV)
 
 bench: $(DEV) $(PACKAGE)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-finders: $(DEV) $(PACKAGE)
+	$(BIN)/python -m benchmarks.finders table
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,6 +1,12 @@
 """The benchmark of finders, in pieces that can be stopped and taken up again.
 
-    python -m benchmarks.finders grid --policy one_cycle [--task NAME]
+    python -m benchmarks.finders grid --policy one_cycle [--task NAME] [--half design] [--again]
+    python -m benchmarks.finders sweeps
+    python -m benchmarks.finders probes --policy one_cycle
+    python -m benchmarks.finders peers         (in the environment of requirements/peers.txt)
+    python -m benchmarks.finders table         (docs/finders.md from what is stored; no training)
+
+What is stored under benchmarks/finders/cache is not made again without --again.
 """
 
 from __future__ import annotations
@@ -11,13 +17,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.finders import cache, grid, probes, races, sweeps
+from benchmarks.finders import cache, grid, probes, races, sweeps, table
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.tasks import BY_NAME, TASKS, Task
 
 
 def main() -> None:
     arguments = _parser().parse_args()
+    if arguments.what == "table":
+        table.write()
+        return
     tasks = [BY_NAME[arguments.task]] if arguments.task else TASKS
     tasks = [task for task in tasks if arguments.half in (None, task.half)]
     kind, make = _PIECES[arguments.what](arguments)
@@ -63,7 +72,7 @@ _PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.finders", description=__doc__)
-    parser.add_argument("what", choices=list(_PIECES))
+    parser.add_argument("what", choices=[*_PIECES, "table"])
     parser.add_argument("--policy", choices=list(POLICIES), default="one_cycle")
     parser.add_argument("--task", choices=list(BY_NAME))
     parser.add_argument("--half", choices=["design", "validation"])

@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from benchmarks.finders import cache, grid, sweeps
+from benchmarks.finders import cache, sweeps
 from benchmarks.finders.tasks import Task
 from benchmarks.finders.trainee import Trainee
 
 SWEEP_STEPS = 100
 FIRST_LR = 1e-7
 LAST_LR = 10.0
-RATE_FREE_SEEDS = grid.SEEDS["one_cycle"]
+RATE_FREE_SEEDS = (0,)
 PACKAGES = (
     "fastai",
     "lightning",

@@ -63,3 +63,12 @@ def of(task: Task, policy: str, objective: str = "train") -> Landscape | None:
     """Returns the landscape of a task, if its grid search is stored."""
     stored = cache.read(f"grid_{policy}", task)
     return landscape(stored, objective) if stored else None
+
+
+def of_loss(stored: dict[str, Any], objective: str, loss: float | None) -> float:
+    """Returns the regret of a training that ended at `loss`; None is a training that diverged."""
+    if loss is None:
+        return 1.0
+    best = float(np.nanmin(np.array(stored[f"{objective}_loss"], dtype=float).mean(axis=0)))
+    start = float(np.mean(stored[f"start_{objective}_loss"]))
+    return float(np.clip((loss - best) / (start - best), 0, 1))

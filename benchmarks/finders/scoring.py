@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.finders import cache, regret, sweeps
 from benchmarks.finders.regret import Landscape
 from benchmarks.finders.tasks import TASKS, Task
+
+GOOD_REGRET = 0.02
 
 Suggestions = list[float | None]
 
@@ -20,7 +23,6 @@ class Rule:
     """A way to get a rate for a task: one suggestion per seed, and the steps each cost."""
 
     name: str
-    group: str
     suggest: Callable[[Task, str], tuple[Suggestions, list[int]] | None]
     """Takes the task and the policy; None where nothing is stored."""
 
@@ -30,15 +32,15 @@ class Score:
     """A rule's regrets over tasks and seeds."""
 
     rule: str
-    group: str
     tasks: int
     steps: float
-    regrets: np.ndarray
-    heldout: np.ndarray
-    decades_off: np.ndarray
+    regrets: NDArray[np.float64]
+    heldout: NDArray[np.float64]
+    decades_off: NDArray[np.float64]
     unanswered: int
 
     def columns(self) -> dict[str, float]:
+        """Returns the figures of the tables, by their headings."""
         return {
             "steps": self.steps,
             "mean": float(np.mean(self.regrets)),
@@ -46,13 +48,14 @@ class Score:
             "p90": float(np.quantile(self.regrets, 0.9)),
             "worst": float(np.max(self.regrets)),
             "share above 0.1": float(np.mean(self.regrets > 0.1)),
+            "no answer": self.unanswered / len(self.regrets),
             "decades off": float(np.median(self.decades_off)),
-            "mean held out": float(np.mean(self.heldout)),
+            "mean, held out": float(np.mean(self.heldout)),
         }
 
 
 def _fixed(lr: float) -> Rule:
-    return Rule(f"always {lr:g}", "no search", lambda _task, _policy: ([lr], [0]))
+    return Rule(f"always {lr:g}", lambda _task, _policy: ([lr], [0]))
 
 
 def _range(task: Task, _policy: str) -> tuple[Suggestions, list[int]] | None:
@@ -68,7 +71,7 @@ def _probe(task: Task, policy: str) -> tuple[Suggestions, list[int]] | None:
     return (stored["max_lr"], stored["steps"]) if stored else None
 
 
-def _peer(name: str, group: str) -> Rule:
+def _peer(name: str) -> Rule:
     def suggest(task: Task, _policy: str) -> tuple[Suggestions, list[int]] | None:
         stored = cache.read("peers", task)
         if stored is None:
@@ -76,19 +79,19 @@ def _peer(name: str, group: str) -> Rule:
         found = stored["suggestions"][name]
         return found, [stored["steps"]] * len(found)
 
-    return Rule(name, group, suggest)
+    return Rule(name, suggest)
 
 
 RULES = (
-    Rule("cyclerate probe", "ours", _probe),
-    Rule("cyclerate range", "ours", _range),
-    _peer("fastai valley", "peer"),
-    _peer("fastai slide", "peer"),
-    _peer("fastai minimum", "peer"),
-    _peer("fastai steep", "peer"),
-    _peer("lightning", "peer"),
-    _peer("torch-lr-finder", "peer"),
-    _peer("ignite", "peer"),
+    Rule("cyclerate probe", _probe),
+    Rule("cyclerate range", _range),
+    _peer("fastai valley"),
+    _peer("fastai slide"),
+    _peer("fastai minimum"),
+    _peer("fastai steep"),
+    _peer("lightning"),
+    _peer("torch-lr-finder"),
+    _peer("ignite"),
     _fixed(1e-3),
     _fixed(1e-2),
 )
@@ -107,7 +110,6 @@ def score(rule: Rule, policy: str, tasks: Iterable[Task]) -> Score | None:
     column = {key: np.array([case[key] for case in cases]) for key in cases[0]}
     return Score(
         rule=rule.name,
-        group=rule.group,
         tasks=sum(rule.suggest(task, policy) is not None for task in tasks),
         steps=float(column["steps"].mean()),
         regrets=column["regret"],
@@ -125,6 +127,47 @@ def _case(train: Landscape, heldout: Landscape, lr: float | None, steps: int) ->
         "steps": steps,
         "unanswered": lr is None,
     }
+
+
+def score_rate_free(name: str, tasks: Iterable[Task]) -> Score | None:
+    """Returns the regrets of an optimizer without a rate, which trained every task itself.
+
+    It is judged by the 1cycle grid of the task's own optimizer.
+    """
+    cases: list[tuple[float, float]] = []
+    for task in tasks:
+        stored, judged = cache.read("peers", task), cache.read("grid_one_cycle", task)
+        if stored and judged:
+            for losses in stored["rate_free"][name]:
+                train, heldout = (
+                    regret.of_loss(judged, objective, loss)
+                    for objective, loss in zip(regret.OBJECTIVES, losses, strict=True)
+                )
+                cases.append((train, heldout))
+    if not cases:
+        return None
+    regrets, heldout_regrets = np.array(cases).T
+    nothing = np.full(len(cases), np.nan)
+    return Score(name, len(cases), 0.0, regrets, heldout_regrets, nothing, 0)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How often the probe's interval holds a rate within 0.02 regret, and how wide it is."""
+
+    share_good: float
+    median_decades: float
+
+
+def score_intervals(policy: str, tasks: Iterable[Task]) -> Intervals | None:
+    good, decades = [], []
+    for task in tasks:
+        stored, judge = cache.read(f"probes_{policy}", task), regret.of(task, policy)
+        if stored and judge:
+            for interval in filter(None, stored["interval"]):
+                good.append(judge.lowest_within(*interval) <= GOOD_REGRET)
+                decades.append(np.log10(interval[1] / interval[0]))
+    return Intervals(float(np.mean(good)), float(np.median(decades))) if good else None
 
 
 def half(name: str) -> list[Task]:

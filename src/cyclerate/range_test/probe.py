@@ -42,8 +42,10 @@ MIN_RACE_STEPS = 10
 _ASSUMED_HORIZON_STEPS = 1000
 _DECADES_PER_TENFOLD = 0.2
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
-_CLEAR_FALL_SDS = 0.5  # of the noise between batches at the start of the sweep
+_CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
+_CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less
 _SAME_SDS = 1e-3  # of the same: scores closer than that are no different
+_BREAKDOWN_FACTOR = 20.0
 _FIRST_STEPS = 10
 _FAR_SDS = 10.0
 _NOISE_STEPS = 30
@@ -149,7 +151,10 @@ class Probe:
 
     @property
     def scores(self) -> dict[float, float]:
-        """What each race scored, by its highest rate: lower is better, infinity is a failure."""
+        """What each race scored, by its highest rate, lower being better.
+
+        Infinity: it diverged, or ended no better than it began.
+        """
         return {self._lr(offset): self._scores[offset] for offset in sorted(self._scores)}
 
     def tell(self, score: Any) -> None:
@@ -173,7 +178,8 @@ class Probe:
             self._run = self._sweep
         else:
             failed = isinstance(run, Race) and run.failed
-            self._scores[self._offset] = math.inf if failed else self._to_minimise(score)
+            ended_at = math.inf if failed else self._to_minimise(score)
+            self._scores[self._offset] = ended_at if ended_at < self._start else math.inf
             self._spent_steps += run.index
             self._run = self._next_race()
 
@@ -232,12 +238,12 @@ class Probe:
         return self._start if self._start < trained_at + _FAR_SDS * self._noise() else trained_at
 
     def _centre_of(self, swept: RangeTestResult) -> float:
-        """Returns the sweep's answer; without one, a tenth of where it broke down, or its middle."""
+        """Returns the sweep's answer; without one, far below where it broke down, or its middle."""
         sweep = self._sweep.sweep
         if swept.max_lr is not None:
             return math.log10(swept.max_lr)
         if swept.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE):
-            return math.log10(max(swept.lrs[-1] / 10, self._lowest_lr()))
+            return math.log10(max(swept.lrs[-1] / _BREAKDOWN_FACTOR, self._lowest_lr()))
         return (math.log10(self._lowest_lr()) + math.log10(sweep.end_lr)) / 2
 
     def _lowest_lr(self) -> float:
@@ -280,17 +286,16 @@ class Probe:
 
     def _why_none(self) -> str | None:
         metric = self._sweep.metric
-        raced = {offset: score for offset, score in self._scores.items() if math.isfinite(score)}
-        if not raced:
-            return f"no race ended with a finite {metric}"
+        scores = [score for score in self._scores.values() if math.isfinite(score)]
         noise = self._noise()
-        if not self._start - min(raced.values()) > _CLEAR_FALL_SDS * noise:
+        fall = self._start - min(scores, default=self._start)
+        if not fall > min(_CLEAR_FALL_SDS * noise, _CLEAR_FALL_FRAC * abs(self._start)):
             return (
-                f"none of {len(raced)} short trainings improved the {metric} by more than its "
-                "noise from batch to batch; check that this model can learn from this data"
+                f"none of {len(self._scores)} short trainings improved the {metric} by more than "
+                "chance would; check that this model can learn from this data"
             )
-        if len(raced) > 1 and max(raced.values()) - min(raced.values()) <= _SAME_SDS * noise:
-            return f"{len(raced)} short trainings ended alike, whatever their rate"
+        if len(scores) > 1 and max(scores) - min(scores) <= _SAME_SDS * noise:
+            return f"{len(scores)} short trainings ended alike, whatever their rate"
         return None
 
     def _noise(self) -> float:

@@ -67,6 +67,8 @@ class Race:
             raise CyclerateError("this race is over")
         number = one_number(value)
         loss = number if self.mode == "min" else -number
-        self._failed = not math.isfinite(loss) or self._monitor.update(loss)
         self._index += 1
+        # The way up to the highest rate may shake a loss that comes down again.
+        settled = 2 * self._index > len(self.lrs)
+        self._failed = not math.isfinite(loss) or (self._monitor.update(loss) and settled)
         return not self.done

@@ -2,7 +2,8 @@
 
 Rates are whole numbers of quarter decades from a centre, so that no rate is raced twice. Too small
 a rate learns too little, too large a one diverges, and in between there is one valley: downhill by
-half decades until the best is enclosed, then by quarter decades.
+half decades until the best is enclosed, then by quarter decades. Where every race failed, rates
+are far too high, and a whole decade lower is next.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def next_offset(scores: Mapping[int, float]) -> int | None:
         return 0
     best = best_offset(scores)
     if math.isinf(scores[best]):
-        return min(scores) - _WIDE
+        return min(scores) - OFFSETS_PER_DECADE
     above = min((offset for offset in scores if offset > best), default=None)
     below = max((offset for offset in scores if offset < best), default=None)
     if above is None:

@@ -1,0 +1,92 @@
+"""The tables of docs/finders.md, from what is stored; nothing is trained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmarks.finders import scoring
+from benchmarks.finders.peers import RATE_FREE
+from benchmarks.finders.policies import POLICIES
+from benchmarks.finders.scoring import RULES, Score
+from benchmarks.finders.tasks import TASKS
+from cyclerate._files import write_text
+
+PAGE = Path(__file__).parents[2] / "docs" / "finders.md"
+HALVES = ("validation", "design")
+HEADINGS = {"one_cycle": "1cycle", "constant": "A constant rate", "triangular": "Triangular"}
+SHARES = ("share above 0.1", "no answer")
+
+
+def write() -> None:
+    """Replaces what stands between the two marks of the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    tables = "\n\n".join([_tasks(), *(_policy(policy) for policy in POLICIES)])
+    pattern = re.compile(r"(<!-- generated -->\n).*(\n<!-- end -->)", re.DOTALL)
+    write_text(PAGE, pattern.sub(lambda mark: f"{mark[1]}\n{tables}\n{mark[2]}", text))
+
+
+def _policy(policy: str) -> str:
+    parts = [f"## {HEADINGS[policy]}"]
+    for name in HALVES:
+        scores = _scores(policy, name)
+        if scores:
+            cases = max(len(score.regrets) for score in scores)
+            parts += [f"### {name.capitalize()} half, {cases} cases", _table(scores)]
+            parts += _interval_line(policy, name)
+    return "\n\n".join(parts) if len(parts) > 1 else ""
+
+
+def _scores(policy: str, half: str) -> list[Score]:
+    tasks = scoring.half(half)
+    found = [scoring.score(rule, policy, tasks) for rule in RULES]
+    if policy == "one_cycle":
+        found += [scoring.score_rate_free(name, tasks) for name in RATE_FREE]
+    return sorted(filter(None, found), key=lambda score: float(score.regrets.mean()))
+
+
+def _table(scores: list[Score]) -> str:
+    headings = ["rule", *scores[0].columns()]
+    rows = [[score.rule, *_cells(score)] for score in scores]
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cells(score: Score) -> list[str]:
+    return [_cell(name, value) for name, value in score.columns().items()]
+
+
+def _cell(name: str, value: float) -> str:
+    if value != value:  # noqa: PLR0124 - NaN: there is no rate to be off
+        return "-"
+    if name == "steps":
+        return f"{value:.0f}"
+    if name in SHARES:
+        return f"{value:.0%}"
+    return f"{value:.2f}" if name == "decades off" else f"{value:.3f}"
+
+
+def _interval_line(policy: str, half: str) -> list[str]:
+    found = scoring.score_intervals(policy, scoring.half(half))
+    if found is None:
+        return []
+    return [
+        f"The probe's interval is {found.median_decades:.1f} decades wide in the median, and holds "
+        f"a rate within {scoring.GOOD_REGRET} regret in {found.share_good:.0%} of its cases."
+    ]
+
+
+def _tasks() -> str:
+    lines = [
+        "## The tasks",
+        "",
+        "| task | half | optimizer | batch | steps |",
+        "| --- | --- | --- | ---: | ---: |",
+    ]
+    for task in sorted(TASKS, key=lambda task: (task.half, task.name)):
+        options = "".join(f", {name} {value:g}" for name, value in task.options.items())
+        lines.append(
+            f"| {task.name} | {task.half} | {task.optimizer}{options} | {task.batch_size} "
+            f"| {task.steps} |"
+        )
+    return "\n".join(lines)
