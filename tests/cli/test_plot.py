@@ -72,3 +72,11 @@ def test_a_picture(tmp_path: Path):
     assert out.strip() == str(file)
     assert file.read_bytes().startswith(b"\x89PNG")
     assert len(file.read_bytes()) > 5000
+
+
+def test_equal_steps_take_equal_width():
+    peak_every_tenth = np.tile([0.0] * 9 + [1.0], 10)
+    top = drawing(peak_every_tenth).splitlines()[0]
+    widths = np.diff([at for at, block in enumerate(top) if block == "█"])
+    assert len(widths) == 9
+    assert widths.max() - widths.min() <= 1

@@ -77,7 +77,9 @@ def drawing(values: NDArray[np.float64]) -> str:
            1 |       ▄█
     """
     low, high = float(values.min()), float(values.max())
-    parts = np.array_split(values - (low + high) / 2, min(len(values), _COLUMNS))
+    # Columns of equal width, give or take a step: unequal ones would bend the time axis.
+    edges = np.linspace(0, len(values), min(len(values), _COLUMNS) + 1).astype(int)
+    parts = np.split(values - (low + high) / 2, edges[1:-1])
     # Of each column the value farthest from the middle: no peak and no restart is averaged away.
     columns = [part[np.abs(part).argmax()] + (low + high) / 2 for part in parts]
     spread = high - low or 1.0
