@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import math
@@ -31,7 +31,7 @@ def write(kind: str, task: Task, result: dict[str, Any], packages: tuple[str, ..
     """Stores a result with the versions, the date and the command that made it."""
     arguments = " ".join(sys.argv[1:])
     provenance = {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "command": f"python -m benchmarks.finders {arguments}",
         "versions": {
             "python": platform.python_version(),

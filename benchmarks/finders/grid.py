@@ -41,7 +41,6 @@ def search(task: Task, policy: str) -> None:
     cache.write(f"grid_{policy}", task, result)
 
 
-
 def untrained(trainee: Trainee) -> list[float]:
     """Returns the training and held-out loss before any step."""
     trainee.settle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,7 +15,7 @@ def mlp(*widths: int, dropout: float = 0.0, batch_norm: bool = False) -> nn.Sequ
     layers: list[nn.Module] = [nn.Flatten()]
     if batch_norm:
         layers.append(nn.BatchNorm1d(widths[0]))
-    for width, following in zip(widths[:-2], widths[1:-1], strict=True):
+    for width, following in itertools.pairwise(widths[:-1]):
         layers += [nn.Linear(width, following), nn.ReLU()]
         if dropout:
             layers.append(nn.Dropout(dropout))
@@ -22,7 +24,7 @@ def mlp(*widths: int, dropout: float = 0.0, batch_norm: bool = False) -> nn.Sequ
 
 def cnn(channels: int = 8, *, inputs: int = 1, side: int = 14) -> nn.Sequential:
     """Two strided convolutions and a dense layer."""
-    last = -(-(-(-side // 2)) // 2)
+    last = math.ceil(math.ceil(side / 2) / 2)
     return nn.Sequential(
         nn.Conv2d(inputs, channels, 3, stride=2, padding=1),
         nn.ReLU(),

@@ -185,7 +185,10 @@ def record(task: Task) -> None:
     suggestions: dict[str, list[float | None]] = {}
     for seed in sweeps.SEEDS:
         for finder in FINDERS:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):
                 trainee = Trainee(task, seed)
                 found = finder(trainee)
             for name, rate in found.items():
@@ -219,4 +222,3 @@ def _whole(task: Task, name: str, seed: int) -> list[float]:
         optimizer.eval()
         trainee.settle()  # as the authors ask for where there is batch norm
     return [trainee.train_loss(), trainee.heldout_loss()]
-

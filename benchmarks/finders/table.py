@@ -70,10 +70,11 @@ def _interval_line(policy: str, half: str) -> list[str]:
     found = scoring.score_intervals(policy, scoring.half(half))
     if found is None:
         return []
-    return [
+    line = (
         f"The probe's interval is {found.median_decades:.1f} decades wide in the median, and holds "
         f"a rate within {scoring.GOOD_REGRET} regret in {found.share_good:.0%} of its cases."
-    ]
+    )
+    return [line]
 
 
 def _tasks() -> str:

@@ -44,7 +44,7 @@ class Task:
 
     @property
     def half(self) -> str:
-        """ "design": rules may be tuned on it; "validation": they are only judged on it."""
+        """The half it belongs to: rules are tuned on "design" and judged on "validation"."""
         first = hashlib.sha256(self.name.encode()).digest()[0]
         return "design" if first % 2 else "validation"
 
@@ -84,9 +84,7 @@ TASKS = (
     Task("fashion-cnn-momentum", data.fashion, _CNN, "momentum", 32, 400),
     Task("fashion-cnn-adam", data.fashion, _CNN, "adam", 64, 300),
     Task("fashion-batchnorm-nesterov", data.fashion, _BATCH, "nesterov", 32, 200),
-    Task(
-        "fashion-groupnorm-adamw", data.fashion, _GROUP, "adamw", 32, 200, {"weight_decay": 0.05}
-    ),
+    Task("fashion-groupnorm-adamw", data.fashion, _GROUP, "adamw", 32, 200, {"weight_decay": 0.05}),
     Task(
         "fashion-dropout-rmsprop",
         data.fashion,
@@ -117,7 +115,9 @@ TASKS = (
     ),
     Task("mnist-cnn-lion", data.mnist, _CNN, "lion", 64, 300),
     Task("mnist-mlp-adagrad", data.mnist, _mlp(196, 64, 10), "adagrad", 128, 600),
-    Task("cifar-cnn-adamw", data.cifar, partial(models.cnn, 8, inputs=3, side=16), "adamw", 32, 400),
+    Task(
+        "cifar-cnn-adamw", data.cifar, partial(models.cnn, 8, inputs=3, side=16), "adamw", 32, 400
+    ),
     Task(
         "shakespeare-gru-adam",
         data.shakespeare,

@@ -1,8 +1,10 @@
 """The probe: a sweep to find the region, then short races of whole small cycles inside it.
 
-A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race can:
-it is the policy itself in miniature, from the same weights and on the same batches as every other
-race, scored in evaluation mode on a fixed sample. Few long races tell more than many short ones.
+A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race
+can: it is the policy itself in miniature, from the same weights and on the same batches as every
+other race, scored in evaluation mode on a fixed sample. Few long races tell more than many short
+ones, and a race in which a single batch shoots up above the untrained loss is lost: in a long
+training the same rate has many more chances to do so.
 
 The best rate of a short training is too high for a long one, by about a fifth of a decade for every
 tenfold length: what a long training loses by a smaller step it makes up by more of them, while a
@@ -133,6 +135,7 @@ class Probe:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
         self._scores: dict[int, float] = {}
         self._start = math.nan
+        self._ceiling = math.inf
         self._spent_steps = 0
         self._race_steps = 0
         self._centre = math.nan  # log10
@@ -221,21 +224,21 @@ class Probe:
         steps = (self.max_steps - self._spent_steps) // RACES
         self._race_steps = min(steps, self.horizon_steps or steps)
         swept = self._sweep.result()
-        self._start = self._start_with(swept)
+        self._take_level(swept)
         self._centre = self._centre_of(swept)
         self._run = self._next_race()
 
-    def _start_with(self, swept: RangeTestResult) -> float:
-        """Returns the score of the untouched model, or the loss it trains at if that is far lower.
-
-        In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
-        loss may be millions.
-        """
+    def _take_level(self, swept: RangeTestResult) -> None:
+        """Takes the level of the loss from the first steps, which taught the model nothing yet."""
         first = swept.losses[:_FIRST_STEPS]
         if not np.isfinite(first).any():
-            return self._start
-        trained_at = self._to_minimise(np.nanmedian(first))
-        return self._start if self._start < trained_at + _FAR_SDS * self._noise() else trained_at
+            return
+        level = self._to_minimise(np.nanmedian(first))
+        self._ceiling = level + _FAR_SDS * self._noise()
+        # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
+        # loss may be millions.
+        if self._start > self._ceiling:
+            self._start = level
 
     def _centre_of(self, swept: RangeTestResult) -> float:
         """Returns the sweep's answer; without one, far below where it broke down, or its middle."""
@@ -258,8 +261,8 @@ class Probe:
                 if self._spent_steps + self._race_steps > self.max_steps:
                     return None
                 self._offset = offset
-                lrs = self._policy(lr, self._race_steps)(np.arange(self._race_steps))
-                return Race(lrs, lr, mode=self._sweep.mode)
+                lrs = self._policy(lr, self._race_steps)(np.arange(self._race_steps)).tolist()
+                return Race(lrs, lr, ceiling=self._ceiling, mode=self._sweep.mode)
             self._scores[offset] = math.inf
             if all(map(math.isinf, self._scores.values())):
                 return None

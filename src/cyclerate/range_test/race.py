@@ -8,25 +8,32 @@ from typing import Any
 
 from cyclerate._errors import CyclerateError
 from cyclerate.range_test.core import one_number
-from cyclerate.range_test.stopping import DivergenceMonitor
 
 
 class Race:
-    """A run of few steps; it ends early where the loss diverges or is not finite.
+    """A run of few steps; it ends early where the loss shoots up or is not finite.
+
+    The first quarter may: there the rate still rises, or the first steps at it are rough.
 
     Args:
         lrs: The rate of each step; none at all for a look at the untouched model.
         max_lr: The highest rate of the policy that the race is a small copy of.
+        ceiling: What a loss to be minimised must not exceed after the first quarter.
         mode: "min" if lower values are better (a loss), "max" if higher ones are.
     """
 
     def __init__(
-        self, lrs: Sequence[float], max_lr: float | None = None, *, mode: str = "min"
+        self,
+        lrs: Sequence[float],
+        max_lr: float | None = None,
+        *,
+        ceiling: float = math.inf,
+        mode: str = "min",
     ) -> None:
         self.lrs = tuple(float(lr) for lr in lrs)
         self.max_lr = max_lr
+        self.ceiling = ceiling
         self.mode = mode
-        self._monitor = DivergenceMonitor()
         self._index = 0
         self._failed = False
 
@@ -37,7 +44,7 @@ class Race:
 
     @property
     def failed(self) -> bool:
-        """Whether the loss diverged or was not finite."""
+        """Whether the loss shot up or was not finite."""
         return self._failed
 
     @property
@@ -68,7 +75,6 @@ class Race:
         number = one_number(value)
         loss = number if self.mode == "min" else -number
         self._index += 1
-        # The way up to the highest rate may shake a loss that comes down again.
-        settled = 2 * self._index > len(self.lrs)
-        self._failed = not math.isfinite(loss) or (self._monitor.update(loss) and settled)
+        shot_up = loss > self.ceiling and 4 * self._index > len(self.lrs)
+        self._failed = shot_up or not math.isfinite(loss)
         return not self.done
