@@ -172,6 +172,21 @@ def test_model_state_and_rng_together():
     assert_allclose(result.losses, sgd_losses(result.lrs, BATCHES) + np.arange(30), rtol=1e-4)
 
 
+def test_accumulated_gradients_are_one_update_at_one_rate():
+    accumulated = co.range_test(
+        loss_fn,
+        PARAMS,
+        lambda rate: optax.MultiSteps(optax.sgd(rate, momentum=0.9), every_k_schedule=3),
+        BATCHES,
+        accumulation_steps=3,
+        **CALM,
+    )
+    whole = co.range_test(loss_fn, PARAMS, lambda rate: optax.sgd(rate, 0.9), [(X, Y)], **CALM)
+    assert_array_equal(accumulated.lrs, whole.lrs)
+    assert_allclose(accumulated.losses, whole.losses, rtol=1e-4)
+    assert accumulated.steps == 30
+
+
 def test_half_precision_parameters_stay_half_precision():
     seen = set()
 
@@ -246,6 +261,9 @@ WRONG = [
     ({"data": iter(BATCHES)}, "data"),
     ({"data": (X, Y), "batch_size": 0}, "batch_size"),
     ({"batch_size": 8}, "batch_size"),
+    ({"accumulation_steps": 0}, "accumulation_steps"),
+    ({"accumulation_steps": 2}, "accumulation_steps"),
+    ({"make_optimizer": lambda rate: optax.MultiSteps(optax.sgd(rate), 2)}, "accumulation_steps"),
     ({"start_lr": 0.0}, "start_lr"),
     ({"end_lr": 1e-9}, "end_lr"),
     ({"steps": 3}, "steps"),

@@ -49,6 +49,12 @@ def batches_of(data: Any, batch_size: int | None) -> Source:
     return lambda seed: batches
 
 
+def in_groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """Returns the batches in lists of `size`."""
+    while True:
+        yield [next(batches) for _ in range(size)]
+
+
 def _drawing(data: Any, batch_size: int) -> Source:
     leaves, structure = jax.tree.flatten(data)
     rows = _common_length(leaves)

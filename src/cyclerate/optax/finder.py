@@ -16,7 +16,7 @@ from cyclerate._randomness import (
     remember_global_randomness,
     seed_global_randomness,
 )
-from cyclerate.optax.batches import batches_of
+from cyclerate.optax.batches import batches_of, in_groups
 from cyclerate.optax.objective import Objective
 from cyclerate.optax.optimizer import MakeOptimizer, RatedOptimizer
 from cyclerate.optax.sweeping import Training, compiled_step, sweep
@@ -43,6 +43,7 @@ def range_test(
     model_state: Any = None,
     rng: Any = None,
     opt_state: Any = None,
+    accumulation_steps: int = 1,
     horizon_steps: int | None = None,
     seed: int | None = None,
     repeats: int = 1,
@@ -85,6 +86,9 @@ def range_test(
         model_state: What a step changes beside the parameters, as running means. Default None.
         rng: A key of `jax.random`; each step gets one of its own, made from it. Default None.
         opt_state: The optimizer's state, in the midst of a training. Default: a new one.
+        accumulation_steps: How many batches make an update, where `make_optimizer` builds an
+            `optax.MultiSteps`: as many as there. The rate stays the same for them, and what is
+            recorded is their mean. Default 1.
         horizon_steps: The length of the training to come; the single sweep has no use for it.
         seed: For the order of the data. Default 0. The same seed gives the same curve.
         repeats: How many sweeps; the answer is the middle of theirs. Each draws from arrays in
@@ -119,6 +123,7 @@ def range_test(
     mode = direction(metric, mode)
     seed = 0 if seed is None else check_count("seed", seed, low=0)
     repeats = check_count("repeats", repeats)
+    accumulation_steps = check_count("accumulation_steps", accumulation_steps)
     check_choice("stop_early", stop_early, (True, False))
     check_choice("has_aux", has_aux, (True, False))
     _check_method(method, horizon_steps)
@@ -128,6 +133,7 @@ def range_test(
     optimizer = RatedOptimizer(make_optimizer, params)
     if opt_state is not None:
         optimizer.check_state(opt_state)
+    _check_accumulation(optimizer, accumulation_steps)
     step = compiled_step(objective, optimizer)
 
     def begin() -> Training:
@@ -141,7 +147,8 @@ def range_test(
             progress.sweep = run + 1
             seed_global_randomness(seed + run)
             test = RangeTest(plan, metric=metric, mode=mode, stop_early=stop_early)
-            sweep(test, step, begin(), source(seed + run), progress)
+            updates = in_groups(source(seed + run), accumulation_steps)
+            sweep(test, step, begin(), updates, progress)
             results.append(test.result(seconds=time.perf_counter() - started))
     return combine(results)
 
@@ -152,6 +159,12 @@ def _check_method(method: Any, horizon_steps: Any) -> None:
     if method == "probe":
         raise bad_argument("method", '"range"; "probe" is not available yet', method)
     check_choice("method", method, ("range",))
+
+
+def _check_accumulation(optimizer: RatedOptimizer, accumulation_steps: int) -> None:
+    if optimizer.accumulates != (accumulation_steps > 1):
+        allowed = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
+        raise bad_argument("accumulation_steps", allowed, accumulation_steps)
 
 
 @contextmanager

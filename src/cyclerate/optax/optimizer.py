@@ -51,6 +51,12 @@ class RatedOptimizer:
             allowed = "a function that builds the optimizer with the rate it is given"
             raise bad_argument("make_optimizer", allowed, make_optimizer)
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether it gathers the gradients of several batches (`optax.MultiSteps`)."""
+        nodes = jax.tree.leaves(self._layout, is_leaf=_is_accumulating)
+        return any(_is_accumulating(node) for node in nodes)
+
     def init(self, rate: Any, params: Any) -> Any:
         """Returns the state of a new optimizer."""
         return self._at(rate).init(params)
@@ -93,6 +99,10 @@ class RatedOptimizer:
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise bad_argument("make_optimizer", "a function that returns an optimizer", optimizer)
         return optax.with_extra_args_support(optimizer)
+
+
+def _is_accumulating(node: Any) -> bool:
+    return isinstance(node, optax.MultiStepsState)
 
 
 def _depends_on_first(function: Callable[..., Any], *args: Any) -> list[bool]:

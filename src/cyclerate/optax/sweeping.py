@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cyclerate.optax.batches import Batch
 from cyclerate.optax.layout import dtype_in_jax
@@ -50,19 +51,34 @@ def compiled_step(objective: Objective, optimizer: RatedOptimizer) -> Step:
 
 
 def sweep(
-    test: RangeTest, step: Step, training: Training, batches: Iterator[Batch], progress: Progress
+    test: RangeTest,
+    step: Step,
+    training: Training,
+    updates: Iterator[Sequence[Batch]],
+    progress: Progress,
 ) -> None:
-    """Drives `test` to its end; `training` itself is copied and stays as it is."""
+    """Drives `test` to its end; `training` itself is copied and stays as it is.
+
+    Args:
+        test: A new range test.
+        step: From `compiled_step`.
+        training: Where to begin.
+        updates: The batches of each update; it is told the mean of their losses.
+        progress: Shown after each update.
+    """
     training = jax.tree.map(_copy, training)
-    under_way: deque[jax.Array] = deque()
+    under_way: deque[list[jax.Array]] = deque()
     begun = 0
     while not test.done:
         if begun < test.sweep.steps:
-            training, value = step(training, next(batches), test.sweep.lr(begun))
-            under_way.append(value)
+            values: list[jax.Array] = []
+            for batch in next(updates):
+                training, value = step(training, batch, test.sweep.lr(begun))
+                values.append(value)
+            under_way.append(values)
             begun += 1
         if len(under_way) > _AHEAD_STEPS or begun == test.sweep.steps:
-            loss = float(under_way.popleft())
+            loss = float(np.mean(jax.device_get(under_way.popleft())))
             test.tell(loss)
             progress.show(test, loss)
 
