@@ -15,6 +15,7 @@ from tests.adapters.driver import Driver, Trainee
 DRIVERS = {
     "keras": ("tests.adapters.keras_driver", "KerasDriver"),
     "optax": ("tests.adapters.optax_driver", "OptaxDriver"),
+    "torch": ("tests.adapters.torch_driver", "TorchDriver"),
 }
 
 pytestmark = [
@@ -168,7 +169,7 @@ class TestRangeTest:
             ({"seed": -1}, "seed must be"),
             ({"verbose": 2}, "verbose must be one of"),
             ({"metric": ""}, "metric must be"),
-            ({"metric": "speed"}, "mode must be"),
+            ({"metric": "speed"}, "(metric|mode) must be"),
             ({"mode": "lower"}, "mode must be one of"),
             ({"stop_early": None}, "stop_early must be one of"),
             ({"horizon_steps": 0}, "horizon_steps must be"),

@@ -23,10 +23,47 @@ BeginPass = Callable[[], Iterator[Any]]
 """Begins a pass over the data."""
 
 
-def passes_over(
+class Batches:
+    """Batches without end: when the data are used up, they are gone through again.
+
+    Args:
+        begin: Begins a pass over the data.
+        drawn: Whether the order is drawn from the global generator alone. A sweep has its own
+            order then; otherwise it goes on where the one before stopped.
+    """
+
+    def __init__(self, begin: BeginPass, *, drawn: bool) -> None:
+        self._begin = begin
+        self._drawn = drawn
+        self._stream = self._passes()
+
+    def __next__(self) -> Any:
+        return next(self._stream)
+
+    def begin_sweep(self) -> None:
+        """Draws another order, if there is one to draw."""
+        if self._drawn:
+            self.close()
+            self._stream = self._passes()
+
+    def close(self) -> None:
+        """Ends the pass that is under way."""
+        self._stream.close()
+
+    def _passes(self) -> Generator[Any]:
+        for number in itertools.count(1):
+            empty = True
+            for batch in self._begin():
+                empty = False
+                yield batch
+            if empty:
+                raise bad_argument("data", "at least one batch in every pass", f"none in pass {number}")
+
+
+def batches_of(
     data: Any, validation_data: Any, batch_size: int | None
-) -> tuple[BeginPass, BeginPass | None]:
-    """Returns what begins a pass over the training data, and over the validation data, if any.
+) -> tuple[Batches, BeginPass | None]:
+    """Returns the batches to train on, and what begins a pass over the validation data, if any.
 
     Args:
         data: As `range_test` takes them. Rows of tensors come in random order, in whole batches.
@@ -39,25 +76,10 @@ def passes_over(
     if batch_size is not None and not (_are_rows(data) or _are_rows(validation_data)):
         raise bad_argument("batch_size", "None where the data come in batches", batch_size)
     size = check_count("batch_size", _BATCH_SIZE if batch_size is None else batch_size)
-    begin = _pass_over("data", data, size, shuffled=True)
+    batches = Batches(_pass_over("data", data, size, shuffled=True), drawn=_are_rows(data))
     if validation_data is None:
-        return begin, None
-    return begin, _pass_over("validation_data", validation_data, size, shuffled=False)
-
-
-def without_end(name: str, begin: BeginPass) -> Generator[Any]:
-    """Yields batches, one pass after the other.
-
-    Raises:
-        ValueError: A pass has no batch.
-    """
-    for number in itertools.count(1):
-        empty = True
-        for batch in begin():
-            empty = False
-            yield batch
-        if empty:
-            raise bad_argument(name, "at least one batch in every pass", f"none in pass {number}")
+        return batches, None
+    return batches, _pass_over("validation_data", validation_data, size, shuffled=False)
 
 
 def moved(batch: Any, device: torch.device) -> Any:

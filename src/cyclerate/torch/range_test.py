@@ -16,7 +16,7 @@ from cyclerate._randomness import seed_global_randomness
 from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
-from cyclerate.torch.batches import passes_over
+from cyclerate.torch.batches import batches_of
 from cyclerate.torch.keeping import PLACES
 from cyclerate.torch.lending import lent
 from cyclerate.torch.metrics import metric_of
@@ -98,8 +98,8 @@ def range_test(
         horizon_steps: The length of the training to come; the single sweep has no use for it.
         seed: For the order of the data, dropout and the like. Default 0. The same seed gives the
             same curve.
-        repeats: How many sweeps, each on the batches after those of the one before; the answer is
-            the middle of theirs. Default 1.
+        repeats: How many sweeps; the answer is the middle of theirs. Each draws from tensors in
+            another order, or goes on where the one before left an iterable. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
@@ -141,22 +141,25 @@ def range_test(
         device=device,
         autocast=_uses(scaler) if autocast is None else autocast,
     )
+    batches, begin_validation = batches_of(data, validation_data, batch_size)
     training = Training(
         optimizer,
         objective,
-        *passes_over(data, validation_data, batch_size),
+        batches,
+        begin_validation,
         accumulation_steps=accumulation_steps,
         scaler=scaler,
         clip_grad_norm=clip_grad_norm,
     )
     lending = lent([model, optimizer, loss_fn, metric, scaler], [data, validation_data], snapshot)
-    with closing(progress), lending as state, closing(training):
-        seed_global_randomness(seed)
+    with closing(progress), lending as state, closing(batches):
         results: list[RangeTestResult] = []
         for run in range(repeats):
             if run:
                 state.put_back()
             state.set_gradients_aside()
+            seed_global_randomness(seed + run)
+            batches.begin_sweep()
             progress.sweep = run + 1
             test = RangeTest(plan, metric=name, mode=mode, stop_early=stop_early)
             results.append(sweep(test, training, progress))

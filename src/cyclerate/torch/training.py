@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.torch.batches import BeginPass, rows_in, without_end
+from cyclerate.torch.batches import Batches, BeginPass, rows_in
 from cyclerate.torch.groups import current_ratios
 from cyclerate.torch.objective import Objective
 from cyclerate.torch.settings import updated
@@ -27,7 +27,7 @@ class Training:
     Args:
         optimizer: The optimizer. Its groups keep the ratios of their rates.
         objective: Gives the loss of a batch.
-        begin_pass: Begins a pass over the training data.
+        batches: The training data.
         begin_validation: Begins a pass over what the value is measured on. None: on the batch.
         accumulation_steps: Batches of a step.
         scaler: For mixed precision; None for none.
@@ -41,7 +41,7 @@ class Training:
         self,
         optimizer: Optimizer,
         objective: Objective,
-        begin_pass: BeginPass,
+        batches: Batches,
         begin_validation: BeginPass | None,
         *,
         accumulation_steps: int,
@@ -60,14 +60,10 @@ class Training:
         self.objective = objective
         self._optimizer = optimizer
         self._ratios = current_ratios(optimizer.param_groups)
-        self._batches = without_end("data", begin_pass)
+        self._batches = batches
         self._accumulation_steps = check_count("accumulation_steps", accumulation_steps)
         self._scaler, self._clip_grad_norm = scaler, clip_grad_norm
         self._begin_validation = begin_validation
-
-    def close(self) -> None:
-        """Ends the pass over the data that is under way."""
-        self._batches.close()
 
     def step(self, rate: float) -> Tensor:
         """Makes an optimizer step.
