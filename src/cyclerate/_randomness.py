@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,26 @@ def remember_generators_of(*holders: Any) -> PutBack:
 
 
 def all_of(actions: Iterable[PutBack]) -> PutBack:
-    """Several of them as one."""
+    """Several of them as one, done in their order, each whatever happens in the others.
+
+    An action that Ctrl-C comes into is done once more; the interrupt is let through at the end.
+    """
     listed = list(actions)
 
     def put_back() -> None:
-        for action in listed:
-            action()
+        with ExitStack() as stack:
+            for action in reversed(listed):
+                stack.callback(_finished, action)
 
     return put_back
+
+
+def _finished(action: PutBack) -> None:
+    try:
+        action()
+    except KeyboardInterrupt:
+        action()
+        raise
 
 
 def _generators_in(holder: Any) -> Iterator[Any]:

@@ -57,7 +57,9 @@ class Batches:
                 empty = False
                 yield batch
             if empty:
-                raise bad_argument("data", "at least one batch in every pass", f"none in pass {number}")
+                raise bad_argument(
+                    "data", "at least one batch in every pass", f"none in pass {number}"
+                )
 
 
 def batches_of(

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from cyclerate._randomness import PutBack, remember_global_randomness
+from cyclerate._randomness import all_of, remember_global_randomness
 from cyclerate.torch.data_order import remember_order
 from cyclerate.torch.snapshot import Snapshot
 
@@ -24,22 +24,7 @@ def lent(roots: Iterable[Any], data: Iterable[Any], place: str) -> Generator[Sna
         The snapshot, to begin the block's work again with.
     """
     with ExitStack() as stack:
-        _on_leaving(stack, remember_global_randomness())
-        for part in data:
-            _on_leaving(stack, remember_order(part))
+        random_states = [remember_global_randomness(), *map(remember_order, data)]
         snapshot = Snapshot(roots, place, stack)
-        _on_leaving(stack, snapshot.put_back)
+        stack.callback(all_of([snapshot.put_back, *random_states]))
         yield snapshot
-
-
-def _on_leaving(stack: ExitStack, put_back: PutBack) -> None:
-    stack.callback(_finished, put_back)
-
-
-def _finished(put_back: PutBack) -> None:
-    """Does it once more if Ctrl-C comes in between, and lets that through afterwards."""
-    try:
-        put_back()
-    except KeyboardInterrupt:
-        put_back()
-        raise
