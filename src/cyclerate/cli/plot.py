@@ -79,9 +79,11 @@ def drawing(values: NDArray[np.float64]) -> str:
     low, high = float(values.min()), float(values.max())
     # Columns of equal width, give or take a step: unequal ones would bend the time axis.
     edges = np.linspace(0, len(values), min(len(values), _COLUMNS) + 1).astype(int)
-    parts = np.split(values - (low + high) / 2, edges[1:-1])
-    # Of each column the value farthest from the middle: no peak and no restart is averaged away.
-    columns = [part[np.abs(part).argmax()] + (low + high) / 2 for part in parts]
+    # Of each column the value farthest from the middle, the upper one of two: no peak and no
+    # restart is averaged away.
+    middle = (low + high) / 2
+    parts = np.split(values, edges[1:-1])
+    columns = [max(part, key=lambda value: (abs(value - middle), value)) for part in parts]
     spread = high - low or 1.0
     eighths = [round((value - low) / spread * _LINES * 8) for value in columns]
     lines: list[str] = []
