@@ -94,8 +94,8 @@ def _name(x: Any) -> str:
 
 
 def _is_arrays(x: Any) -> bool:
-    leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(hasattr(leaf, "shape") or leaf is None for leaf in leaves)
+    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
 
 
 def _is_torch_loader(x: Any) -> bool:

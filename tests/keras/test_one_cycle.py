@@ -1,0 +1,128 @@
+"""fit_one_cycle: OneCycle through the callback, with the rate found where none is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import cyclerate as cr
+import cyclerate.keras as ck
+from cyclerate.keras.randomness import seed_all_randomness
+from tests.keras.toys import ONES, ZEROS, one_weight, value
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(48, 3)).astype("float32")
+Y = X @ np.array([[1.0], [-2.0], [0.5]], "float32")
+
+
+def linear_model(optimizer: Any = None) -> Any:
+    seed_all_randomness(1)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer or keras.optimizers.SGD(momentum=0.9), "mse")
+    return model
+
+
+def test_rate_and_momentum_are_those_of_the_policy():
+    history = ck.fit_one_cycle(linear_model(), X, Y, 2, 0.1, batch_size=8, verbose=0)
+    policy = cr.OneCycle(0.1, total_steps=12)
+    assert history.steps == {
+        "learning_rate": policy(range(12)).tolist(),
+        "momentum": policy.mirrored(0.85, 0.95)(range(12)).tolist(),
+    }
+    assert history.range_test is None
+
+
+def test_an_optimizer_without_momentum_cycles_its_rate_alone():
+    model = linear_model(keras.optimizers.Adagrad())
+    history = ck.fit_one_cycle(model, X, Y, 1, 0.1, batch_size=8, verbose=0)
+    assert list(history.steps) == ["learning_rate"]
+
+
+def test_the_form_of_the_cycle_can_be_chosen():
+    options = {"up_frac": 0.5, "start_div": 4.0, "end_div": 10.0, "shape": "linear"}
+    history = ck.fit_one_cycle(
+        linear_model(), X, Y, 2, 0.1, batch_size=8, verbose=0, momentum=None, **options
+    )
+    assert history.steps == {"learning_rate": cr.OneCycle(0.1, 12, **options)(range(12)).tolist()}
+
+
+def test_without_a_rate_the_training_is_that_with_the_rate_found():
+    found_by_itself, given = linear_model(), linear_model()
+    options = {"batch_size": 8, "verbose": 0}
+    history = ck.fit_one_cycle(
+        found_by_itself, X, Y, 2, **options, range_test_options={"steps": 60}
+    )
+    max_lr = history.range_test.max_lr
+    seed_all_randomness(1)
+    given = linear_model()
+    ck.fit_one_cycle(given, X, Y, 2, max_lr, **options)
+    assert max(history.steps["learning_rate"]) == max_lr
+    np.testing.assert_array_equal(value(found_by_itself.weights[0]), value(given.weights[0]))
+
+
+def test_no_clear_answer_trains_nothing_and_says_what_to_do():
+    model = one_weight(keras.optimizers.SGD())
+    with pytest.raises(cr.range_test.core.CyclerateError, match="Give max_lr yourself"):
+        ck.fit_one_cycle(
+            model, 0 * ONES, ZEROS, verbose=0, range_test_options={"steps": 20, "end_lr": 1e-3}
+        )
+    assert int(model.optimizer.iterations) == 0
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return ONES, ZEROS
+
+
+def test_updates_are_counted_where_gradients_accumulate():
+    model = one_weight(keras.optimizers.SGD(gradient_accumulation_steps=2))
+    history = ck.fit_one_cycle(model, Batches(), epochs=2, max_lr=0.1, verbose=0)
+    assert history.steps["learning_rate"] == cr.OneCycle(0.1, 3)(range(3)).tolist()
+
+
+def test_other_callbacks_run_too_and_validation_data_are_looked_at():
+    epochs: list[int] = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    history = ck.fit_one_cycle(
+        linear_model(), X, Y, 2, 0.1, callbacks=note, validation_data=(X, Y), verbose=0
+    )
+    assert epochs == [0, 1]
+    assert len(history.history["val_loss"]) == 2
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"max_lr": -1.0}, "max_lr must be"),
+            ({"epochs": 0}, "epochs must be"),
+            ({"up_frac": 2.0}, "up_frac must be"),
+            ({"momentum": 0.9}, r"momentum must be \(lowest, highest\)"),
+            ({"momentum": (0.95, 0.85)}, "low must be"),
+            ({"validation_split": 0.2}, "validation_split must be left out"),
+            ({"initial_epoch": 1}, "initial_epoch must be left out"),
+            ({"range_test_options": {"steps": -1}, "max_lr": None}, "steps must be"),
+        ],
+        ids=lambda part: str(part) if isinstance(part, dict) else "",
+    )
+    def test_wrong_arguments(self, options: dict, message: str):
+        model = linear_model()
+        with pytest.raises(ValueError, match=message):
+            ck.fit_one_cycle(model, X, Y, **{"max_lr": 0.1, **options})
+        assert int(model.optimizer.iterations) == 0
+
+    def test_data_that_do_not_say_how_many_batches_they_have(self):
+        endless = ((ONES, ZEROS) for _ in iter(int, 1))
+        model = one_weight(keras.optimizers.SGD())
+        with pytest.raises(ValueError, match="steps_per_epoch must be given"):
+            ck.fit_one_cycle(model, endless, max_lr=0.1)
+        history = ck.fit_one_cycle(
+            model, endless, epochs=2, max_lr=0.1, steps_per_epoch=3, verbose=0
+        )
+        assert len(history.steps["learning_rate"]) == 6

@@ -1,0 +1,169 @@
+"""A fit gives the same, bit for bit, with and without a range test before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import cyclerate as cr
+import cyclerate.keras as ck
+from cyclerate.keras.randomness import seed_all_randomness
+from cyclerate.keras.snapshot import variables_of
+from tests.keras.toys import ONES, ZEROS, fit_steps, mean_of_output, one_weight, value
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 3)).astype("float32")
+Y = X[:, :1] * 2 - X[:, 1:2]
+
+
+class Reshuffling(keras.utils.PyDataset):
+    """Reshuffles at the end of an epoch and adds noise, with a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(1)
+        self.order = np.arange(50)
+
+    @property
+    def num_batches(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order[10 * index : 10 * index + 10]
+        return X[rows] + self.rng.normal(0, 0.01, (10, 3)).astype("float32"), Y[rows]
+
+    def on_epoch_end(self) -> None:
+        self.rng.shuffle(self.order)
+
+
+def tf_dataset() -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(50, seed=4).batch(16)
+
+
+def torch_loader(seed: int | None = None) -> Any:
+    import torch
+
+    rows = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return torch.utils.data.DataLoader(rows, batch_size=16, shuffle=True, generator=generator)
+
+
+DATA: dict[str, Callable[[], dict[str, Any]]] = {
+    "arrays": lambda: {"x": X, "y": Y, "batch_size": 16},
+    "PyDataset": lambda: {"x": Reshuffling()},
+    "tf.data": lambda: {"x": tf_dataset()},
+    "DataLoader": lambda: {"x": torch_loader()},
+    "DataLoader with a generator": lambda: {"x": torch_loader(seed=5)},
+}
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "Adam": lambda: keras.optimizers.Adam(0.01),
+    "SGD": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
+    "scheduled": lambda: keras.optimizers.SGD(
+        ck.as_schedule(cr.Triangular(0.001, 0.02, step_size=3)), momentum=0.9
+    ),
+}
+
+
+def new_model(optimizer: str, *, built: bool) -> Any:
+    layers = [
+        keras.layers.Dense(4, activation="relu"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.3),
+        keras.layers.Dense(1),
+    ]
+    model = keras.Sequential([keras.Input((3,)), *layers] if built else layers)
+    model.compile(OPTIMIZERS[optimizer](), "mse", metrics=["mae"])
+    return model
+
+
+def outcome(start: str, data: str, optimizer: str, *, tested: bool) -> tuple[list[bytes], dict]:
+    """All state, and Keras's history, of a fit that begins in the same way each time."""
+    if "DataLoader" in data:
+        import torch  # noqa: F401 - its generator is seeded only where it is loaded
+    if data == "tf.data":
+        import tensorflow as tf  # noqa: F401
+    seed_all_randomness(3)
+    model, fit_data = new_model(optimizer, built=start != "unbuilt"), DATA[data]()
+    shuffled = {} if data in ("arrays", "PyDataset") else {"shuffle": False}
+    if start == "half-trained":
+        model.fit(**fit_data, **shuffled, verbose=0)
+    if tested:
+        ck.range_test(model, **fit_data, steps=12, end_lr=1.0)
+    history = model.fit(**fit_data, **shuffled, epochs=2, verbose=0)
+    return [value(variable).tobytes() for variable in variables_of(model)], history.history
+
+
+@pytest.mark.parametrize(
+    ("start", "data", "optimizer"),
+    [
+        ("new", "arrays", "Adam"),
+        ("half-trained", "arrays", "scheduled"),
+        ("unbuilt", "arrays", "SGD"),
+        ("half-trained", "PyDataset", "SGD"),
+        ("unbuilt", "PyDataset", "Adam"),
+        ("half-trained", "tf.data", "Adam"),
+        ("unbuilt", "tf.data", "SGD"),
+        ("unbuilt", "DataLoader", "Adam"),
+        ("half-trained", "DataLoader with a generator", "SGD"),
+    ],
+)
+def test_a_fit_does_not_notice_the_test(start: str, data: str, optimizer: str):
+    plain, plain_history = outcome(start, data, optimizer, tested=False)
+    tested, tested_history = outcome(start, data, optimizer, tested=True)
+    assert tested_history == plain_history
+    assert tested == plain
+
+
+def test_a_momentum_set_after_the_test_is_used_by_the_first_fit():
+    def weights(*, tested: bool) -> list[bytes]:
+        seed_all_randomness(3)
+        model = new_model("Adam", built=True)
+        if tested:
+            ck.range_test(model, X, Y, steps=12, end_lr=1.0)
+        model.optimizer.beta_1 = 0.5
+        model.fit(X, Y, verbose=0)
+        return [value(variable).tobytes() for variable in model.weights]
+
+    assert weights(tested=True) == weights(tested=False)
+
+
+def test_the_compiled_function_stays_that_of_the_model():
+    model = new_model("SGD", built=True)
+    ck.range_test(model, X, Y, steps=12, end_lr=1.0)
+    assert model.train_function is None
+    model.fit(X, Y, verbose=0)
+    compiled = model.train_function
+    ck.range_test(model, X, Y, steps=12, end_lr=1.0)
+    assert model.train_function is compiled
+
+
+def test_after_a_fit_that_broke_off_the_test_is_plain():
+    def breaks_off(epoch: int, logs: Any) -> None:
+        raise KeyboardInterrupt
+
+    model = one_weight(keras.optimizers.SGD(), mean_of_output)
+    cycle = ck.ScheduleCallback(cr.Constant(0.125))
+    with pytest.raises(KeyboardInterrupt):
+        fit_steps(model, 3, cycle, keras.callbacks.LambdaCallback(on_epoch_end=breaks_off))
+    result = ck.range_test(model, ONES, ZEROS, steps=10, start_lr=0.01, end_lr=0.1)
+    before = 0.875 - np.concatenate([[0.0], np.cumsum(result.lrs)[:-1]])
+    np.testing.assert_allclose(result.losses, before, rtol=1e-5)
+    assert cycle.history["learning_rate"] == [0.125]
+    assert "make_train_function" not in vars(model)
+
+
+def test_a_broken_weight_is_given_back_as_broken():
+    model = new_model("SGD", built=True)
+    kernel = model.layers[-1].kernel
+    kernel.assign(keras.ops.full(kernel.shape, float("nan")))
+    result = ck.range_test(model, X, Y, steps=12)
+    assert result.stop_reason is cr.StopReason.NON_FINITE
+    assert np.isnan(value(kernel)).all()
+    assert result.max_lr is None
