@@ -186,9 +186,10 @@ def test_workers_that_persist_are_let_go_and_the_order_is_kept():
     def make():
         data = TensorDataset(torch.arange(12))
         generator = torch.Generator().manual_seed(4)
-        return DataLoader(
-            data, 4, shuffle=True, generator=generator, num_workers=1, persistent_workers=True
-        )
+        workers = {"num_workers": 1, "persistent_workers": True}
+        # Not forked: beside JAX, which other tests load, a forked process may hang.
+        workers["multiprocessing_context"] = "spawn"
+        return DataLoader(data, 4, shuffle=True, generator=generator, **workers)
 
     loader, twin = make(), make()
     model = nn.Linear(1, 1)
