@@ -1,6 +1,8 @@
 """The learning-rate range test, free of any framework."""
 
 from cyclerate.range_test.core import RangeTest as RangeTest
+from cyclerate.range_test.probe import Probe as Probe
+from cyclerate.range_test.race import Race as Race
 from cyclerate.range_test.repeats import combine as combine
 from cyclerate.range_test.result import RangeTestResult as RangeTestResult
 from cyclerate.range_test.stopping import StopReason as StopReason

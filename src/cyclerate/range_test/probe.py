@@ -3,8 +3,7 @@
 A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race
 can: it is the policy itself in miniature, from the same weights and on the same batches as every
 other race, scored in evaluation mode on a fixed sample. Few long races tell more than many short
-ones, and a race in which a single batch shoots up above the untrained loss is lost: in a long
-training the same rate has many more chances to do so.
+ones; one that stays above the untrained loss is given up.
 
 The best rate of a short training is too high for a long one, by about a fifth of a decade for every
 tenfold length: what a long training loses by a smaller step it makes up by more of them, while a

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from cyclerate._errors import CyclerateError
 from cyclerate.range_test.core import one_number
 
+_MEDIAN_STEPS = 5
+
 
 class Race:
-    """A run of few steps; it ends early where the loss shoots up or is not finite.
+    """A run of few steps; it ends early where the loss stays too high or is not finite.
 
-    The first quarter may: there the rate still rises, or the first steps at it are rough.
+    Its first half may shake: there the rate still rises, or the first steps at it are rough.
 
     Args:
         lrs: The rate of each step; none at all for a look at the untouched model.
         max_lr: The highest rate of the policy that the race is a small copy of.
-        ceiling: What a loss to be minimised must not exceed after the first quarter.
+        ceiling: In the second half, the median of five losses to be minimised must not exceed it.
         mode: "min" if lower values are better (a loss), "max" if higher ones are.
+
+    >>> race = Race([0.1, 0.2])
+    >>> race.lr, race.tell(1.5), race.lr, race.tell(1.2), race.done
+    (0.1, True, 0.2, False, True)
     """
 
     def __init__(
@@ -34,6 +42,7 @@ class Race:
         self.max_lr = max_lr
         self.ceiling = ceiling
         self.mode = mode
+        self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
         self._index = 0
         self._failed = False
 
@@ -44,7 +53,7 @@ class Race:
 
     @property
     def failed(self) -> bool:
-        """Whether the loss shot up or was not finite."""
+        """Whether the loss stayed too high or was not finite."""
         return self._failed
 
     @property
@@ -75,6 +84,7 @@ class Race:
         number = one_number(value)
         loss = number if self.mode == "min" else -number
         self._index += 1
-        shot_up = loss > self.ceiling and 4 * self._index > len(self.lrs)
-        self._failed = shot_up or not math.isfinite(loss)
+        self._last.append(loss)
+        too_high = median(self._last) > self.ceiling and 2 * self._index > len(self.lrs)
+        self._failed = too_high or not math.isfinite(loss)
         return not self.done

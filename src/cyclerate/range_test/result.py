@@ -59,7 +59,7 @@ class RangeTestResult:
     >>> while test.tell(1.0 - test.lr if test.lr < 0.3 else 9.0):
     ...     pass
     >>> test.result()
-    RangeTestResult(max_lr=0.17, base_lr=0.021, DIVERGED after 29 of 30 steps)
+    RangeTestResult(max_lr=0.13, base_lr=0.021, DIVERGED after 29 of 30 steps)
     """
 
     lrs: Curve
