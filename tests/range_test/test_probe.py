@@ -153,6 +153,47 @@ def test_a_frozen_model_has_no_clear_answer():
     assert result.verdict.startswith("No clear answer: none of ")
 
 
+class Logistic:
+    """Two classes and 20 features, which tell the class or have nothing to do with it."""
+
+    def __init__(self, *, shuffled: bool, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.x = random.normal(size=(4096, 20))
+        self.y = np.where(self.x[:, 0] + 0.3 * random.normal(size=4096) > 0, 1.0, -1.0)
+        if shuffled:
+            random.shuffle(self.y)
+        self.restore()
+
+    def restore(self) -> None:
+        self.weights = np.zeros(20)
+        self.index = 0
+
+    def step(self, lr: float) -> float:
+        rows = slice(32 * self.index, 32 * (self.index + 1))
+        self.index += 1
+        loss = self.loss(rows)
+        margin = np.clip(self.y[rows] * (self.x[rows] @ self.weights), -500, 500)
+        pull = self.y[rows] / (1 + np.exp(margin))
+        self.weights = self.weights + lr * pull @ self.x[rows] / 32
+        return loss
+
+    def loss(self, rows: slice) -> float:
+        margin = self.y[rows] * (self.x[rows] @ self.weights)
+        return float(np.mean(np.logaddexp(0, -margin)))
+
+    def probe(self) -> RangeTestResult:
+        probe = Probe(horizon_steps=500)
+        unseen = slice(3500, 4096)
+        probe.drive(restore=self.restore, step=self.step, score=lambda: self.loss(unseen))
+        return probe.result()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shuffled_labels_have_no_clear_answer(seed: int):
+    assert Logistic(shuffled=True, seed=seed).probe().max_lr is None
+    assert Logistic(shuffled=False, seed=seed).probe().max_lr is not None
+
+
 def test_an_improvement_below_the_noise_is_no_clear_answer():
     result = Bowl(noise=1000.0).probe()
     assert result.max_lr is None
