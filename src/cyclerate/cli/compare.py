@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cyclerate._errors import check_choice, check_count
-from cyclerate.cli.backend import choose_backend
-from cyclerate.cli.folder import check_folder
-from cyclerate.cli.job import EPOCHS, Plan, finish, run_job
+from cyclerate.cli.job import EPOCHS, Plan, run_job
 from cyclerate.cli.mistakes import asking
 from cyclerate.cli.options import (
     Json,
@@ -26,11 +24,15 @@ from cyclerate.training.objective import METRICS
 from cyclerate.training.optimizers import OPTIMIZERS
 from cyclerate.training.policies import DEFAULT_POLICIES, POLICIES, check_policies
 
+if TYPE_CHECKING:
+    from cyclerate.data import Tabular
+
 _DEFAULT_POLICIES = ",".join(DEFAULT_POLICIES)
 _TASKS = ("classification", "regression")
 
 
 def compare(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA.csv", help="A CSV file, also gzipped.", show_default=False),
@@ -70,26 +72,10 @@ def compare(
     policy and every seed for the same number of steps: a table, a report, the best network.
     """
     talk = Talk(as_json=as_json, quiet=quiet)
-    folder = out or Path("runs") / folder_name(data, target)
-    given = {
-        "target": target,
-        "sep": sep if sep != "," else None,
-        "drop": drop,
-        "task": task,
-        "policies": policies if policies != _DEFAULT_POLICIES else None,
-        "epochs": epochs if epochs != EPOCHS else None,
-        "batch_size": batch_size,
-        "hidden": hidden,
-        "optimizer": optimizer if optimizer != "sgd" else None,
-        "metric": metric,
-        "seeds": seeds,
-        "seed": seed,
-        "out": out,
-    }
     with asking():
         plan = Plan(
-            out=folder,
-            command=command_line("compare", str(data), given),
+            out=out or Path("runs") / folder_name(data, target),
+            command=command_line(context),
             policies=check_policies(parts(policies)),
             epochs=check_count("--epochs", epochs),
             batch_size=None if batch_size is None else check_count("--batch-size", batch_size),
@@ -100,11 +86,11 @@ def compare(
         )
         if task is not None:
             check_choice("--task", task, _TASKS)
+    run_job(lambda: _table(data, target, sep, drop, task), plan, talk)
+
+
+def _table(data: Path, target: str, sep: str, drop: list[str] | None, task: str | None) -> Tabular:
     from cyclerate.data import load_csv
 
     with asking():
-        table = load_csv(data, target, sep=sep, drop=drop, task=task)
-    check_folder(folder)
-    with talk.bar("loading Keras"):
-        backend = choose_backend()
-    finish(run_job(table, plan, backend, talk), folder, talk)
+        return load_csv(data, target, sep=sep, drop=drop, task=task)

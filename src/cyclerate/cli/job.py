@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cyclerate.cli.backend import choose_backend
+from cyclerate.cli.folder import check_folder
 from cyclerate.cli.mistakes import asking
 from cyclerate.cli.talk import Talk
 from cyclerate.training.policies import (
@@ -44,18 +47,22 @@ class Plan:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-def run_job(data: Tabular, plan: Plan, backend: str, talk: Talk) -> Record:
-    """Compares the policies on a table and writes everything to `plan.out`."""
+def run_job(load: Callable[[], Tabular], plan: Plan, talk: Talk) -> None:
+    """Loads a table, compares the policies on it, and writes everything to `plan.out`."""
+    data = load()
+    check_folder(plan.out)
+    with talk.bar("loading Keras"):
+        backend = choose_backend()
     trainer = _trainer(data, plan)
     _introduce(data, trainer, plan, talk)
     found = _range_test(trainer, plan, talk)
     record = _empty_record(data, trainer, plan, found, backend)
     _explain(record, plan, talk)
     data.preprocessing.save(plan.out / PREPROCESSING_FILE)
-    return _run(record, trainer, plan.out, talk)
+    _finish(_train(record, trainer, plan.out, talk), plan.out, talk)
 
 
-def finish(record: Record, out: Path, talk: Talk) -> None:
+def _finish(record: Record, out: Path, talk: Talk) -> None:
     """Prints the table and the answer, writes the report, says where everything is."""
     from cyclerate.report import headline, text_table, write_report
 
@@ -193,7 +200,7 @@ def _explain(record: Record, plan: Plan, talk: Talk) -> None:
         )
 
 
-def _run(record: Record, trainer: DenseTrainer, out: Path, talk: Talk) -> Record:
+def _train(record: Record, trainer: DenseTrainer, out: Path, talk: Talk) -> Record:
     from cyclerate.training.compare import run_cells
 
     total = len(record.policies) * len(record.seeds) * record.total_steps

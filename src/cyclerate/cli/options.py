@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,21 +45,18 @@ def seed_range(first: int, number: int) -> tuple[int, ...]:
     return tuple(range(first, first + check_count("--seeds", number)))
 
 
-def command_line(name: str, argument: str | None, options: dict[str, Any]) -> str:
-    """The command that does this again; options that are None or False are left out.
-
-    >>> command_line("compare", "a b.csv", {"target": "y", "json": False, "drop": ["id"]})
-    "cyclerate compare 'a b.csv' --target y --drop id"
-    """
-    words = ["cyclerate", name, *([argument] if argument else [])]
-    for option, value in options.items():
-        flag = "--" + option.replace("_", "-")
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, list):
-            words += [word for part in value for word in (flag, str(part))]
-        elif value is not None and value is not False:
-            words += [flag, str(value)]
+def command_line(context: typer.Context) -> str:
+    """The command that does this again: what was given and is not the default, in one order."""
+    words = ["cyclerate", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if parameter.name in {"as_json", "quiet"} or value in (None, (), parameter.default):
+            continue
+        if parameter.param_type_name == "argument":
+            words.append(str(value))
+            continue
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            words += [parameter.opts[0], str(part)]
     return shlex.join(words)
 
 

@@ -74,7 +74,7 @@ def drawing(values: NDArray[np.float64]) -> str:
     """Draws values as columns of block letters, 8 lines high and less than 80 columns wide.
 
     >>> print(drawing(np.linspace(0.0, 1.0, 9)).splitlines()[3])
-             |     ▄███
+             |     ████
     """
     low, high = float(values.min()), float(values.max())
     # Columns of equal width, give or take a step: unequal ones would bend the time axis.

@@ -197,6 +197,7 @@ def make_policies(names: Iterable[str], rates: Rates, budget: Budget) -> tuple[P
 
 def _make(name: str, rates: Rates, budget: Budget) -> PolicyInfo:
     policy = POLICIES[name]
-    half = f"{budget.step_size} steps ({budget.step_size_epochs:.3g} epochs)"
+    epochs = f"{budget.step_size_epochs:.3g}"
+    half = f"{budget.step_size:,} steps ({epochs} {'epoch' if epochs == '1' else 'epochs'})"
     why = policy.why.format(cycles=budget.cycles, half=half, default_of=rates.default_of)
     return PolicyInfo(name, policy.label, policy.build(rates, budget).to_dict(), why)
