@@ -24,11 +24,10 @@ x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random
 
 
 def make_params(key):
-    first, second = jax.random.split(key)
-    he = jax.nn.initializers.he_normal()
+    hidden, out = jax.random.split(key)
     return {
-        "hidden": {"w": he(first, (64, 64)), "b": jnp.zeros(64)},
-        "out": {"w": he(second, (64, 10)), "b": jnp.zeros(10)},
+        "hidden": {"w": 0.2 * jax.random.normal(hidden, (64, 64)), "b": jnp.zeros(64)},
+        "out": {"w": 0.2 * jax.random.normal(out, (64, 10)), "b": jnp.zeros(10)},
     }
 
 
