@@ -24,7 +24,11 @@ class Lion(optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             near, far = group["betas"]
             for p in group["params"]:
@@ -34,6 +38,7 @@ class Lion(optim.Optimizer):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(torch.lerp(p.grad, mean, near).sign_(), alpha=-group["lr"])
                 mean.lerp_(p.grad, 1 - far)
+        return loss
 
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
