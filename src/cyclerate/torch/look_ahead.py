@@ -18,7 +18,7 @@ from cyclerate.torch.uncompiled import left_out_with_all_it_calls
 
 T = TypeVar("T")
 
-_AHEAD_STEPS = 512
+_AHEAD_VALUES = 4096  # kept at a time; computing them takes a fraction of a millisecond
 _OWN = Schedule.__module__.rpartition(".")[0] + "."
 
 
@@ -35,7 +35,8 @@ class LookAhead(ABC, Generic[T]):
     def __init__(self, schedules: Sequence[Schedule | None]) -> None:
         self.start = 0
         self.ahead: list[T] = []
-        self._ahead_steps = _AHEAD_STEPS if all(map(_knows_all_steps, schedules)) else 1
+        ahead = all(map(_knows_all_steps, schedules))
+        self._ahead_steps = max(_AHEAD_VALUES // len(schedules), 1) if ahead else 1
 
     def look_ahead(self, step: int) -> int:
         """Computes the values from `step` on, and returns the index of the first of them."""

@@ -95,7 +95,8 @@ class Training:
         values: list[Tensor] = []
         for _ in range(self._accumulation_steps):
             loss, value = self.objective(next(self._batches))
-            loss = loss / self._accumulation_steps
+            if self._accumulation_steps > 1:
+                loss = loss / self._accumulation_steps
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             values.append(value)
         return values[0] if len(values) == 1 else torch.stack(values).mean()

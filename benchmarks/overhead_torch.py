@@ -1,0 +1,158 @@
+"""What do schedules and the range test cost in PyTorch?
+
+Two tables. A step of a scheduler with four parameter groups against one of `CyclicLR`; and a range
+test of 100 steps against 100 plain steps of the same loop, snapshot and restoring included, where a
+step takes 5 ms or more. Ratios, in one run, by processor time on one thread. Other finders take
+part if they can be imported (requirements/peers.txt).
+
+    python benchmarks/overhead_torch.py [--rounds 101] [--test-rounds 11]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
+
+import cyclerate as cr
+import cyclerate.torch as ct
+
+if __package__:
+    from benchmarks._timing import Ratio, compare, versions
+else:  # run as a script
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from benchmarks._timing import Ratio, compare, versions
+
+Runs = dict[str, Callable[[], object]]
+GROUPS, BATCH_SIZE = 4, 128
+
+
+def optimizer_of_groups() -> Optimizer:
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(GROUPS)]
+    return torch.optim.SGD([{"params": [weight]} for weight in weights], lr=0.1, momentum=0.9)
+
+
+def scheduler_runs(steps: int) -> Runs:
+    triangle, cycle = cr.Triangular(0.01, 0.1, step_size=200), cr.OneCycle(0.1, 10**7)
+    restarts = lr_scheduler.CosineAnnealingWarmRestarts
+    makers: dict[str, Callable[[Optimizer], lr_scheduler.LRScheduler]] = {
+        "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 200),
+        "CyclicLR, again": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 200),
+        "CyclicLR, the rate alone": lambda o: lr_scheduler.CyclicLR(
+            o, 0.01, 0.1, 200, cycle_momentum=False
+        ),
+        "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.1, 10**7),
+        "CosineAnnealingWarmRestarts": lambda o: restarts(o, 100, 2),
+        "Triangular": lambda o: ct.ScheduledLR(o, triangle),
+        "Triangular, momentum": lambda o: ct.ScheduledLR(o, triangle, triangle.mirrored(0.8, 0.9)),
+        "Triangular, layer_decay": lambda o: ct.ScheduledLR(o, triangle, layer_decay=0.9),
+        "OneCycle, momentum": lambda o: ct.ScheduledLR(o, cycle, cycle.mirrored(0.85, 0.95)),
+        "WarmRestarts": lambda o: ct.ScheduledLR(o, cr.WarmRestarts(0.1, 100, 2)),
+    }
+
+    def run(scheduler: lr_scheduler.LRScheduler) -> Callable[[], object]:
+        scheduler.optimizer.step()
+
+        def go() -> None:
+            for _ in range(steps):
+                scheduler.step()
+
+        return go
+
+    return {name: run(make(optimizer_of_groups())) for name, make in makers.items()}
+
+
+def training(width: int, optimizer_kind: type[Optimizer]) -> tuple[nn.Module, Optimizer]:
+    torch.manual_seed(0)
+    layers = [layer for _ in range(3) for layer in (nn.Linear(width, width), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.BatchNorm1d(width), nn.Linear(width, 10))
+    return model, optimizer_kind(model.parameters(), lr=1e-4)
+
+
+def forever(loader: DataLoader[tuple[torch.Tensor, ...]]) -> Iterator[list[torch.Tensor]]:
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def range_test_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
+    """The loop, the range test with each kind of snapshot, and what peers there are."""
+    rows = BATCH_SIZE * 32
+    dataset = TensorDataset(torch.randn(rows, width), torch.randint(10, (rows,)))
+    loader = DataLoader(dataset, BATCH_SIZE, shuffle=True)
+    model, optimizer = training(width, kind)
+    loss_fn = nn.CrossEntropyLoss()
+
+    def plain() -> list[float]:
+        losses = []
+        for x, y in itertools.islice(forever(loader), steps):
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    def tested(snapshot: str) -> Callable[[], object]:
+        options = {"steps": steps, "end_lr": 1e-4, "stop_early": False, "snapshot": snapshot}
+        return lambda: ct.range_test(model, optimizer, loss_fn, loader, **options)
+
+    runs: Runs = {f"{steps} plain steps": plain, f"{steps} plain steps, again": plain}
+    runs |= {f"range_test, {place}": tested(place) for place in ("memory", "cpu", "disk")}
+    if importlib.util.find_spec("torch_lr_finder"):
+        runs["torch-lr-finder"] = torch_lr_finder(steps, model, optimizer, loss_fn, loader)
+    return runs
+
+
+def torch_lr_finder(
+    steps: int, model: nn.Module, optimizer: Optimizer, loss_fn: nn.Module, loader: DataLoader
+) -> Callable[[], object]:
+    from torch_lr_finder import LRFinder
+
+    def run() -> None:
+        finder = LRFinder(model, optimizer, loss_fn, device="cpu")
+        finder.range_test(loader, start_lr=1e-7, end_lr=1e-4, num_iter=steps, diverge_th=1e9)
+        finder.reset()
+
+    return run
+
+
+def show(title: str, steps: int, ratios: Mapping[str, Ratio]) -> None:
+    print(f"\n{title}\n{'':30}  ratio   middle half      us per step")
+    for name, ratio in ratios.items():
+        print(f"{name:30} {ratio}   {1e6 * ratio.seconds / steps:9.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=101, help="runs of each scheduler")
+    parser.add_argument("--steps", type=int, default=1024, help="steps of each such run")
+    parser.add_argument("--test-rounds", type=int, default=11, help="runs of each range test")
+    parser.add_argument("--test-steps", type=int, default=100, help="steps of each such run")
+    parser.add_argument("--width", type=int, default=512, help="of the network that it tests")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(versions("torch", "numpy"))
+
+    steps = arguments.steps
+    ratios = compare("CyclicLR", scheduler_runs(steps), arguments.rounds, clock=time.process_time)
+    show(f"scheduler.step(), {GROUPS} groups, against CyclicLR", steps, ratios)
+
+    steps = arguments.test_steps
+    for kind in (torch.optim.SGD, torch.optim.AdamW):
+        runs = range_test_runs(steps, arguments.width, kind)
+        baseline = f"{steps} plain steps"
+        ratios = compare(baseline, runs, arguments.test_rounds, clock=time.process_time)
+        show(f"A range test with {kind.__name__}, against plain steps", steps, ratios)
+
+
+if __name__ == "__main__":
+    main()
