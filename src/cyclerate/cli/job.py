@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cyclerate.cli.backend import choose_backend
 from cyclerate.cli.folder import check_folder
 from cyclerate.cli.mistakes import asking
-from cyclerate.cli.talk import Talk
+from cyclerate.cli.talk import Talk, wrapped
 from cyclerate.training.policies import (
     DEFAULT_POLICIES,
     POLICIES,
@@ -71,7 +71,7 @@ def _finish(record: Record, out: Path, talk: Talk) -> None:
     answer = headline(record)
     talk.result(f"\n{text_table(record)}\n")
     for sentence in (answer.sentence, *answer.notes):
-        talk.say(sentence)
+        talk.result(wrapped(sentence))
     talk.result(f"\nReport: {page}")
     if record.best and record.best.file:
         talk.say(

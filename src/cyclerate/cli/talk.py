@@ -39,19 +39,7 @@ class Talk:
     def say(self, text: str, *, point: bool = False) -> None:
         """Says something on the way, as a point of a list if asked; not when quiet."""
         if not self.quiet:
-            first, rest = ("- ", "  ") if point else ("", "")
-            self._out.print(
-                textwrap.fill(
-                    text,
-                    COLUMNS - 1,
-                    initial_indent=first,
-                    subsequent_indent=rest,
-                    # A path that is broken cannot be copied.
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                ),
-                soft_wrap=True,
-            )
+            self._out.print(wrapped(text, point=point), soft_wrap=True)
 
     def lines(self, *lines: str) -> None:
         """Says lines that are to be copied: as they are, however long; not when quiet."""
@@ -81,6 +69,20 @@ class Talk:
                 progress.update(task, completed=done, description=label)
 
             yield update
+
+
+def wrapped(text: str, *, point: bool = False) -> str:
+    """Breaks a text into lines of less than 80 columns, as a point of a list if asked."""
+    first, rest = ("- ", "  ") if point else ("", "")
+    return textwrap.fill(
+        text,
+        COLUMNS - 1,
+        initial_indent=first,
+        subsequent_indent=rest,
+        # A path that is broken cannot be copied.
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _console(*, stderr: bool) -> Console:
