@@ -3,7 +3,8 @@
 A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race
 can: it is the policy itself in miniature, from the same weights and on the same batches as every
 other race, scored in evaluation mode on a fixed sample. Few long races tell more than many short
-ones; one that stays above the untrained loss is given up.
+ones; one that stays above the untrained loss, or shoots up to twice of it, is given up. Where the
+sweep shows nothing, scouts a quarter as long go down from where it broke down until one improves.
 
 The best rate of a short training is too high for a long one, by about a fifth of a decade for every
 tenfold length: what a long training loses by a smaller step it makes up by more of them, while a
@@ -38,15 +39,20 @@ from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 RACES = 3
 """Whole races that the steps after the sweep pay for; one that diverges early leaves more."""
 
+SCOUTS = 4
+"""Most short races that look for the region where the sweep shows none; a quarter as long."""
+
 MIN_RACE_STEPS = 10
 
 _ASSUMED_HORIZON_STEPS = 1000
 _DECADES_PER_TENFOLD = 0.2
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
-_CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less
+_CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
+_LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
 _SAME_SDS = 1e-3  # of the same: scores closer than that are no different
 _BREAKDOWN_FACTOR = 20.0
+_SCOUT_DECADES = 0.5
 _FIRST_STEPS = 10
 _FAR_SDS = 10.0
 _NOISE_STEPS = 30
@@ -135,6 +141,8 @@ class Probe:
         self._scores: dict[int, float] = {}
         self._start = math.nan
         self._ceiling = math.inf
+        self._summit = math.inf
+        self._scouts_left = 0
         self._spent_steps = 0
         self._race_steps = 0
         self._centre = math.nan  # log10
@@ -181,9 +189,9 @@ class Probe:
         else:
             failed = isinstance(run, Race) and run.failed
             ended_at = math.inf if failed else self._to_minimise(score)
-            self._scores[self._offset] = ended_at if ended_at < self._start else math.inf
             self._spent_steps += run.index
-            self._run = self._next_race()
+            self._after_race(ended_at if ended_at < self._start else math.inf)
+            self._run = self._next_run()
 
     def drive(
         self,
@@ -220,12 +228,28 @@ class Probe:
 
     def _after_sweep(self) -> None:
         self._spent_steps = self._sweep.index
-        steps = (self.max_steps - self._spent_steps) // RACES
-        self._race_steps = min(steps, self.horizon_steps or steps)
         swept = self._sweep.result()
         self._take_level(swept)
         self._centre = self._centre_of(swept)
-        self._run = self._next_race()
+        self._scouts_left = SCOUTS if swept.max_lr is None else 0
+        self._plan_races()
+        self._run = self._next_run()
+
+    def _plan_races(self) -> None:
+        steps = (self.max_steps - self._spent_steps) // RACES
+        self._race_steps = min(steps, self.horizon_steps or steps)
+
+    def _after_race(self, score: float) -> None:
+        """Notes a score; a scout that got nowhere is followed by one at a lower rate."""
+        if not self._scouts_left:
+            self._scores[self._offset] = score
+            return
+        self._scouts_left -= 1
+        if math.isfinite(score):
+            self._scouts_left = 0
+        else:
+            self._centre = max(self._centre - _SCOUT_DECADES, math.log10(self._lowest_lr()))
+        self._plan_races()
 
     def _take_level(self, swept: RangeTestResult) -> None:
         """Takes the level of the loss from the first steps, which taught the model nothing yet."""
@@ -234,6 +258,7 @@ class Probe:
             return
         level = self._to_minimise(np.nanmedian(first))
         self._ceiling = level + _FAR_SDS * self._noise()
+        self._summit = max(self._ceiling, level + abs(level))
         # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
         # loss may be millions.
         if self._start > self._ceiling:
@@ -252,6 +277,12 @@ class Probe:
         """Returns the first rate of the sweep, or the second if that is 0."""
         return next(lr for lr in self._sweep.sweep.lrs() if lr > 0)
 
+    def _next_run(self) -> Race | None:
+        if self._scouts_left:
+            steps = max(1, self._race_steps // SCOUTS)
+            return self._race(10**self._centre, steps)
+        return self._next_race()
+
     def _next_race(self) -> Race | None:
         """Returns the next race there is money for; rates outside the sweep's count as failures."""
         while (offset := next_offset(self._scores)) is not None:
@@ -260,12 +291,15 @@ class Probe:
                 if self._spent_steps + self._race_steps > self.max_steps:
                     return None
                 self._offset = offset
-                lrs = self._policy(lr, self._race_steps)(np.arange(self._race_steps)).tolist()
-                return Race(lrs, lr, ceiling=self._ceiling, mode=self._sweep.mode)
+                return self._race(lr, self._race_steps)
             self._scores[offset] = math.inf
             if all(map(math.isinf, self._scores.values())):
                 return None
         return None
+
+    def _race(self, lr: float, steps: int) -> Race:
+        lrs = self._policy(lr, steps)(np.arange(steps)).tolist()
+        return Race(lrs, lr, ceiling=self._ceiling, summit=self._summit, mode=self._sweep.mode)
 
     def _lr(self, offset: float) -> float:
         return 10 ** (self._centre + offset / OFFSETS_PER_DECADE)
@@ -291,7 +325,11 @@ class Probe:
         scores = [score for score in self._scores.values() if math.isfinite(score)]
         noise = self._noise()
         fall = self._start - min(scores, default=self._start)
-        if not fall > min(_CLEAR_FALL_SDS * noise, _CLEAR_FALL_FRAC * abs(self._start)):
+        level = abs(self._start)
+        least = max(
+            min(_CLEAR_FALL_SDS * noise, _CLEAR_FALL_FRAC * level), _LEAST_FALL_FRAC * level
+        )
+        if not fall > least:
             return (
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
                 "chance would; check that this model can learn from this data"

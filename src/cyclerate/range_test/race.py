@@ -23,6 +23,7 @@ class Race:
         lrs: The rate of each step; none at all for a look at the untouched model.
         max_lr: The highest rate of the policy that the race is a small copy of.
         ceiling: In the second half, the median of five losses to be minimised must not exceed it.
+        summit: After the first quarter, no single one must exceed it.
         mode: "min" if lower values are better (a loss), "max" if higher ones are.
 
     >>> race = Race([0.1, 0.2])
@@ -36,11 +37,13 @@ class Race:
         max_lr: float | None = None,
         *,
         ceiling: float = math.inf,
+        summit: float = math.inf,
         mode: str = "min",
     ) -> None:
         self.lrs = tuple(float(lr) for lr in lrs)
         self.max_lr = max_lr
         self.ceiling = ceiling
+        self.summit = summit
         self.mode = mode
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
         self._index = 0
@@ -86,5 +89,6 @@ class Race:
         self._index += 1
         self._last.append(loss)
         too_high = median(self._last) > self.ceiling and 2 * self._index > len(self.lrs)
-        self._failed = too_high or not math.isfinite(loss)
+        shot_up = loss > self.summit and 4 * self._index > len(self.lrs)
+        self._failed = too_high or shot_up or not math.isfinite(loss)
         return not self.done
