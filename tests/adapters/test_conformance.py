@@ -18,13 +18,16 @@ DRIVERS = {
     "torch": ("tests.adapters.torch_driver", "TorchDriver"),
 }
 
-pytestmark = [
-    pytest.mark.keras_backend,
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword"
+)
+# Only Keras is another adapter under each backend.
+AGAIN = {"keras": pytest.mark.keras_backend}
 
 
-@pytest.fixture(params=DRIVERS, scope="module")
+@pytest.fixture(
+    params=[pytest.param(name, marks=AGAIN.get(name, ())) for name in DRIVERS], scope="module"
+)
 def driver(request: pytest.FixtureRequest) -> Driver:
     module, name = DRIVERS[request.param]
     return getattr(importlib.import_module(module), name)()
