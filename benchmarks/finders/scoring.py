@@ -37,7 +37,7 @@ class Score:
     regrets: NDArray[np.float64]
     heldout: NDArray[np.float64]
     decades_off: NDArray[np.float64]
-    unanswered: int
+    answered: NDArray[np.bool_]
 
     def columns(self) -> dict[str, float]:
         """Returns the figures of the tables, by their headings."""
@@ -48,7 +48,8 @@ class Score:
             "p90": float(np.quantile(self.regrets, 0.9)),
             "worst": float(np.max(self.regrets)),
             "share above 0.1": float(np.mean(self.regrets > 0.1)),
-            "no answer": self.unanswered / len(self.regrets),
+            "no answer": float(np.mean(~self.answered)),
+            "mean, answered": float(np.mean(self.regrets[self.answered])),
             "decades off": float(np.median(self.decades_off)),
             "mean, held out": float(np.mean(self.heldout)),
         }
@@ -115,7 +116,7 @@ def score(rule: Rule, policy: str, tasks: Iterable[Task]) -> Score | None:
         regrets=column["regret"],
         heldout=column["heldout"],
         decades_off=column["decades_off"],
-        unanswered=int(column["unanswered"].sum()),
+        answered=column["answered"],
     )
 
 
@@ -125,7 +126,7 @@ def _case(train: Landscape, heldout: Landscape, lr: float | None, steps: int) ->
         "heldout": heldout.at(lr),
         "decades_off": train.decades_off(lr),
         "steps": steps,
-        "unanswered": lr is None,
+        "answered": lr is not None,
     }
 
 
@@ -148,7 +149,7 @@ def score_rate_free(name: str, tasks: Iterable[Task]) -> Score | None:
         return None
     regrets, heldout_regrets = np.array(cases).T
     nothing = np.full(len(cases), np.nan)
-    return Score(name, len(cases), 0.0, regrets, heldout_regrets, nothing, 0)
+    return Score(name, len(cases), 0.0, regrets, heldout_regrets, nothing, np.isnan(nothing))
 
 
 @dataclass(frozen=True)

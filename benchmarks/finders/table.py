@@ -21,7 +21,7 @@ SHARES = ("share above 0.1", "no answer")
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
     text = PAGE.read_text(encoding="utf-8")
-    tables = "\n\n".join([_tasks(), *(_policy(policy) for policy in POLICIES)])
+    tables = "\n\n".join(filter(None, [*map(_policy, POLICIES), _tasks()]))
     pattern = re.compile(r"(<!-- generated -->\n).*(\n<!-- end -->)", re.DOTALL)
     write_text(PAGE, pattern.sub(lambda mark: f"{mark[1]}\n{tables}\n{mark[2]}", text))
 
@@ -31,8 +31,7 @@ def _policy(policy: str) -> str:
     for name in HALVES:
         scores = _scores(policy, name)
         if scores:
-            cases = max(len(score.regrets) for score in scores)
-            parts += [f"### {name.capitalize()} half, {cases} cases", _table(scores)]
+            parts += [f"### {name.capitalize()} half", _table(scores)]
             parts += _interval_line(policy, name)
     return "\n\n".join(parts) if len(parts) > 1 else ""
 
@@ -40,14 +39,16 @@ def _policy(policy: str) -> str:
 def _scores(policy: str, half: str) -> list[Score]:
     tasks = scoring.half(half)
     found = [scoring.score(rule, policy, tasks) for rule in RULES]
+    if not any(found):
+        return []
     if policy == "one_cycle":
         found += [scoring.score_rate_free(name, tasks) for name in RATE_FREE]
     return sorted(filter(None, found), key=lambda score: float(score.regrets.mean()))
 
 
 def _table(scores: list[Score]) -> str:
-    headings = ["rule", *scores[0].columns()]
-    rows = [[score.rule, *_cells(score)] for score in scores]
+    headings = ["rule", "cases", *scores[0].columns()]
+    rows = [[score.rule, str(len(score.regrets)), *_cells(score)] for score in scores]
     lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

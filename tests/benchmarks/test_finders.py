@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from benchmarks.finders import data, models, regret, sweeps
+from benchmarks.finders.optimizers import OPTIMIZERS
+from benchmarks.finders.regret import Landscape
+from benchmarks.finders.stack import Stack
+from benchmarks.finders.tasks import TASKS, Task
+from benchmarks.finders.trainee import Trainee
+
+STEPS = 12
+
+
+def small(optimizer: str, **options) -> Task:
+    return Task(
+        "small", data.digits, partial(models.mlp, 64, 16, 10), optimizer, 32, STEPS, options
+    )
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_copies_side_by_side_end_where_single_trainings_do(optimizer: str):
+    lrs = [1e-3, 1e-2, 0.1]
+    trainee = Trainee(small(optimizer, weight_decay=0.01), seed=0)
+    stack = Stack(trainee, len(lrs))
+    stack.train([np.full(STEPS, lr) for lr in lrs])
+    together = [train for train, _heldout in stack.losses()]
+    alone = []
+    for lr in lrs:
+        assert trainee.train([lr] * STEPS)
+        alone.append(trainee.train_loss())
+    assert together == pytest.approx(alone, rel=1e-4)
+
+
+def test_a_trainee_is_put_back():
+    trainee = Trainee(small("momentum"), seed=0)
+    before = trainee.train_loss()
+    trainee.train([0.1] * STEPS)
+    assert trainee.train_loss() != before
+    trainee.restore()
+    assert trainee.train_loss() == before
+
+
+def test_regret_is_relative_to_the_best_and_to_the_untrained():
+    stored = {
+        "lrs": [0.01, 0.1, 1.0],
+        "train_loss": [[1.0, 0.5, None], [1.0, 0.5, 9.0]],
+        "start_train_loss": [2.5, 2.5],
+    }
+    found = regret.landscape(stored)
+    assert found.regrets.tolist() == [0.25, 0.0, 1.0]
+    assert found.best_lr == 0.1
+    assert found.at(0.1 * 10**-0.5) == pytest.approx(0.125)
+    assert [found.at(lr) for lr in (None, 1e-9, 50.0)] == [1.0, 1.0, 1.0]
+    assert found.decades_off(1.0) == pytest.approx(1.0)
+    assert regret.of_loss(stored, "train", 1.5) == 0.5
+    assert regret.of_loss(stored, "train", None) == 1.0
+
+
+def test_an_interval_counts_by_the_best_rate_in_it():
+    found = Landscape(np.array([0.01, 0.1, 1.0]), np.array([0.5, 0.0, 1.0]))
+    assert found.lowest_within(0.02, 0.5) == pytest.approx(0.0, abs=0.01)
+    assert found.lowest_within(0.01, 0.02) == pytest.approx(found.at(0.02))
+
+
+def test_the_halves_follow_from_the_names():
+    names = [task.name for task in TASKS]
+    assert len(set(names)) == len(names) >= 24
+    assert {task.half for task in TASKS} == {"design", "validation"}
+    assert not set(sweeps.SEEDS) & {0, 1}
