@@ -11,7 +11,9 @@ part if they can be imported (requirements/peers.txt).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -106,10 +108,15 @@ def range_test_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
         return lambda: ct.range_test(model, optimizer, loss_fn, loader, **options)
 
     runs: Runs = {f"{steps} plain steps": plain, f"{steps} plain steps, again": plain}
-    runs |= {f"range_test, {place}": tested(place) for place in ("memory", "cpu", "disk")}
-    if importlib.util.find_spec("torch_lr_finder"):
+    places = ["memory", "cpu", *(["disk"] if installed("safetensors") else [])]
+    runs |= {f"range_test, {place}": tested(place) for place in places}
+    if installed("torch_lr_finder"):
         runs["torch-lr-finder"] = torch_lr_finder(steps, model, optimizer, loss_fn, loader)
     return runs
+
+
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def torch_lr_finder(
@@ -119,7 +126,9 @@ def torch_lr_finder(
 
     def run() -> None:
         finder = LRFinder(model, optimizer, loss_fn, device="cpu")
-        finder.range_test(loader, start_lr=1e-7, end_lr=1e-4, num_iter=steps, diverge_th=1e9)
+        options = {"start_lr": 1e-7, "end_lr": 1e-4, "num_iter": steps, "diverge_th": 1e9}
+        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(io.StringIO()):
+            finder.range_test(loader, **options)
         finder.reset()
 
     return run

@@ -24,12 +24,13 @@ def sweep(test: RangeTest, training: Training, progress: Progress) -> RangeTestR
     model = training.objective.model
     if not model.training:
         model.train()
-    at_a_time = steps_at_a_time(training.objective.device)
+    device = training.objective.device
+    at_a_time = steps_at_a_time(device)
     lrs = test.sweep.lrs().tolist()
     with torch.enable_grad():
         while not test.done:
             coming = lrs[test.index : test.index + at_a_time]
-            values = torch.stack([training.step(lr).float() for lr in coming])
+            values = torch.stack([training.step(lr).to(device) for lr in coming])
             for value in _read(values, together=isinstance(model, DistributedDataParallel)):
                 if not test.done:
                     test.tell(value)

@@ -1,0 +1,20 @@
+"""The example for PyTorch runs as it stands, and its model learns."""
+
+from __future__ import annotations
+
+import re
+import runpy
+
+from tests.source import ROOT
+
+
+def test_two_lines(capsys):
+    runpy.run_path(str(ROOT / "examples" / "torch_two_lines.py"))
+    told = capsys.readouterr().out
+    assert "Range test of the loss: max_lr" in told
+    losses = [float(loss) for loss in re.findall(r"epoch \d+: loss (\d\.\d+)", told)]
+    assert len(losses) == 10
+    assert losses[-1] < 0.1 * losses[0]
+    accuracy = re.search(r"accuracy on the 450 digits held out: (0\.\d+)", told)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.95
