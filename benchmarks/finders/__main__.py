@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from benchmarks.finders import cache, grid, probes, races, sweeps, table
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.tasks import BY_NAME, TASKS, Task
@@ -29,6 +31,8 @@ def main() -> None:
         return
     tasks = [BY_NAME[arguments.task]] if arguments.task else TASKS
     tasks = [task for task in tasks if arguments.half in (None, task.half)]
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # a dying network is full of them, and each is slow
     kind, make = _PIECES[arguments.what](arguments)
     for task in tasks:
         if arguments.again or not cache.path_of(kind, task).exists():

@@ -21,9 +21,6 @@ SETTLING_BATCHES = 50
 SCORE_ROWS = 512
 """Rows of the sample on which a probe scores its races."""
 
-torch.set_num_threads(1)
-torch.set_flush_denormal(True)
-
 
 class Trainee:
     """A model at the start of a task.
