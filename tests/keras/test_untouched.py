@@ -16,7 +16,7 @@ from cyclerate.keras.snapshot import variables_of
 from tests.keras.toys import ONES, ZEROS, fit_steps, mean_of_output, one_weight, value
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(50, 3)).astype("float32")
+X = RNG.normal(size=(48, 3)).astype("float32")
 Y = X[:, :1] * 2 - X[:, 1:2]
 
 
@@ -26,15 +26,15 @@ class Reshuffling(keras.utils.PyDataset):
     def __init__(self) -> None:
         super().__init__()
         self.rng = np.random.default_rng(1)
-        self.order = np.arange(50)
+        self.order = np.arange(48)
 
     @property
     def num_batches(self) -> int:
-        return 5
+        return 3
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[10 * index : 10 * index + 10]
-        return X[rows] + self.rng.normal(0, 0.01, (10, 3)).astype("float32"), Y[rows]
+        rows = self.order[16 * index : 16 * index + 16]
+        return X[rows] + self.rng.normal(0, 0.01, (16, 3)).astype("float32"), Y[rows]
 
     def on_epoch_end(self) -> None:
         self.rng.shuffle(self.order)
@@ -43,7 +43,7 @@ class Reshuffling(keras.utils.PyDataset):
 def tf_dataset() -> Any:
     import tensorflow as tf
 
-    return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(50, seed=4).batch(16)
+    return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(48, seed=4).batch(16)
 
 
 def torch_loader(seed: int | None = None) -> Any:
@@ -126,9 +126,9 @@ def test_a_momentum_set_after_the_test_is_used_by_the_first_fit():
         seed_all_randomness(3)
         model = new_model("Adam", built=True)
         if tested:
-            ck.range_test(model, X, Y, steps=12, end_lr=1.0)
+            ck.range_test(model, X, Y, batch_size=16, steps=12, end_lr=1.0)
         model.optimizer.beta_1 = 0.5
-        model.fit(X, Y, verbose=0)
+        model.fit(X, Y, batch_size=16, verbose=0)
         return [value(variable).tobytes() for variable in model.weights]
 
     assert weights(tested=True) == weights(tested=False)
@@ -136,11 +136,11 @@ def test_a_momentum_set_after_the_test_is_used_by_the_first_fit():
 
 def test_the_compiled_function_stays_that_of_the_model():
     model = new_model("SGD", built=True)
-    ck.range_test(model, X, Y, steps=12, end_lr=1.0)
+    ck.range_test(model, X, Y, batch_size=16, steps=12, end_lr=1.0)
     assert model.train_function is None
-    model.fit(X, Y, verbose=0)
+    model.fit(X, Y, batch_size=16, verbose=0)
     compiled = model.train_function
-    ck.range_test(model, X, Y, steps=12, end_lr=1.0)
+    ck.range_test(model, X, Y, batch_size=16, steps=12, end_lr=1.0)
     assert model.train_function is compiled
 
 
@@ -151,7 +151,7 @@ def test_after_a_fit_that_broke_off_the_test_is_plain():
     model = one_weight(keras.optimizers.SGD(), mean_of_output)
     cycle = ck.ScheduleCallback(cr.Constant(0.125))
     with pytest.raises(KeyboardInterrupt):
-        fit_steps(model, 3, cycle, keras.callbacks.LambdaCallback(on_epoch_end=breaks_off))
+        fit_steps(model, 1, cycle, keras.callbacks.LambdaCallback(on_epoch_end=breaks_off))
     result = ck.range_test(model, ONES, ZEROS, steps=10, start_lr=0.01, end_lr=0.1)
     before = 0.875 - np.concatenate([[0.0], np.cumsum(result.lrs)[:-1]])
     np.testing.assert_allclose(result.losses, before, rtol=1e-5)
@@ -163,7 +163,7 @@ def test_a_broken_weight_is_given_back_as_broken():
     model = new_model("SGD", built=True)
     kernel = model.layers[-1].kernel
     kernel.assign(keras.ops.full(kernel.shape, float("nan")))
-    result = ck.range_test(model, X, Y, steps=12)
+    result = ck.range_test(model, X, Y, batch_size=16, steps=12)
     assert result.stop_reason is cr.StopReason.NON_FINITE
     assert np.isnan(value(kernel)).all()
     assert result.max_lr is None

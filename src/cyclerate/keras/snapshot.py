@@ -84,7 +84,12 @@ def optimizers_of(model: Any) -> Iterator[Any]:
 
 
 def _copy(tensor: Any) -> Any:
-    # JAX gives the buffers of a model away at each step, PyTorch changes them in place.
+    """A copy on the same device: JAX gives buffers away at each step, PyTorch changes them."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        # `jax.numpy.copy` would compile a function for each shape.
+        return jax.device_put(tensor, may_alias=False)
     return ops.copy(ops.stop_gradient(tensor))
 
 
