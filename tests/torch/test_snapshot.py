@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
@@ -117,6 +118,29 @@ def test_gradients_are_set_aside_without_a_copy():
     assert gradient.tolist() == [5.0, 5.0]
 
 
+@pytest.mark.parametrize("place", ["cpu", "disk"])
+def test_gradients_leave_the_memory_with_the_rest(place):
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.full((2,), 5.0)
+    watch = weakref.ref(weight.grad)
+    with ExitStack() as stack:
+        snapshot = Snapshot([nn.ParameterList([weight])], place, stack)
+        snapshot.set_gradients_aside()
+        assert watch() is None
+        for _ in range(2):
+            snapshot.put_back()
+            assert weight.grad.tolist() == [5.0, 5.0]
+            weight.grad.zero_()
+
+
+def test_weights_moved_to_other_storage_are_put_back_there():
+    weight = nn.Parameter(torch.ones(2))
+    snapshot = snapshot_of(nn.ParameterList([weight]))
+    weight.data = torch.full((2,), 9.0)
+    snapshot.put_back()
+    assert weight.tolist() == [1.0, 1.0]
+
+
 def test_gradients_that_are_part_of_a_buffer_are_copied():
     bucket = torch.full((4,), 5.0)
     weight = nn.Parameter(torch.ones(2))
@@ -144,7 +168,7 @@ def test_values_of_every_dtype_and_layout_come_back_any_number_of_times(place):
     tensors += [torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last)]
     before = [tensor.clone() for tensor in tensors]
     with ExitStack() as stack:
-        put_back = keeping.keep(tensors, place, stack)
+        put_back = keeping.keep([keeping.contents_of(t) for t in tensors], place, stack)
         for _ in range(2):
             for tensor in tensors:
                 tensor.zero_()
@@ -158,7 +182,7 @@ def test_on_disk_there_is_each_value_once_in_files_of_limited_size(monkeypatch, 
     monkeypatch.setattr(keeping, "_SHARD_BYTES", 1000)
     tensors = [torch.rand(100), torch.rand(100), torch.rand(200), torch.rand(3)]
     with ExitStack() as stack:
-        keeping.keep(tensors, "disk", stack)
+        keeping.keep([keeping.contents_of(t) for t in tensors], "disk", stack)
         sizes = sorted(file.stat().st_size for file in tmp_path.glob("cyclerate-*/*.safetensors"))
         assert len(sizes) == 2
         assert sum(sizes) < sum(tensor.nbytes for tensor in tensors) + 400

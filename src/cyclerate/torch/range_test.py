@@ -64,7 +64,7 @@ def range_test(
     gradients, `requires_grad`, the train or eval mode, attributes and hooks of every module, the
     optimizer's state and rates (a new optimizer is new again), the scaler, the random generators of
     Python, NumPy and PyTorch, and the order of the data. Schedulers are not stepped. Memory: one
-    copy of the weights and of the optimizer's state.
+    copy of the weights and of the optimizer's state, and the gradients that there were.
 
     Args:
         model: The model, on its device. If it is in eval mode as a whole, it is tested in train

@@ -21,15 +21,15 @@ from torch.optim import Optimizer
 from cyclerate._errors import bad_argument
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
 from cyclerate.torch.contents import CONTAINERS, remember_contents
-from cyclerate.torch.keeping import keep
+from cyclerate.torch.keeping import Slot, contents_of, gradient_of, keep
 
 
 class Snapshot:
     """The state of some objects: modules, an optimizer, a gradient scaler.
 
     Of each: the values of all tensors, the contents of all containers and attributes, the states of
-    generators; of each parameter also `requires_grad` and its gradient, which is set aside, not
-    copied. Objects of other kinds are taken to stay as they are.
+    generators; of each parameter also `requires_grad` and its gradient, which is set aside, and
+    copied only where that does not do. Objects of other kinds are taken to stay as they are.
 
     Args:
         roots: The objects; what hangs below them belongs to them.
@@ -48,28 +48,40 @@ class Snapshot:
             raise bad_argument(
                 "model", "initialised: run one batch through it first", "lazy layers"
             )
-        self._leaves = [(t, t.requires_grad, t.grad) for t in tensors if t.is_leaf]
+        self._flags = [(t, t.requires_grad) for t in tensors if t.is_leaf]
+        self._gradients = [(t, t.grad) for t in tensors if t.is_leaf]
         self._others = all_of(
             [remember_contents(thing) for thing in found if isinstance(thing, CONTAINERS)]
             + [_remember_extra_state(module) for module in modules if _has_extra_state(module)]
             + [remember_generators_of(*modules)]
         )
-        # A gradient of one's own is replaced by others; a part of a bucket is written over.
-        buckets = [grad for _, _, grad in self._leaves if grad is not None and _is_part(grad)]
-        self._values = keep([t for t in [*tensors, *buckets] if _can_change(t)], place, stack)
+        slots = [contents_of(tensor) for tensor in tensors if _can_change(tensor)]
+        self._values = keep(slots + self._gradients_to_copy(place), place, stack)
 
     def set_gradients_aside(self) -> None:
         """Leaves the parameters without gradients, until everything is put back."""
-        for tensor, _, _ in self._leaves:
+        for tensor, _ in self._gradients:
             tensor.grad = None
 
     def put_back(self) -> None:
         """Puts everything back."""
         self._others()
-        for tensor, requires_grad, gradient in self._leaves:
+        for tensor, requires_grad in self._flags:
             tensor.requires_grad_(requires_grad)
+        for tensor, gradient in self._gradients:
             tensor.grad = gradient
         self._values()
+
+    def _gradients_to_copy(self, place: str) -> list[Slot]:
+        """The gradients that cannot be set aside as they are; the others need no copy."""
+        slots: list[Slot] = []
+        for i, (tensor, gradient) in enumerate(self._gradients):
+            if gradient is not None and _is_part(gradient):  # others write to the whole, a bucket
+                slots.append(contents_of(gradient))
+            elif gradient is not None and place != "memory":  # to leave the device to the test
+                slots.append(gradient_of(tensor))
+                self._gradients[i] = (tensor, None)
+        return slots
 
 
 def _everything_below(roots: Iterable[Any]) -> list[Any]:
