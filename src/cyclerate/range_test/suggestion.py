@@ -7,32 +7,10 @@ three weak readings of the smoothed, unshifted curve that fail for different rea
 * *floor*: the geometric mean of the rates within the last tenth of the fall (the bottom);
 * *brink*: a tenth of the rate at which half of the fall is lost again (right side).
 
-How it was chosen: regret of a one-cycle training at the suggested rate, on the loss of a fixed
-training sample; 0 is as good as the best of 23 rates, 1 is untrained. Six sweeps on each of eight
-small problems (dense networks; SGD, momentum, Adam, AdamW, RMSprop; 200 to 1,000 steps), and on
-eight others that had no part in the choice of the readings and their factors:
-
-    rule                              design half           other half
-                                   mean  worst  > 0.1    mean  worst  > 0.1
-    always 0.01                    .076    .49   12 %    .041    .20   12 %
-    steepest                       .223    .88   29 %    .144    .86   23 %
-    valley                         .071    .56   17 %    .052    .15    4 %
-    slide                          .101    .85   12 %    .020    .12    2 %
-    minimum                        .022    .54    2 %    .007    .04    0 %
-    log-median of the last three   .036    .54    6 %    .017    .06    0 %
-    this one, where it answers     .007    .10    0 %    .011    .07    0 %
-    this one, three sweeps each    .005    .02    0 %    .010    .07    0 %
-
-It answered 46 and 45 of 48 single sweeps, and all 32 threefold ones; with no answer counted as
-untrained, single sweeps have means of .049 and .073. On the 46 and 45, `minimum` has .011 and .006:
-what is gained over it is the tail, and an honest no. Trained five times as long, the design half
-has .009 where it answers, worst .05 (`minimum` on the same: .021, worst .32). The best rate of the
-grid lay inside the interval in 74 % and 56 %: with a bottom this flat, a rate far from the best one
-can be as good.
-
-A larger set of tasks (benchmarks/finders: also convolutional, recurrent and attention models, and
-models that are trained already) brought two changes since: only the first valley of the curve is
-read, and all three readings are taken times 0.75; docs/finders.md has its figures.
+Only the first valley of the curve is read, and all three readings are taken times 0.75. Readings
+and factors were chosen by the regret of a one-cycle training at the suggested rate, on the design
+half of the tasks in benchmarks/finders; docs/finders.md has the figures of both halves, beside those
+of the field's single rules. What this one gains over the best of them is the tail, and an honest no.
 """
 
 from __future__ import annotations
