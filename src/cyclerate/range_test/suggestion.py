@@ -9,8 +9,9 @@ three weak readings of the smoothed, unshifted curve that fail for different rea
 
 Only the first valley of the curve is read, and all three readings are taken times 0.75. Readings
 and factors were chosen by the regret of a one-cycle training at the suggested rate, on the design
-half of the tasks in benchmarks/finders; docs/finders.md has the figures of both halves, beside those
-of the field's single rules. What this one gains over the best of them is the tail, and an honest no.
+half of the tasks in benchmarks/finders; docs/finders.md has the figures of both halves, beside
+those of the field's single rules. What this one gains over the best of them is the tail, and an
+honest no.
 """
 
 from __future__ import annotations
