@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import torch
 from torch import distributed, multiprocessing
@@ -12,12 +13,17 @@ import cyclerate.torch as ct
 from tests.torch.small import BATCHES, Regression, sgd_losses, squared_error
 
 RANKS = 2
+WAIT = timedelta(seconds=60)
 
 
 def run_rank(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=RANKS,
+        timeout=WAIT,
     )
     try:
         model = DistributedDataParallel(Regression())
@@ -36,11 +42,17 @@ def run_rank(rank, folder):
 
 
 def test_ranks_stop_together(tmp_path):
-    other = multiprocessing.get_context("spawn").Process(target=run_rank, args=(1, tmp_path))
-    other.start()
-    run_rank(0, tmp_path)
-    other.join(60)
-    assert other.exitcode == 0
+    # Processes of their own, each with a time limit: a rank that fails must not leave the other one,
+    # and with it this suite, waiting.
+    spawn = multiprocessing.get_context("spawn")
+    ranks = [spawn.Process(target=run_rank, args=(rank, tmp_path)) for rank in range(RANKS)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(2 * WAIT.total_seconds())
+        process.kill()
+        process.join()
+    assert [process.exitcode for process in ranks] == [0] * RANKS
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(RANKS))
     assert first == second
     assert len(first["lrs"]) < 60
