@@ -42,7 +42,7 @@ def run_rank(rank, folder):
 
 
 def test_ranks_stop_together(tmp_path):
-    # Processes of their own, each with a time limit: a rank that fails must not leave the other one,
+    # Processes of their own, each with a time limit: a rank that fails must not leave the other,
     # and with it this suite, waiting.
     spawn = multiprocessing.get_context("spawn")
     ranks = [spawn.Process(target=run_rank, args=(rank, tmp_path)) for rank in range(RANKS)]
