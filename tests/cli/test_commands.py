@@ -27,7 +27,9 @@ from cyclerate.training.record import Record
 from tests.report.records import range_result
 
 RUNNER = CliRunner()
-COMMAND = [sys.executable, "-c", "from cyclerate.cli import main; main()"]
+# Tests run in the background are handed an ignored SIGINT: this is Ctrl-C as at a terminal.
+CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{CTRL_C}; from cyclerate.cli import main; main()"]
 
 
 def run(*words: object):
@@ -219,10 +221,13 @@ def start(*words: str, cwd: Path) -> subprocess.Popen[bytes]:
 
 def test_ctrl_c_keeps_what_is_done_and_exits_130(flowers: Path, tmp_path: Path):
     words = ["--target", "kind", "--policies", "fixed", "--epochs", "6", "--seeds", "500"]
-    process = start("compare", str(flowers), *words, "--out", "out", cwd=tmp_path)
-    wait_for(tmp_path / "out" / "record.json", process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with start("compare", str(flowers), *words, "--out", "out", cwd=tmp_path) as process:
+        try:
+            wait_for(tmp_path / "out" / "record.json", process)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, err.decode()
     assert err.decode() == "cyclerate: interrupted; what was finished is kept.\n"
     assert b"\x1b" not in out

@@ -189,6 +189,7 @@ def test_workers_that_persist_are_let_go():
         generator=generator,
         num_workers=1,
         persistent_workers=True,
+        multiprocessing_context="spawn",  # JAX may be in this process: a fork could hang
     )
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
