@@ -17,6 +17,7 @@ from cyclerate.keras.internals import global_seed_generator
 from cyclerate.keras.randomness import seed_all_randomness
 from cyclerate.keras.snapshot import variables_of
 from tests.adapters.driver import Trained
+from tests.keras.quick import free_graphs
 from tests.keras.toys import Weights, fit_steps, mean_of_output, one_weight, value
 
 
@@ -50,6 +51,7 @@ class KerasDriver:
 
     @staticmethod
     def _model() -> Any:
+        free_graphs()
         return one_weight(keras.optimizers.SGD(0.5), mean_of_output)
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cyclerate.keras.randomness import seed_all_randomness
+from tests.keras.quick import free_graphs
 
 KERAS_OWN_WARNINGS = [
     # Keras variables have an `__array__` from before NumPy 2.
@@ -22,6 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _seeded_and_freed():
     """The same numbers in every order of the tests."""
     seed_all_randomness(0)
+    yield
+    free_graphs()

@@ -228,22 +228,23 @@ class _Stop(keras.callbacks.Callback):
             raise self.error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError()], ids=repr)
 class TestBrokenOff:
-    def break_off(self, error: BaseException):
+    def break_off(self, error: BaseException | None = None):
+        error = error or KeyboardInterrupt()
         model = one_weight(SGD(0.25, momentum=0.5))
         cycle = ck.ScheduleCallback(LR, MOMENTUM)
         with pytest.raises(type(error)):
             fit_steps(model, 9, cycle, _Stop(error), epochs=9)
         return model, cycle
 
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError()], ids=repr)
     def test_the_optimizer_is_as_it_was_at_once(self, error):
         model, _ = self.break_off(error)
         assert model.optimizer.momentum == 0.5
         assert "apply" not in vars(model.optimizer)
 
-    def test_a_fit_without_the_callback_is_plain(self, error):
-        model, cycle = self.break_off(error)
+    def test_a_fit_without_the_callback_is_plain(self):
+        model, cycle = self.break_off()
         for variable in (*model.trainable_variables, *model.optimizer.variables[2:]):
             variable.assign(keras.ops.ones(variable.shape))
         fit_steps(model, 1)
@@ -251,13 +252,13 @@ class TestBrokenOff:
         assert value(model.trainable_variables[0])[0, 0] == pytest.approx(1.5 - rate * 2)
         assert cycle.history["learning_rate"] == [LR(0), LR(1)]
 
-    def test_a_fit_with_the_same_callback_goes_on(self, error):
-        model, cycle = self.break_off(error)
+    def test_a_fit_with_the_same_callback_goes_on(self):
+        model, cycle = self.break_off()
         fit_steps(model, 3, cycle)
         assert cycle.history["learning_rate"] == LR(range(5)).tolist()
 
-    def test_train_on_batch_is_plain(self, error):
-        model, _ = self.break_off(error)
+    def test_train_on_batch_is_plain(self):
+        model, _ = self.break_off()
         for variable in (*model.trainable_variables, *model.optimizer.variables[2:]):
             variable.assign(keras.ops.ones(variable.shape))
         model.train_on_batch(ONES, ZEROS)

@@ -23,7 +23,16 @@ WEIGHTS_BEFORE = 1.0 - np.concatenate([[0.0], np.cumsum(LRS)[:-1]])
 WEIGHTS_AFTER = 1.0 - np.cumsum(LRS)
 
 
-def swept(model: Any, x: Any = ONES, y: Any = ZEROS, **options: Any) -> cr.RangeTestResult:
+MANY_ONES = np.concatenate([ONES] * 12)
+MANY_ZEROS = np.concatenate([ZEROS] * 12)
+
+
+def swept(model: Any, **options: Any) -> cr.RangeTestResult:
+    """A sweep over twelve batches of ones."""
+    return swept_on(model, MANY_ONES, MANY_ZEROS, batch_size=4, **options)
+
+
+def swept_on(model: Any, x: Any, y: Any = None, **options: Any) -> cr.RangeTestResult:
     return ck.range_test(model, x, y, stop_early=False, **{**SWEEP, **options})
 
 
@@ -73,7 +82,7 @@ class TestWhatIsRecorded:
     def test_a_step_that_is_always_skipped_ends_it(self):
         inner = keras.optimizers.LossScaleOptimizer(SGD(), initial_scale=2.0)
         model = one_weight(inner, "mse")
-        result = swept(model, x=ONES * np.float32(1e30))
+        result = swept_on(model, MANY_ONES * np.float32(1e30), MANY_ZEROS, batch_size=4)
         assert result.stop_reason is cr.StopReason.NON_FINITE
         assert np.isnan(result.losses).all()
 
@@ -90,6 +99,10 @@ class TestWhatIsRecorded:
         result = swept(model, metric=metric, validation_data=(2 * ONES, ZEROS))
         assert result.metric == "val_loss"
         assert_sees(result, 2 * WEIGHTS_AFTER)
+
+    def test_validation_data_in_batches_of_their_own(self):
+        model = one_weight(SGD(), mean_of_output)
+        assert_sees(swept(model, validation_data=OnesByIndex()), WEIGHTS_AFTER)
 
     def test_a_mode_can_be_given(self):
         model = one_weight(SGD(), mean_of_output)
@@ -154,7 +167,7 @@ class TestData:
         if built is False and BACKEND == "tensorflow":
             pytest.skip("builds in the same way whatever the data")
         model = one_weight(SGD(), mean_of_output, built=built)
-        assert_sees(swept(model, make(), None, repeats=2).runs[1], WEIGHTS_BEFORE)
+        assert_sees(swept_on(model, make(), repeats=2).runs[1], WEIGHTS_BEFORE)
 
     def test_a_generator_goes_on_after_the_batches_that_were_drawn(self):
         drawn: list[int] = []
@@ -165,7 +178,7 @@ class TestData:
                 yield ONES, ZEROS
 
         source = counted()
-        swept(one_weight(SGD(), mean_of_output), source, None)
+        swept_on(one_weight(SGD(), mean_of_output), source)
         next(source)
         assert 10 < len(drawn) < 40
 
@@ -175,17 +188,17 @@ class TestData:
         model = keras.Model({"a": a, "b": b}, layer(a + b))
         model.compile(SGD(), mean_of_output)
         halves = {"a": ONES / 2, "b": ONES / 2}
-        assert_sees(swept(model, halves), WEIGHTS_BEFORE)
+        assert_sees(swept_on(model, halves, ZEROS), WEIGHTS_BEFORE)
 
     def test_pandas(self):
         pandas = pytest.importorskip("pandas")
         model = one_weight(SGD(), mean_of_output)
         frame = pandas.DataFrame({"x": ONES[:, 0]})
-        assert_sees(swept(model, frame, pandas.Series(ZEROS[:, 0])), WEIGHTS_BEFORE)
+        assert_sees(swept_on(model, frame, pandas.Series(ZEROS[:, 0])), WEIGHTS_BEFORE)
 
     @pytest.mark.parametrize(
         "weights",
-        [{"sample_weight": np.full(4, 2.0)}, {"class_weight": {0: 2.0}}],
+        [{"sample_weight": np.full(48, 2.0)}, {"class_weight": {0: 2.0}}],
         ids=["sample_weight", "class_weight"],
     )
     def test_weights(self, weights: dict[str, Any]):
@@ -196,7 +209,7 @@ class TestData:
     def test_a_data_set_of_unknown_length(self):
         tf = pytest.importorskip("tensorflow")
         data = tf.data.Dataset.from_tensor_slices((ONES, ZEROS)).batch(2).filter(lambda *_: True)
-        assert_sees(swept(one_weight(SGD(), mean_of_output), data, None), WEIGHTS_BEFORE)
+        assert_sees(swept_on(one_weight(SGD(), mean_of_output), data), WEIGHTS_BEFORE)
 
     def test_an_epoch_of_a_py_dataset_is_not_announced(self):
         calls: list[str] = []
@@ -210,7 +223,7 @@ class TestData:
 
         model = one_weight(SGD(), mean_of_output)
         model.fit(ONES, ZEROS, verbose=0)
-        swept(model, Announced(), None)
+        swept_on(model, Announced())
         assert calls == []
 
 
@@ -269,9 +282,12 @@ class TestRefusals:
     def test_a_validation_metric_without_data(self, model):
         self.refused("validation_data must be given", model, ONES, ZEROS, metric="val_loss")
 
-    def test_validation_data_of_no_form(self, model):
-        four = (ONES, ZEROS, None, None)
-        self.refused("validation_data must be", model, ONES, ZEROS, validation_data=four)
+    @pytest.mark.parametrize(
+        "validation_data", [(ONES, ZEROS, None, None), batches(3), lambda: batches(3)]
+    )
+    def test_validation_data_of_no_form_or_without_end(self, model, validation_data):
+        options = {"validation_data": validation_data}
+        self.refused("validation_data must be", model, ONES, ZEROS, **options)
 
     def test_a_seed_that_numpy_would_not_take(self, model):
         self.refused("seed must be", model, ONES, ZEROS, seed=2**32)

@@ -73,7 +73,6 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 def new_model(optimizer: str, *, built: bool) -> Any:
     layers = [
-        keras.layers.Dense(4, activation="relu"),
         keras.layers.BatchNormalization(),
         keras.layers.Dropout(0.3),
         keras.layers.Dense(1),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
-import tests.keras.compiled_once  # noqa: F401 - a setting, made before anything is compiled
+import tests.keras.quick  # noqa: F401 - settings, made before anything is compiled
 
 BACKEND = keras.backend.backend()
 

@@ -26,11 +26,13 @@ class Data:
         as_given: For building the model the way its first fit would.
         lend: Gives those for a sweep, which must not move the position or the order of the data.
         remember: Notes what reading changes all the same; the call that it returns puts it back.
+        endless: Whether what is lent has no end.
     """
 
     as_given: dict[str, Any]
     lend: Callable[[], dict[str, Any]]
     remember: Callable[[], PutBack] = field(default=lambda: _nothing)
+    endless: bool = False
 
 
 def _nothing() -> None:
@@ -191,7 +193,9 @@ def _iterable(x: Any) -> Data:
         raise bad_argument("x", allowed, x)
     source = _Source(x)
     return Data(
-        {"x": source.batches(), **_READY_MADE}, lambda: {"x": source.batches(), **_READY_MADE}
+        {"x": source.batches(), **_READY_MADE},
+        lambda: {"x": source.batches(), **_READY_MADE},
+        endless=True,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.trainers import data_adapters
 
 RATE = "_learning_rate"
 """The attribute of an optimizer that holds its rate: a Variable, a schedule or a function."""
@@ -39,6 +40,16 @@ def is_built(model: Any) -> bool:
 def build_from_batch(model: Any, batch: Any) -> None:
     """Makes the weights, the metrics and the optimizer's state, from the shapes of one batch."""
     model._symbolic_build(data_batch=batch)  # noqa: SLF001
+
+
+def tensorflow_pipeline(**arrays: Any) -> Any:
+    """The `tf.data.Dataset` that `evaluate` would make of such arguments, to make it only once."""
+    import tensorflow as tf
+
+    adapter = data_adapters.get_data_adapter(**arrays)
+    # A pass over data of unknown length ends with a step that fails, and is counted all the same.
+    known = tf.data.experimental.assert_cardinality(adapter.num_batches)
+    return adapter.get_tf_dataset().apply(known)
 
 
 def global_seed_generator() -> Any:

@@ -169,10 +169,13 @@ def check_model(model: Any) -> None:
 def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
     if validation_data is None:
         return None
+    allowed = "(x, y), (x, y, sample_weight) or a data set that ends"
     parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
     if len(parts) > 3:
-        allowed = "(x, y), (x, y, sample_weight) or a data set"
         raise bad_argument("validation_data", allowed, validation_data)
     x, y, sample_weight = (*parts, None, None)[:3]
     size = batch_size if y is not None else None
-    return borrow(x, y, batch_size=size, sample_weight=sample_weight)
+    data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
+    if data.endless:
+        raise bad_argument("validation_data", allowed, validation_data)
+    return data

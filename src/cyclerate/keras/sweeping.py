@@ -9,6 +9,7 @@ import keras
 from cyclerate._errors import bad_argument
 from cyclerate.keras.batches import A_BATCH, Data
 from cyclerate.keras.building import quiet_about_the_end_of_data
+from cyclerate.keras.internals import tensorflow_pipeline
 from cyclerate.keras.stepping import sweep_function
 from cyclerate.keras.updates import Updates
 from cyclerate.range_test import RangeTest
@@ -57,7 +58,8 @@ class _Watch(keras.callbacks.Callback):
         # Not `self.model`: on JAX each look at that attribute copies the state into the variables.
         self._watched = model
         self._test, self._updates = test, updates
-        self._validation, self._progress = validation, progress
+        self._validation = None if validation is None else _for_evaluate(validation.lend())
+        self._progress = progress
         self._batches_in_epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -82,11 +84,11 @@ class _Watch(keras.callbacks.Callback):
     def _value(self, logs: dict[str, Any]) -> float:
         return 0.0 if self._validation is not None else self._find(self._test.metric, logs)
 
-    def _measure(self, validation: Data) -> float:
+    def _measure(self, validation: dict[str, Any]) -> float:
         model = self._watched
         if keras.backend.backend() == "jax":
             model.jax_state_sync()
-        logs = model.evaluate(**_for_evaluate(validation.lend()), verbose=0, return_dict=True)
+        logs = model.evaluate(**validation, verbose=0, return_dict=True)
         if keras.backend.backend() == "torch":
             model.train()
         return self._find(self._test.metric.removeprefix(VALIDATION), logs)
@@ -99,5 +101,8 @@ class _Watch(keras.callbacks.Callback):
 
 
 def _for_evaluate(arguments: dict[str, Any]) -> dict[str, Any]:
-    """`evaluate` neither shuffles nor weighs classes."""
-    return {k: v for k, v in arguments.items() if k not in ("shuffle", "class_weight")}
+    """`evaluate` neither shuffles nor weighs classes; it is called after every step."""
+    arguments = {k: v for k, v in arguments.items() if k not in ("shuffle", "class_weight")}
+    if keras.backend.backend() == "tensorflow" and "y" in arguments:
+        return {"x": tensorflow_pipeline(**arguments)}
+    return arguments
