@@ -12,7 +12,8 @@ from cyclerate.keras.batches import Data, borrow
 from cyclerate.keras.hyper import innermost
 from cyclerate.keras.lending import lent
 from cyclerate.keras.randomness import seed_all_randomness
-from cyclerate.keras.sweeping import VALIDATION, sweep
+from cyclerate.keras.sweeping import sweep
+from cyclerate.keras.watching import VALIDATION
 from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress

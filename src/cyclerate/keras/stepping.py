@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ from cyclerate.keras.scheduled_function import (
     TrainFunction,
     untraced_function,
 )
-from cyclerate.range_test import RangeTest
+from cyclerate.range_test import Sweep
 
 
 class SweepFunction:
@@ -28,25 +27,35 @@ class SweepFunction:
 
     Args:
         model: The model, compiled and built.
-        test: Says which rate is next.
+        sweep: The rates.
+
+    Attributes:
+        lr: The rate of the next step, to be set before it where the rate is a variable.
+        plain: The model's own function, for a further sweep to use again.
     """
 
-    def __init__(self, model: Any, test: RangeTest) -> None:
-        self._model, self._test = model, test
+    def __init__(self, model: Any, sweep: Sweep) -> None:
+        self.lr = sweep.start_lr
+        self._model, self._sweep = model, sweep
         self._optimizer = innermost(model.optimizer)
         rate = rate_of(self._optimizer)
         self._rate = rate if isinstance(rate, keras.Variable) else None
         known: TrainFunction | None = model.train_function
         self._inner = self._make_inner(known)
         self.plain = known if self._rate is None else self._inner
-        """The model's own function, for a further sweep to use again."""
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs a step; what it takes and gives is the backend's own."""
-        self._model.reset_metrics()
+        self._reset_metrics()
         if self._rate is not None:
-            self._rate.assign(self._test.lr)
+            self._set_rate(self._rate, self.lr)
         return self._inner(*arguments)
+
+    def _reset_metrics(self) -> None:
+        self._model.reset_metrics()
+
+    def _set_rate(self, rate: Any, value: float) -> None:
+        rate.assign(value)
 
     def batches_counted(self) -> int:
         """The optimizer's own count; a step that a LossScaleOptimizer skips is not in it."""
@@ -61,34 +70,51 @@ class SweepFunction:
             return known if known is not None and whole_steps else untraced_function(model)
         scheduled = ScheduledFunction(model, self._optimizer)
         begin = int(self._optimizer.iterations)
-        scheduled.add((Plan(RATE, self._test.sweep.schedule(), begin),))
+        scheduled.add((Plan(RATE, self._sweep.schedule(), begin),))
         return scheduled
+
+
+class TensorFlowSweepFunction(SweepFunction):
+    """The same on TensorFlow, where assigning through Keras would cost as much as a small step."""
+
+    def __init__(self, model: Any, sweep: Sweep) -> None:
+        super().__init__(model, sweep)
+        model.reset_metrics()
+        variables = [v.value for metric in model.metrics for v in metric.variables]
+        self._at_rest = [(variable, variable.read_value()) for variable in variables]
+
+    def _reset_metrics(self) -> None:
+        for variable, value in self._at_rest:
+            variable.assign(value, read_value=False)
+
+    def _set_rate(self, rate: Any, value: float) -> None:
+        rate.value.assign(value, read_value=False)
 
 
 class JaxSweepFunction(SweepFunction):
     """The same on JAX, where the state goes in and comes out, and variables are empty meanwhile."""
 
-    def __init__(self, model: Any, test: RangeTest) -> None:
-        super().__init__(model, test)
+    def __init__(self, model: Any, sweep: Sweep) -> None:
+        super().__init__(model, sweep)
         places = {id(variable): i for i, variable in enumerate(model.optimizer.variables)}
         self._rate_at = None if self._rate is None else places[id(self._rate)]
         self._iterations_at = places[id(raw_iterations(self._optimizer))]
         self._optimizer_state: list[Any] = []
-        self._reset_metrics: Callable[[], list[Any]] | None = None
+        self._at_rest: list[Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         import jax.numpy as jnp
 
         (trainable, non_trainable, optimizer, metrics), iterator = arguments
-        if self._reset_metrics is None:
+        if self._at_rest is None:
             # A fit resets the metrics before its first step: these are their values at rest.
-            at_rest = [np.array(value) for value in metrics]
-            self._reset_metrics = lambda: [jnp.asarray(value) for value in at_rest]
+            self._at_rest = [np.array(value) for value in metrics]
         optimizer = list(optimizer)
         if self._rate_at is not None:
             old = optimizer[self._rate_at]
-            optimizer[self._rate_at] = jnp.asarray(self._test.lr, dtype=old.dtype)
-        state = (trainable, non_trainable, optimizer, self._reset_metrics())
+            optimizer[self._rate_at] = jnp.asarray(self.lr, dtype=old.dtype)
+        metrics = [jnp.asarray(value) for value in self._at_rest]
+        state = (trainable, non_trainable, optimizer, metrics)
         logs, state = self._inner(state, iterator)
         self._optimizer_state = state[2]
         return logs, state
@@ -97,7 +123,9 @@ class JaxSweepFunction(SweepFunction):
         return int(self._optimizer_state[self._iterations_at])
 
 
-def sweep_function(model: Any, test: RangeTest) -> SweepFunction:
+_KINDS = {"jax": JaxSweepFunction, "tensorflow": TensorFlowSweepFunction}
+
+
+def sweep_function(model: Any, sweep: Sweep) -> SweepFunction:
     """The kind that the backend needs."""
-    jax = keras.backend.backend() == "jax"
-    return (JaxSweepFunction if jax else SweepFunction)(model, test)
+    return _KINDS.get(keras.backend.backend(), SweepFunction)(model, sweep)

@@ -1,4 +1,4 @@
-"""One sweep of a range test: a fit of the model, at the sweep's rates, watched batch by batch."""
+"""One sweep of a range test: a fit of the model, at the sweep's rates, watched step by step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import keras
 from cyclerate._errors import bad_argument
 from cyclerate.keras.batches import A_BATCH, Data
 from cyclerate.keras.building import quiet_about_the_end_of_data
-from cyclerate.keras.internals import tensorflow_pipeline
-from cyclerate.keras.stepping import sweep_function
+from cyclerate.keras.stepping import SweepFunction, sweep_function
 from cyclerate.keras.updates import Updates
+from cyclerate.keras.watching import Watch
 from cyclerate.range_test import RangeTest
 from cyclerate.range_test.progress import Progress
-
-VALIDATION = "val_"
 
 _ENDLESS = 10**9
 
@@ -32,77 +30,99 @@ def sweep(
         validation: What to measure on, if the metric begins with "val_".
         progress: Shown after each step.
     """
-    function = sweep_function(model, test)
-    watch = _Watch(model, test, Updates(model, function), validation, progress)
-    model.train_function = function
+    function = sweep_function(model, test.sweep)
+    watch = Watch(model, test, Updates(model, function), validation, progress)
+    # TensorFlow is told of each batch's logs in any case, and waits for them.
+    late = watch.can_be_late and keras.backend.backend() != "tensorflow"
+    steps = (_OneBehind if late else _StepByStep)(model, function, watch, test)
+    model.train_function = steps
     try:
         with quiet_about_the_end_of_data():
             # Passes without end: the watch stops it. Keras's own loop reads the data.
-            model.fit(**data.lend(), epochs=_ENDLESS, verbose=0, callbacks=[watch])
+            model.fit(**data.lend(), epochs=_ENDLESS, verbose=0, callbacks=steps.callbacks())
+        steps.finish()
     finally:
         model.train_function = function.plain
 
 
-class _Watch(keras.callbacks.Callback):
-    """Tells the range test each loss, and stops the fit when the test is done."""
+class _StepByStep:
+    """The train function of a sweep in which each step is looked at before the next begins."""
 
-    def __init__(
-        self,
-        model: Any,
-        test: RangeTest,
-        updates: Updates,
-        validation: Data | None,
-        progress: Progress,
-    ) -> None:
-        super().__init__()
-        # Not `self.model`: on JAX each look at that attribute copies the state into the variables.
-        self._watched = model
-        self._test, self._updates = test, updates
-        self._validation = None if validation is None else _for_evaluate(validation.lend())
-        self._progress = progress
-        self._batches_in_epoch = 0
+    def __init__(self, model: Any, function: SweepFunction, watch: Watch, test: RangeTest) -> None:
+        self.begun = 0
+        self._model, self._function, self._watch, self._test = model, function, watch, test
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._batches_in_epoch = 0
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """What the fit is to be given."""
+        return [_Told(self._watch), _NoEmptyPass(self)]
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._batches_in_epoch += 1
-        loss = self._updates.loss_after(self._value(logs or {}))
-        if loss is None:
-            return
-        if self._validation is not None:
-            loss = self._measure(self._validation)
-        self._test.tell(loss)
-        self._progress.show(self._test, loss)
-        if self._test.done:
-            self._watched.stop_training = True
+    def __call__(self, *arguments: Any) -> Any:
+        self._function.lr = self._test.lr
+        answer = self._function(*arguments)
+        self.begun += 1
+        return answer
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self._batches_in_epoch:
-            raise bad_argument("x", A_BATCH, f"none in pass {epoch + 1}")
+    def finish(self) -> None:
+        """Looks at what has not been looked at."""
 
-    def _value(self, logs: dict[str, Any]) -> float:
-        return 0.0 if self._validation is not None else self._find(self._test.metric, logs)
 
-    def _measure(self, validation: dict[str, Any]) -> float:
-        model = self._watched
-        if keras.backend.backend() == "jax":
-            model.jax_state_sync()
-        logs = model.evaluate(**validation, verbose=0, return_dict=True)
-        if keras.backend.backend() == "torch":
-            model.train()
-        return self._find(self._test.metric.removeprefix(VALIDATION), logs)
+class _OneBehind(_StepByStep):
+    """The same, but a step begins before its predecessor is looked at.
+
+    So the device has work while the host reads a loss and prepares the next batch. The sweep stops
+    a step late, which is undone with the rest.
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._rates = self._test.sweep.lrs().tolist()
+        self._waiting: Any = None
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        return [_NoEmptyPass(self)]
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._function.lr = self._rates[self.begun]
+        answer = self._function(*arguments)
+        self.begun += 1
+        before, self._waiting = self._waiting, self._logs_in(answer)
+        if before is not None:
+            self._watch.take(before)
+        if self.begun == len(self._rates):
+            self._model.stop_training = True
+        return answer
+
+    def finish(self) -> None:
+        if self._waiting is not None:
+            self._watch.take(self._waiting)
 
     @staticmethod
-    def _find(name: str, logs: dict[str, Any]) -> float:
-        if name not in logs:
-            raise bad_argument("metric", f"one that the model has: {', '.join(logs)}", name)
-        return float(logs[name])
+    def _logs_in(answer: Any) -> Any:
+        # A step on JAX gives its logs and the new state.
+        return answer[0] if keras.backend.backend() == "jax" else answer
 
 
-def _for_evaluate(arguments: dict[str, Any]) -> dict[str, Any]:
-    """`evaluate` neither shuffles nor weighs classes; it is called after every step."""
-    arguments = {k: v for k, v in arguments.items() if k not in ("shuffle", "class_weight")}
-    if keras.backend.backend() == "tensorflow" and "y" in arguments:
-        return {"x": tensorflow_pipeline(**arguments)}
-    return arguments
+class _Told(keras.callbacks.Callback):
+    """Hands on what Keras reports after each batch."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._watch.take(logs or {})
+
+
+class _NoEmptyPass(keras.callbacks.Callback):
+    """Ends a fit whose data have no batches: its passes would have no end."""
+
+    def __init__(self, steps: _StepByStep) -> None:
+        super().__init__()
+        self._steps, self._before = steps, 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = self._steps.begun
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._steps.begun == self._before:
+            raise bad_argument("x", A_BATCH, f"none in pass {epoch + 1}")

@@ -31,6 +31,11 @@ class Updates:
         self._losses: list[float] = []
         self._skipped_in_a_row = 0
 
+    @property
+    def each_batch_is_one(self) -> bool:
+        """Whether every batch leads to an update."""
+        return self._batches_per_update == 1 and not self._skips
+
     def loss_after(self, batch_loss: float) -> float | None:
         """The loss of the update that this batch completed, or None if it completed none."""
         counted = self._function.batches_counted() if self._skips else self._counted + 1
