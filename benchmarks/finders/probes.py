@@ -8,7 +8,7 @@ from benchmarks.finders import cache
 from benchmarks.finders.sweeps import SEEDS, SWEEP
 from benchmarks.finders.tasks import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test.probe import Probe
+from cyclerate.range_test import Probe, drive
 
 
 def record(task: Task, policy: str) -> None:
@@ -39,7 +39,10 @@ def probe(trainee: Trainee, policy: str) -> Probe:
         trainee.model.train()
         batches = trainee.batches()
 
-    asked.drive(
-        restore=restore, step=lambda lr: trainee.step(lr, next(batches)), score=trainee.score
+    drive(
+        asked,
+        restore=restore,
+        step=lambda lr: trainee.step(lr, next(batches)),
+        score=trainee.score,
     )
     return asked

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
+from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, drive
 from cyclerate.range_test.probe import POLICIES, Probe
 from cyclerate.range_test.race import Race
 from cyclerate.range_test.race_search import best_offset, next_offset, valley
@@ -41,7 +41,7 @@ class Bowl:
 
     def probe(self, *args, **options) -> RangeTestResult:
         probe = Probe(*args, **options)
-        probe.drive(restore=self.restore, step=self.step, score=self.score)
+        drive(probe, restore=self.restore, step=self.step, score=self.score)
         return probe.result()
 
 
@@ -101,7 +101,7 @@ def test_it_costs_no_more_steps_than_allowed(max_steps: int):
         taken += 1
         return bowl.step(lr)
 
-    probe.drive(restore=bowl.restore, step=step, score=bowl.score)
+    drive(probe, restore=bowl.restore, step=step, score=bowl.score)
     assert taken == probe.result().steps <= max_steps
 
 
@@ -184,7 +184,7 @@ class Logistic:
     def probe(self) -> RangeTestResult:
         probe = Probe(horizon_steps=500)
         unseen = slice(3500, 4096)
-        probe.drive(restore=self.restore, step=self.step, score=lambda: self.loss(unseen))
+        drive(probe, restore=self.restore, step=self.step, score=lambda: self.loss(unseen))
         return probe.result()
 
 
@@ -202,7 +202,7 @@ def test_an_improvement_below_the_noise_is_no_clear_answer():
 def test_an_optimizer_that_ignores_the_rate_has_no_clear_answer():
     bowl = Bowl(noise=0.01)
     probe = Probe()
-    probe.drive(restore=bowl.restore, step=lambda _lr: bowl.step(0.01), score=bowl.score)
+    drive(probe, restore=bowl.restore, step=lambda _lr: bowl.step(0.01), score=bowl.score)
     result = probe.result()
     assert result.max_lr is None
     assert "whatever their rate" in result.verdict
@@ -210,7 +210,7 @@ def test_an_optimizer_that_ignores_the_rate_has_no_clear_answer():
 
 def test_a_model_that_only_blows_up_has_no_clear_answer():
     probe = Probe()
-    probe.drive(restore=lambda: None, step=lambda _lr: math.nan, score=lambda: 1.0)
+    drive(probe, restore=lambda: None, step=lambda _lr: math.nan, score=lambda: 1.0)
     assert probe.result().max_lr is None
     assert "short trainings" in probe.result().verdict
 

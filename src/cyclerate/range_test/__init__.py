@@ -2,6 +2,11 @@
 
 from cyclerate.range_test.core import RangeTest as RangeTest
 from cyclerate.range_test.probe import Probe as Probe
+from cyclerate.range_test.procedure import (
+    Procedure as Procedure,
+    RangeTestPlan as RangeTestPlan,
+    drive as drive,
+)
 from cyclerate.range_test.race import Race as Race
 from cyclerate.range_test.repeats import combine as combine
 from cyclerate.range_test.result import RangeTestResult as RangeTestResult

@@ -79,6 +79,11 @@ class RangeTest:
         return self._stop_reason
 
     @property
+    def lrs(self) -> tuple[float, ...]:
+        """The rate of each step."""
+        return tuple(self._lrs.tolist())
+
+    @property
     def lr(self) -> float:
         """The rate to use for the next optimizer step; the last one used, once it is over."""
         return float(self._lrs[self.index - 1 if self.done else self.index])

@@ -44,6 +44,8 @@ SCOUTS = 4
 
 MIN_RACE_STEPS = 10
 
+LEAST_RACING_STEPS = RACES * MIN_RACE_STEPS
+
 _ASSUMED_HORIZON_STEPS = 1000
 _DECADES_PER_TENFOLD = 0.2
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
@@ -87,7 +89,7 @@ class Probe:
                 probe.run.tell(train_step(probe.run.lr))
             probe.tell(evaluate_on_fixed_sample())
 
-    which is what `drive` does.
+    which is what `drive` does, but for a score that nobody needs (`wants_score`).
 
     Args:
         sweep: The rates of the sweep. Default `Sweep()`.
@@ -102,6 +104,7 @@ class Probe:
     Raises:
         ValueError: An argument is not as described.
 
+    >>> from cyclerate.range_test import drive
     >>> probe = Probe(horizon_steps=500)
     >>> weights = [1.0, 1.0]
     >>> def restore():
@@ -111,7 +114,7 @@ class Probe:
     ...     return score()
     >>> def score():
     ...     return weights[0] ** 2 + 20 * weights[1] ** 2
-    >>> probe.drive(restore=restore, step=step, score=score)
+    >>> drive(probe, restore=restore, step=step, score=score)
     >>> result = probe.result()
     >>> 0.01 < result.max_lr < 0.1, result.steps <= 400
     (True, True)
@@ -135,7 +138,7 @@ class Probe:
             None if horizon_steps is None else check_count("horizon_steps", horizon_steps)
         )
         self.max_steps = check_count("max_steps", max_steps)
-        least = self._sweep.sweep.steps + RACES * MIN_RACE_STEPS
+        least = self._sweep.sweep.steps + LEAST_RACING_STEPS
         if self.max_steps < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
         self._scores: dict[int, float] = {}
@@ -160,6 +163,12 @@ class Probe:
         return self._run is None
 
     @property
+    def wants_score(self) -> bool:
+        """Whether the present run ends with a score: all but the sweep, and races that failed."""
+        run = self._run
+        return isinstance(run, Race) and not run.failed
+
+    @property
     def scores(self) -> dict[float, float]:
         """What each race scored, by its highest rate, lower being better.
 
@@ -172,7 +181,7 @@ class Probe:
 
         Args:
             score: The metric on the fixed sample, in evaluation mode, of the model as the run
-                left it. After the sweep it plays no part, and may be None.
+                left it. May be None where the run does not want one.
 
         Raises:
             ValueError: `score` is not a single number.
@@ -192,26 +201,6 @@ class Probe:
             self._spent_steps += run.index
             self._after_race(ended_at if ended_at < self._start else math.inf)
             self._run = self._next_run()
-
-    def drive(
-        self,
-        *,
-        restore: Callable[[], None],
-        step: Callable[[float], Any],
-        score: Callable[[], Any],
-    ) -> None:
-        """Does everything, with the three things that only a framework can do.
-
-        Args:
-            restore: Puts weights, optimizer, random state and batches back to the start.
-            step: Trains one step at a rate, on the next batch, and returns its metric.
-            score: Evaluates the metric on a fixed sample, in evaluation mode.
-        """
-        while (run := self._run) is not None:
-            restore()
-            while not run.done:
-                run.tell(step(run.lr))
-            self.tell(None if run is self._sweep else score())
 
     def result(self, *, seconds: float | None = None) -> RangeTestResult:
         """Reads what the runs told so far.

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from cyclerate._errors import CyclerateError
+from cyclerate.range_test import Probe, RangeTestPlan, Sweep, drive
+from cyclerate.range_test.procedure import SingleSweep
+
+
+class Slope:
+    """Steps that lower a loss by their rate, and counts of what was asked for."""
+
+    def __init__(self) -> None:
+        self.restored = 0
+        self.scored = 0
+        self.rates: list[float] = []
+        self.loss = 1.0
+
+    def restore(self) -> None:
+        self.restored += 1
+        self.loss = 1.0
+
+    def step(self, lr: float) -> float:
+        self.rates.append(lr)
+        self.loss = self.loss / (1 + lr)
+        return self.loss
+
+    def score(self) -> float:
+        self.scored += 1
+        return self.loss
+
+
+def driven(plan: RangeTestPlan) -> tuple[Slope, Probe | SingleSweep]:
+    slope, procedure = Slope(), plan.new()
+    drive(procedure, restore=slope.restore, step=slope.step, score=slope.score)
+    return slope, procedure
+
+
+def test_the_sweep_alone_is_one_run_without_a_score():
+    sweep = Sweep(1e-4, 1.0, steps=20)
+    slope, procedure = driven(RangeTestPlan(sweep, method="range"))
+    assert slope.rates == sweep.lrs().tolist()
+    assert (slope.restored, slope.scored) == (1, 0)
+    result = procedure.result(seconds=2.0)
+    assert (result.method, result.steps, result.seconds) == ("range", 20, 2.0)
+
+
+def test_a_probe_wants_a_score_after_every_run_but_the_sweep():
+    slope, procedure = driven(
+        RangeTestPlan(Sweep(1e-4, 1.0, steps=20), max_steps=80, horizon_steps=500)
+    )
+    result = procedure.result()
+    assert result.method == "probe"
+    assert len(slope.rates) == result.steps <= 80
+    assert slope.scored == slope.restored - 1
+    assert slope.restored >= 1 + 1 + 3
+
+
+def test_a_run_that_is_not_over_cannot_be_ended():
+    procedure = RangeTestPlan(Sweep(steps=10), method="range").new()
+    with pytest.raises(CyclerateError, match="not over"):
+        procedure.tell(None)
+
+
+def test_a_longer_sweep_leaves_as_many_steps_for_races():
+    assert RangeTestPlan(Sweep(steps=100)).new().max_steps == 400
+    assert RangeTestPlan(Sweep(steps=1000)).new().max_steps == 1300
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "races"}, r"method must be one of .*probe.*range.*Received: 'races'"),
+        ({"policy": "sawtooth"}, r"policy must be one of .*one_cycle.*Received: 'sawtooth'"),
+        ({"horizon_steps": 0}, r"horizon_steps must be .*Received: 0"),
+        ({"max_steps": 2.5}, r"max_steps must be .*Received: 2\.5"),
+        ({"max_steps": 129}, r"max_steps must be at least 130 with this sweep\. Received: 129"),
+        ({"stop_early": "no"}, r"stop_early must be .*Received: 'no'"),
+    ],
+)
+def test_wrong_arguments_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        RangeTestPlan(Sweep(steps=100), **wrong)
