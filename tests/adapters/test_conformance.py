@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
-from cyclerate.range_test import RangeTest
+from cyclerate.range_test import Probe, Race, RangeTest
 from tests.adapters.driver import Driver, Trainee
 
 DRIVERS = {
@@ -87,77 +87,121 @@ class TestSchedules:
         np.testing.assert_allclose(trained.applied, trained.recorded, rtol=1e-5, atol=1e-6)
 
 
+def skip_without(driver: Driver, method: str):
+    if method not in driver.methods:
+        pytest.skip(f"this adapter has no {method}")
+
+
+@pytest.fixture(params=["range", "probe"])
+def method(request: pytest.FixtureRequest, driver: Driver) -> str:
+    skip_without(driver, request.param)
+    return request.param
+
+
+@pytest.fixture
+def prober(driver: Driver, trainee: Trainee) -> Trainee:
+    """A trainee of an adapter that has the probe."""
+    skip_without(driver, "probe")
+    return trainee
+
+
 class Interruption(Exception):
     """Raised in the middle of a range test."""
 
 
 ENDINGS = {
-    "end of range": {},
-    "diverged": {"end_lr": 1.0, "steps": 80},
-    "NaN": {"data": "nan"},
-    "exception": {"raises": Interruption},
-    "Ctrl-C": {"raises": KeyboardInterrupt},
+    "end of range": {"stop_reason": "END_OF_RANGE"},
+    "diverged": {"end_lr": 1.0, "steps": 80, "stop_reason": "DIVERGED"},
+    "NaN": {"data": "nan", "stop_reason": "NON_FINITE"},
+    "exception": {"raises": Interruption, "at": (RangeTest, 8)},
+    "Ctrl-C": {"raises": KeyboardInterrupt, "at": (RangeTest, 8)},
+    "exception in a race": {"raises": Interruption, "at": (Race, 15)},
+    "Ctrl-C in a race": {"raises": KeyboardInterrupt, "at": (Race, 3)},
+    "exception after the first score": {"raises": Interruption, "at": (Probe, 0)},
+    "Ctrl-C after the score of a race": {"raises": KeyboardInterrupt, "at": (Probe, 3)},
 }
-STOP_REASONS = {"end of range": "END_OF_RANGE", "diverged": "DIVERGED", "NaN": "NON_FINITE"}
+MATRIX = [("range", ending) for ending in list(ENDINGS)[:5]]
+MATRIX += [("probe", ending) for ending in ENDINGS]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(("method", "ending"), MATRIX, ids=map(" ".join, MATRIX))
 def test_all_is_given_back(
-    driver: Driver, never_tested: np.ndarray, ending: str, monkeypatch: pytest.MonkeyPatch
+    driver: Driver, never_tested: np.ndarray, method: str, ending: str, monkeypatch
 ):
+    skip_without(driver, method)
     how = ENDINGS[ending]
     trainee = driver.trainee(how.get("data", "plain"))
     before = trainee.state()
     options = {"start_lr": 1e-5, "steps": how.get("steps", 40), "end_lr": how.get("end_lr", 0.1)}
+    options |= short(method, options["steps"])
     if "raises" in how:
-        monkeypatch.setattr(RangeTest, "tell", interrupted_after(8, how["raises"]))
+        asked, times = how["at"]
+        monkeypatch.setattr(asked, "tell", interrupted_after(asked, times, how["raises"]))
         with pytest.raises(how["raises"]):
             trainee.range_test(**options)
     else:
         result = trainee.range_test(**options)
-        assert result.stop_reason.name == STOP_REASONS[ending]
+        assert (result.method, result.stop_reason.name) == (method, how["stop_reason"])
     after = trainee.state()
     assert {name for name in before if before[name] != after.get(name)} == set()
     assert set(before) == set(after)
     np.testing.assert_array_equal(trainee.train_on(), never_tested)
 
 
-def interrupted_after(steps: int, error: type[BaseException]):
-    tell = RangeTest.tell
+def short(method: str, sweep_steps: int) -> dict:
+    """What makes a range test of a method, with races of 20 steps if there are any."""
+    return {"method": method} | ({"max_steps": sweep_steps + 60} if method == "probe" else {})
 
-    def tell_or_raise(test: RangeTest, number: float) -> bool:
-        if test.index == steps:
+
+def interrupted_after(asked: type, times: int, error: type[BaseException]):
+    """The method `tell` of a class, which raises when it has been called often enough."""
+    tell, calls = asked.tell, []
+
+    def tell_or_raise(self, number) -> bool:
+        if len(calls) == times:
             raise error
-        return tell(test, number)
+        calls.append(number)
+        return tell(self, number)
 
     return tell_or_raise
 
 
 class TestRangeTest:
-    def test_the_same_seed_gives_the_same_curve(self, trainee: Trainee):
-        options = {"steps": 12, "start_lr": 1e-4, "end_lr": 0.1}
-        curves = [trainee.range_test(seed=seed, **options).losses for seed in (None, 0, 1)]
-        np.testing.assert_array_equal(curves[0], curves[1])
-        assert (curves[0] != curves[2]).any()
+    def test_the_same_seed_gives_the_same_curve_and_answer(self, trainee: Trainee, method: str):
+        options = {"steps": 12, "start_lr": 1e-4, "end_lr": 0.1, **short(method, 12)}
+        results = [trainee.range_test(seed=seed, **options) for seed in (None, 0, 1)]
+        np.testing.assert_array_equal(results[0].losses, results[1].losses)
+        assert (results[0].losses != results[2].losses).any()
+        assert (results[0].max_lr, results[0].verdict) == (results[1].max_lr, results[1].verdict)
 
-    def test_the_rates_are_those_of_the_sweep(self, trainee: Trainee):
-        result = trainee.range_test(steps=12, start_lr=1e-4, end_lr=0.1)
+    def test_the_rates_are_those_of_the_sweep(self, trainee: Trainee, method: str):
+        result = trainee.range_test(steps=12, start_lr=1e-4, end_lr=0.1, **short(method, 12))
         np.testing.assert_array_equal(result.lrs, cr.Sweep(1e-4, 0.1, 12).lrs())
-        assert (result.metric, result.mode, result.method) == ("loss", "min", "range")
+        assert (result.metric, result.mode, result.method) == ("loss", "min", method)
         assert result.seconds is not None
 
-    def test_repeats_differ_in_the_order_of_the_data_alone(self, trainee: Trainee):
-        options = {"steps": 12, "start_lr": 1e-4, "end_lr": 0.1}
+    def test_repeats_differ_in_the_order_of_the_data_alone(self, trainee: Trainee, method: str):
+        options = {"steps": 12, "start_lr": 1e-4, "end_lr": 0.1, **short(method, 12)}
         result = trainee.range_test(repeats=2, seed=3, **options)
-        alone = [trainee.range_test(seed=seed, **options).losses for seed in (3, 4)]
-        assert result.steps == 24
-        for run, losses in zip(result.runs, alone, strict=True):
-            np.testing.assert_array_equal(run.losses, losses)
+        alone = [trainee.range_test(seed=seed, **options) for seed in (3, 4)]
+        assert result.steps == sum(single.steps for single in alone)
+        for run, single in zip(result.runs, alone, strict=True):
+            np.testing.assert_array_equal(run.losses, single.losses)
+            assert (run.max_lr, run.verdict) == (single.max_lr, single.verdict)
 
-    def test_data_shorter_than_the_sweep_are_gone_through_again(self, driver: Driver):
-        result = driver.trainee("tiny").range_test(steps=15, end_lr=0.1)
+    def test_data_shorter_than_the_sweep_are_gone_through_again(self, driver: Driver, method: str):
+        trainee = driver.trainee("tiny")
+        result = trainee.range_test(steps=15, end_lr=0.1, **short(method, 15))
         assert len(result.losses) == 15
         assert np.isfinite(result.losses).all()
+
+    def test_a_probe_begins_with_its_sweep_and_keeps_to_its_steps(self, prober: Trainee):
+        options = {"steps": 20, "start_lr": 1e-4, "end_lr": 10.0}
+        swept = prober.range_test(method="range", **options)
+        probed = prober.range_test(method="probe", max_steps=100, **options)
+        np.testing.assert_array_equal(probed.losses, swept.losses)
+        assert swept.steps < probed.steps <= 100
+        assert "races of" in probed.verdict
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -182,7 +226,27 @@ class TestRangeTest:
     def test_nonsense_is_refused_and_touches_nothing(
         self, trainee: Trainee, options: dict, message: str
     ):
-        before = trainee.state()
-        with pytest.raises(ValueError, match=message):
-            trainee.range_test(**options)
-        assert trainee.state() == before
+        check_refused(trainee, {"method": "range", **options}, message)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"policy": "sawtooth"}, "policy must be one of"),
+            ({"horizon_steps": 0}, "horizon_steps must be"),
+            ({"max_steps": 0}, "max_steps must be"),
+            ({"max_steps": 50}, "max_steps must be at least 130 with this sweep"),
+            ({"method": "races"}, "method must be one of"),
+        ],
+        ids=lambda part: str(part) if isinstance(part, dict) else "",
+    )
+    def test_nonsense_for_a_probe_is_refused_and_touches_nothing(
+        self, prober: Trainee, options: dict, message: str
+    ):
+        check_refused(prober, {"method": "probe", **options}, message)
+
+
+def check_refused(trainee: Trainee, options: dict, message: str):
+    before = trainee.state()
+    with pytest.raises(ValueError, match=message):
+        trainee.range_test(**options)
+    assert trainee.state() == before
