@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", choices=[*_PIECES, "table"])
     parser.add_argument("--policy", choices=list(POLICIES), default="one_cycle")
     parser.add_argument("--task", choices=list(BY_NAME))
-    parser.add_argument("--half", choices=["design", "validation"])
+    parser.add_argument("--half", choices=["design", "validation", "fresh"])
     parser.add_argument("--again", action="store_true", help="replace what is stored")
     return parser
 

@@ -126,6 +126,28 @@ def breast_cancer() -> Data:
     return _split(_scaled(x), y.astype(np.int64))
 
 
+def wine() -> Data:
+    x, y = datasets.load_wine(return_X_y=True)
+    return _split(_scaled(x), y.astype(np.int64))
+
+
+def friedman() -> Data:
+    """Friedman's first function of ten numbers, with noise of heavy tails (Student's t, 2)."""
+    x, y = datasets.make_friedman1(4000, random_state=SHUFFLE_SEED)
+    noise = np.random.default_rng(SHUFFLE_SEED).standard_t(2, size=len(y))
+    return _regression(x, y + noise, scale=True, scale_target=True)
+
+
+def spirals() -> Data:
+    """Two spirals of a turn and a half, one inside the other."""
+    random = np.random.default_rng(SHUFFLE_SEED)
+    y = random.integers(0, 2, 3000)
+    turn = 3 * np.pi * np.sqrt(random.uniform(0.02, 1.0, len(y)))
+    angle = turn + np.pi * y
+    x = np.stack([turn * np.cos(angle), turn * np.sin(angle)], axis=1)
+    return _split(_scaled(x + 0.3 * random.normal(size=x.shape)), y.astype(np.int64))
+
+
 def digits() -> Data:
     x, y = datasets.load_digits(return_X_y=True)
     return _split((x / 8 - 1).astype(np.float32), y.astype(np.int64))
@@ -149,6 +171,12 @@ def _images(path: str) -> Data:
 
 def fashion() -> Data:
     return _images("fashion_mnist/fashion_mnist.npz")
+
+
+def fashion_itself() -> Data:
+    """Images to be drawn again: the numbers to predict are those that come in."""
+    images = load(fashion)
+    return Data(images.x, images.x.flatten(1), images.x_heldout, images.x_heldout.flatten(1))
 
 
 def mnist() -> Data:

@@ -22,6 +22,14 @@ def mlp(*widths: int, dropout: float = 0.0, batch_norm: bool = False) -> nn.Sequ
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
+def tanh_mlp(*widths: int) -> nn.Sequential:
+    """A dense network with smooth units."""
+    layers: list[nn.Module] = []
+    for width, following in itertools.pairwise(widths[:-1]):
+        layers += [nn.Linear(width, following), nn.Tanh()]
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+
+
 def cnn(channels: int = 8, *, inputs: int = 1, side: int = 14) -> nn.Sequential:
     """Two strided convolutions and a dense layer."""
     last = math.ceil(math.ceil(side / 2) / 2)

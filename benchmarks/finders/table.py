@@ -13,7 +13,7 @@ from benchmarks.finders.tasks import TASKS
 from cyclerate._files import write_text
 
 PAGE = Path(__file__).parents[2] / "docs" / "finders.md"
-HALVES = ("validation", "design")
+HALVES = {"fresh": "Fresh tasks", "validation": "Validation half", "design": "Design half"}
 HEADINGS = {"one_cycle": "1cycle", "constant": "A constant rate", "triangular": "Triangular"}
 SHARES = ("share above 0.1", "no answer")
 
@@ -28,10 +28,10 @@ def write() -> None:
 
 def _policy(policy: str) -> str:
     parts = [f"## {HEADINGS[policy]}"]
-    for name in HALVES:
+    for name, heading in HALVES.items():
         scores = _scores(policy, name)
         if scores:
-            parts += [f"### {name.capitalize()} half", _table(scores)]
+            parts += [f"### {heading}", _table(scores)]
             parts += _interval_line(policy, name)
     return "\n\n".join(parts) if len(parts) > 1 else ""
 

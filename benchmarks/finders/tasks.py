@@ -1,4 +1,8 @@
-"""The tasks: one row each. Which half a task belongs to follows from its name alone."""
+"""The tasks: one row each.
+
+Which half a task belongs to follows from its name alone. The fresh tasks are a third group: chosen
+before any of them was trained, and run once, on rules that were fixed by then.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +45,13 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     """Arguments of the optimizer."""
     before: Before | None = None
+    fresh: bool = False
 
     @property
     def half(self) -> str:
-        """The half it belongs to: rules are tuned on "design" and judged on "validation"."""
+        """The group: rules are tuned on "design", judged on "validation", and last on "fresh"."""
+        if self.fresh:
+            return "fresh"
         first = hashlib.sha256(self.name.encode()).digest()[0]
         return "design" if first % 2 else "validation"
 
@@ -59,7 +66,7 @@ _GROUP = partial(models.resnet, 8, norm="group")
 _TRANSFORMER = partial(models.CharacterTransformer, 24, 1)
 _RAW_TARGET = partial(data.boston, scale_target=False)
 
-TASKS = (
+_HALVES = (
     Task("digits-softmax-sgd", data.digits, _mlp(64, 10), "sgd", 32, 200),
     Task("digits-mlp-momentum", data.digits, _mlp(64, 64, 10), "momentum", 64, 300),
     Task("digits-deep-sgd-small-batch", data.digits, _mlp(64, 32, 32, 32, 10), "sgd", 8, 2000),
@@ -226,6 +233,131 @@ TASKS = (
         300,
         {"weight_decay": 5e-4},
     ),
+    Task(
+        "california-mlp-momentum-small-batch",
+        data.california,
+        _mlp(13, 64, 64, 1),
+        "momentum",
+        32,
+        1500,
+    ),
+    Task("boston-mlp-nesterov-long", data.boston, _mlp(13, 32, 32, 1), "nesterov", 16, 2000),
+    Task(
+        "diabetes-deep-momentum-long",
+        data.diabetes,
+        _mlp(10, 32, 32, 32, 1),
+        "momentum",
+        16,
+        1200,
+    ),
+    Task(
+        "california-half-trained-momentum",
+        data.california,
+        _mlp(13, 48, 48, 1),
+        "momentum",
+        64,
+        600,
+        before=Before(500, 5e-3),
+    ),
+    Task(
+        "fashion-mlp-half-trained-adam",
+        data.fashion,
+        _mlp(196, 64, 10),
+        "adam",
+        64,
+        500,
+        before=Before(150, 1e-3),
+    ),
+    Task(
+        "shakespeare-gru-half-trained-adam",
+        data.shakespeare,
+        partial(models.CharacterRecurrent, models.Gru, 24),
+        "adam",
+        16,
+        500,
+        before=Before(300, 5e-3),
+    ),
+    Task(
+        "mnist-cnn-half-trained-adam",
+        data.mnist,
+        _CNN,
+        "adam",
+        32,
+        400,
+        before=Before(150, 2e-3),
+    ),
 )
+
+_fresh = partial(Task, fresh=True)
+
+_FRESH = (
+    _fresh("wine-mlp-adamw", data.wine, _mlp(13, 24, 3), "adamw", 16, 400),
+    _fresh("friedman-mlp-momentum-long", data.friedman, _mlp(10, 48, 48, 1), "momentum", 32, 3000),
+    _fresh(
+        "spirals-tanh-deep-adam",
+        data.spirals,
+        partial(models.tanh_mlp, 2, 32, 32, 32, 2),
+        "adam",
+        32,
+        1500,
+    ),
+    _fresh(
+        "mnist-groupnorm-nesterov",
+        data.mnist,
+        partial(models.resnet, 4, norm="group"),
+        "nesterov",
+        32,
+        250,
+    ),
+    _fresh("fashion-autoencoder-adam", data.fashion_itself, _mlp(196, 24, 196), "adam", 64, 500),
+    _fresh(
+        "cifar-half-trained-momentum",
+        data.cifar,
+        partial(models.cnn, 8, inputs=3, side=16),
+        "momentum",
+        64,
+        400,
+        {"weight_decay": 5e-4},
+        Before(300, 0.02),
+    ),
+    _fresh(
+        "shakespeare-lstm-half-trained-adamw",
+        data.shakespeare,
+        partial(models.CharacterRecurrent, models.Lstm, 32),
+        "adamw",
+        16,
+        500,
+        before=Before(300, 3e-3),
+    ),
+    _fresh(
+        "shakespeare-transformer-deep-momentum",
+        data.shakespeare,
+        partial(models.CharacterTransformer, 16, 2),
+        "momentum",
+        32,
+        500,
+    ),
+    _fresh(
+        "california-deep-rmsprop-long",
+        data.california,
+        _mlp(13, 24, 24, 24, 1),
+        "rmsprop",
+        32,
+        2000,
+    ),
+    _fresh("adult-deep-lion", data.adult, _mlp(104, 32, 32, 32, 2), "lion", 128, 400),
+    _fresh(
+        "digits-finetune-nesterov",
+        partial(data.digits_of, 0, 4),
+        _mlp(64, 48, 48, 5),
+        "nesterov",
+        16,
+        400,
+        before=Before(500, 0.05, partial(data.digits_of, 5, 9)),
+    ),
+    _fresh("mnist-mlp-adagrad-large-batch", data.mnist, _mlp(196, 48, 10), "adagrad", 512, 200),
+)
+
+TASKS = _HALVES + _FRESH
 
 BY_NAME = {task.name: task for task in TASKS}
