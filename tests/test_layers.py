@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # functions.
 FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "optax"}
 LOADS: dict[str, set[str]] = {
-    "training/dense.py": {"keras"},  # a Keras network; its package does not import it
+    "training/trainer.py": {"keras"},  # a Keras network; its package does not import it
     "keras": {"keras", "tensorflow", "torch", "jax"},
     "torch": {"torch"},
     "optax": {"jax", "optax"},

@@ -10,17 +10,12 @@ import pytest
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.training.compare import evaluation_steps
-from cyclerate.training.dense import (
-    DataOrder,
-    DenseTrainer,
-    Split,
-    usual_batch_size,
-    usual_hidden,
-)
+from cyclerate.training.dense import DenseTrainer, usual_batch_size, usual_hidden
 from cyclerate.training.objective import make_objective
 from cyclerate.training.optimizers import default_rate
 from cyclerate.training.policies import plan_budget
 from cyclerate.training.record import Cell, PolicyInfo
+from cyclerate.training.trainer import DataOrder, Split
 
 BUDGET = plan_budget(epochs=8, steps_per_epoch=2)
 OBJECTIVES = {"binary": (2, 1), "classes": (3, 3), "regression": (None, 1)}
@@ -41,7 +36,7 @@ def split(kind: str) -> Split:
 def trainer(kind: str = "binary", **changes: object) -> DenseTrainer:
     objective = make_objective(OBJECTIVES[kind][0])
     settings = {"batch_size": 32, "hidden": (8, 4), **changes}
-    return DenseTrainer(split(kind), objective, BUDGET, **settings)  # type: ignore[arg-type]
+    return DenseTrainer(split=split(kind), objective=objective, budget=BUDGET, **settings)  # type: ignore[arg-type]
 
 
 def policy(name: str, schedule: cr.Schedule) -> PolicyInfo:

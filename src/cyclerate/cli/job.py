@@ -93,8 +93,9 @@ def usage(out: Path, model_file: str) -> list[str]:
 
 
 def _trainer(data: Tabular, plan: Plan) -> DenseTrainer:
-    from cyclerate.training.dense import DenseTrainer, Split, usual_batch_size, usual_hidden
+    from cyclerate.training.dense import DenseTrainer, usual_batch_size, usual_hidden
     from cyclerate.training.objective import make_objective
+    from cyclerate.training.trainer import Split
 
     rows = len(data.x_train)
     classes = data.target.classes
