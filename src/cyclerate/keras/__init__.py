@@ -1,6 +1,14 @@
 """cyclerate for Keras 3, on JAX, TensorFlow and PyTorch."""
 
 from cyclerate.keras.callback import ScheduleCallback as ScheduleCallback
+from cyclerate.keras.compat import (
+    CyclicalLearningRate as CyclicalLearningRate,
+    CyclicLR as CyclicLR,
+    ExponentialCyclicalLearningRate as ExponentialCyclicalLearningRate,
+    OneCycleScheduler as OneCycleScheduler,
+    Triangular2CyclicalLearningRate as Triangular2CyclicalLearningRate,
+    TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
+)
 from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
 from cyclerate.keras.range_test import range_test as range_test
 from cyclerate.keras.schedule import as_schedule as as_schedule

@@ -90,6 +90,11 @@ class ScheduleCallback(keras.callbacks.Callback):
         self._model_used: weakref.ref[Any] | None = None
         self._optimizer: Any = None
 
+    @property
+    def next_step(self) -> int:
+        """The step that comes next; up to date at the end of an epoch."""
+        return self._next_step
+
     def on_train_begin(self, logs: Any = None) -> None:
         model = self.model
         if self._model_used is not None and self._model_used() is not model:
