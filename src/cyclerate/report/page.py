@@ -82,6 +82,28 @@ def draw(record: Record) -> dict[str, Picture]:
 
 def render(record: Record, pictures: dict[str, Picture]) -> str:
     """Returns the page as HTML; whatever the record says is escaped."""
+    return fill(
+        "report.html.j2",
+        record=record,
+        pictures=pictures,
+        headline=headline(record),
+        rows=rows(record),
+        legend=page_legend(record),
+        reference=policy_name(record, record.reference),
+        range_test=RangeTestResult.from_dict(record.range_test) if record.range_test else None,
+        policies=_policies(record),
+        swatches=_swatches(record),
+        next_steps=next_steps(record),
+        when=when(record.created),
+    )
+
+
+def fill(template: str, **values: Any) -> str:
+    """Returns a template of this package with values put in, each of them escaped.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
     jinja2 = require("jinja2", "cli")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -96,19 +118,7 @@ def render(record: Record, pictures: dict[str, Picture]) -> str:
         "rate": rate,
         "tied": tied,
     }
-    return environment.get_template("report.html.j2").render(
-        record=record,
-        pictures=pictures,
-        headline=headline(record),
-        rows=rows(record),
-        legend=page_legend(record),
-        reference=policy_name(record, record.reference),
-        range_test=RangeTestResult.from_dict(record.range_test) if record.range_test else None,
-        policies=_policies(record),
-        swatches=_swatches(record),
-        next_steps=next_steps(record),
-        when=_when(record.created),
-    )
+    return str(environment.get_template(template).render(**values))
 
 
 def tied(text: str) -> str:
@@ -153,7 +163,7 @@ def _svg(dashes: tuple[int, tuple[float, ...]]) -> str:
     return " ".join(f"{2 * length:g}" for length in dashes[1])
 
 
-def _when(created: str) -> str:
+def when(created: str) -> str:
     """Returns a time stamp as a person writes it, or as it is if it is none."""
     try:
         moment = dt.datetime.fromisoformat(created)

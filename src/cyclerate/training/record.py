@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
 from cyclerate._files import write_json
+from cyclerate.training.plain import build, finite_or_none, plain
 
 SCHEMA = 1
 FILE_NAME = "record.json"
 
-T = TypeVar("T")
 Losses = tuple[float | None, ...]
 
 
@@ -94,7 +93,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         for name in ("train_loss", "heldout_loss", "heldout_metric"):
-            curve = tuple(_finite_or_none(value) for value in getattr(self, name))
+            curve = tuple(finite_or_none(value) for value in getattr(self, name))
             if len(curve) != len(self.steps):
                 raise bad_argument(name, f"as long as steps ({len(self.steps)})", len(curve))
             object.__setattr__(self, name, curve)
@@ -172,7 +171,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as plain JSON values: dicts, lists, text, finite numbers, None."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
@@ -189,10 +188,10 @@ class Record:
         lists = {"policies": PolicyInfo, "cells": Cell, "summary": SummaryRow}
         for name, kind in singles.items():
             if parts.get(name) is not None:
-                parts[name] = _build(kind, parts[name], name)
+                parts[name] = build(kind, parts[name], name)
         for name, kind in lists.items():
-            parts[name] = tuple(_build(kind, part, name) for part in parts.get(name) or ())
-        return _build(cls, parts, "the record")
+            parts[name] = tuple(build(kind, part, name) for part in parts.get(name) or ())
+        return build(cls, parts, "the record")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the record to `path` as strict JSON, replacing it in one step."""
@@ -213,30 +212,3 @@ class Record:
         except ValueError as error:
             raise ValueError(f"{file} is not a record: it is not JSON ({error}).") from error
         return cls.from_dict(values)
-
-
-def _build(kind: type[T], values: Any, where: str) -> T:
-    """Builds a frozen dataclass of JSON values; lists become tuples."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, Mapping):
-        raise bad_argument(where, "a JSON object", values)
-    unknown = sorted(set(values) - set(fields))
-    needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-    missing = sorted(needed - set(values))
-    if unknown or missing:
-        raise bad_argument(where, f"made of {', '.join(fields)}", sorted(values))
-    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return kind(**frozen)
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no tuples."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(part) for part in value]
-    return _finite_or_none(value) if isinstance(value, float) else value
-
-
-def _finite_or_none(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
