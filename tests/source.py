@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cyclerate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ADAPTERS = ("keras", "torch", "optax")
+TRAINERS = ("lightning", "transformers")  # adapters that stand on that of PyTorch
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 

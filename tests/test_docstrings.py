@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.source import ADAPTERS, MODULES, PACKAGE, name_of, public_names
+from tests.source import ADAPTERS, MODULES, PACKAGE, TRAINERS, name_of, public_names
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -23,7 +23,7 @@ def module_of(path: Path) -> str:
 
 def public_objects() -> Iterator[tuple[str, object]]:
     """The classes and functions that users see, each with its full name."""
-    adapters = [f"cyclerate.{name}" for name in ADAPTERS if (PACKAGE / name).exists()]
+    adapters = [f"cyclerate.{name}" for name in (*ADAPTERS, *TRAINERS) if (PACKAGE / name).exists()]
     for module in map(importlib.import_module, ["cyclerate", *adapters]):
         for name in public_names(module):
             thing = getattr(module, name)

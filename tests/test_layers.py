@@ -1,6 +1,7 @@
 """The way of the data is one way: schedules <- range_test <- training <- report <- cli.
 
-Adapters stand beside it, on the first two. The tests read the import statements of the source.
+Adapters stand beside it, on the first two; those of trainers also on that of PyTorch. The tests
+read the import statements of the source.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.source import ADAPTERS, MODULES, PACKAGE, imported, name_of, parse, run_on_import
+from tests.source import (
+    ADAPTERS,
+    MODULES,
+    PACKAGE,
+    TRAINERS,
+    imported,
+    name_of,
+    parse,
+    run_on_import,
+)
 
 CORE = {"schedules", "range_test"}
 ROOT = CORE | {"__init__"}  # `import cyclerate`: what stands above the root's own imports
@@ -22,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schedules": set(),
     "range_test": {"schedules"},
     **dict.fromkeys(ADAPTERS, CORE),
+    **dict.fromkeys(TRAINERS, CORE | {"torch"}),
     "data": set(),
     "training": ROOT | {*ADAPTERS} | {"data"},
     "report": ROOT | {"training"},
@@ -31,12 +42,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Which frameworks a part, or one file, may import when it is itself imported; elsewhere only inside
 # functions.
-FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "optax"}
+FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "optax", *TRAINERS}
 LOADS: dict[str, set[str]] = {
     "training/trainer.py": {"keras"},  # a Keras network; its package does not import it
     "keras": {"keras", "tensorflow", "torch", "jax"},
     "torch": {"torch"},
     "optax": {"jax", "optax"},
+    "lightning": {"torch", "lightning"},
+    "transformers": {"torch", "transformers"},
 }
 
 SLOW = {"matplotlib", "pandas", "sklearn", "scipy", "rich", "typer", "jinja2"}

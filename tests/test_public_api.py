@@ -46,8 +46,10 @@ PUBLIC = {
         "fit_one_cycle",
         "range_test",
     ],
+    "cyclerate.lightning": ["RangeTestCallback"],
     "cyclerate.optax": ["range_test"],
     "cyclerate.torch": ["ScheduledLR", "range_test"],
+    "cyclerate.transformers": ["RangeTestCallback"],
 }
 
 # None of these may load with the package itself.

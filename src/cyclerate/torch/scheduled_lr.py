@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument, check_count, check_number
 from cyclerate.schedules import Schedule
 from cyclerate.torch.groups import momentum_setting, rate_setting, weight_decay_setting
 from cyclerate.torch.look_ahead import LookAhead
+from cyclerate.torch.scaling import scaling
 from cyclerate.torch.settings import Grouped, Shared, Unscheduled, copied, updated
 from cyclerate.torch.uncompiled import leave_out
 
@@ -124,6 +125,30 @@ class ScheduledLR(LRScheduler):
         waits for a device.
         """
         return list(self._last_lr)
+
+    @property
+    def max_lr(self) -> float | None:
+        """The highest rate that the schedules can take in any group; None without a schedule."""
+        return self._rates.highest
+
+    def set_max_lr(self, max_lr: float) -> None:
+        """Multiplies the rates of all schedules by one factor, such that the highest is `max_lr`.
+
+        The step stays, and the rates of that step are written: for a rate that was found after the
+        scheduler had been made. The state is then that of a scheduler made with these rates.
+
+        Args:
+            max_lr: The new highest rate, above 0.
+
+        Raises:
+            ValueError: There is no schedule of the rate, or it is 0 throughout, or of a type whose
+                rates are not known.
+        """
+        max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
+        if self.max_lr is None:
+            raise bad_argument("lr", "scheduled, to be given another max_lr", None)
+        self._rates = self._rates.with_rates(scaling(self.max_lr, max_lr))
+        self._go_to(self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The step and the schedules, as values that JSON and `torch.load(weights_only=True)` take.

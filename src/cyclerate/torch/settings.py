@@ -12,6 +12,7 @@ from torch import Tensor
 from cyclerate._errors import bad_argument
 from cyclerate.schedules import Schedule
 from cyclerate.torch.look_ahead import LookAhead, values_of
+from cyclerate.torch.scaling import Scaling, with_rates
 
 Group = dict[str, Any]
 
@@ -26,6 +27,15 @@ class Setting(Protocol):
         """Writes the values of `step` into the groups, and returns what each holds then."""
         ...
 
+    @property
+    def highest(self) -> float | None:
+        """The highest value of the schedules; None if there are none."""
+        ...
+
+    def with_rates(self, scaled: Scaling) -> Setting:
+        """The same with other values: each bound of each schedule is changed by `scaled`."""
+        ...
+
     def description(self) -> Any:
         """The schedules as JSON-safe values, to be compared with those of a saved state."""
 
@@ -33,11 +43,16 @@ class Setting(Protocol):
 class Unscheduled:
     """Nothing is written, whatever the groups hold and however many they are."""
 
+    highest = None
+
     def __init__(self, key: str) -> None:
         self.key = key
 
     def write(self, groups: Sequence[Group], step: int) -> list[Any]:
         return [copied(group[self.key]) for group in groups]
+
+    def with_rates(self, scaled: Scaling) -> Unscheduled:
+        return self
 
     def description(self) -> None:
         return None
@@ -59,6 +74,13 @@ class Shared(LookAhead[float]):
         for group in groups:  # most of the time of a step goes by here
             group[key] = value if type(group[key]) is float else updated(group[key], value)
         return [value] * len(groups)
+
+    @property
+    def highest(self) -> float:
+        return self._schedule.bounds[1]
+
+    def with_rates(self, scaled: Scaling) -> Shared:
+        return Shared(self.key, with_rates(self._schedule, scaled))
 
     def description(self) -> Any:
         return _described(self._schedule)
@@ -100,6 +122,15 @@ class Grouped(LookAhead[list[float]]):
             group, value = groups[at], row[column]
             group[key] = value if type(group[key]) is float else updated(group[key], value)
         return row if len(row) == len(groups) else [copied(group[key]) for group in groups]
+
+    @property
+    def highest(self) -> float:
+        pairs = zip(self._schedules, self._scales, strict=True)
+        return max(s.bounds[1] * scale for s, scale in pairs if s is not None)
+
+    def with_rates(self, scaled: Scaling) -> Grouped:
+        schedules = [None if s is None else with_rates(s, scaled) for s in self._schedules]
+        return Grouped(self.key, schedules, self._scales)
 
     def description(self) -> Any:
         described = [None if s is None else _described(s) for s in self._schedules]

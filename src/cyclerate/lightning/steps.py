@@ -1,0 +1,115 @@
+"""The training step of a Lightning module, as a range test of PyTorch takes it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from cyclerate._errors import bad_argument
+from cyclerate._randomness import all_of
+from cyclerate.torch.data_order import remember_order
+
+Outputs = Mapping[str, Any]
+
+
+class Prepared(NamedTuple):
+    """A batch where the model is, and its number in the pass."""
+
+    batch: Any
+    number: int
+
+
+@contextmanager
+def lent_batches(trainer: pl.Trainer) -> Generator[Callable[[], Iterator[Prepared]]]:
+    """Lends what begins a pass over the Trainer's training data; their order is given back.
+
+    The passes are the Trainer's own: with its samplers, limits and hooks of batches. A pass that it
+    has begun goes on as if nothing had been.
+    """
+    combined: Any = trainer.fit_loop._combined_loader  # noqa: SLF001 - it knows mode and limits
+    strategy, plugin, module = trainer.strategy, trainer.precision_plugin, trainer.lightning_module
+
+    def begin() -> Iterator[Prepared]:
+        for batch, number, _ in copy.copy(combined):
+            taken = module.on_before_batch_transfer(plugin.convert_input(batch), 0)
+            yield Prepared(strategy.batch_to_device(taken, dataloader_idx=0), number)
+
+    put_back = all_of([remember_order(loader) for loader in combined.flattened])
+    try:
+        for loader in combined.flattened:
+            if isinstance(loader, DataLoader):  # workers that persist are the Trainer's, at work
+                vars(loader)["_iterator"] = None
+        yield begin
+    finally:
+        put_back()
+
+
+def training_step(trainer: pl.Trainer) -> Callable[[Any, Prepared], Outputs]:
+    """Returns what runs the module's `training_step` as the Trainer does, under its precision.
+
+    Raises:
+        ValueError: The step takes its batches from the loader itself.
+    """
+    step = trainer.lightning_module.training_step
+    if is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
+        raise bad_argument("training_step", "one that takes a batch", "one with dataloader_iter")
+    numbered = is_param_in_hook_signature(step, "batch_idx", min_args=2)
+
+    def run(_model: Any, prepared: Prepared) -> Outputs:
+        given = trainer.strategy.training_step(*(prepared if numbered else prepared[:1]))
+        return outputs_of(given)
+
+    return run
+
+
+def outputs_of(given: Any) -> Outputs:
+    """What a training step returned, by name.
+
+    Raises:
+        ValueError: The loss is not among it.
+    """
+    outputs: Any = given if isinstance(given, Mapping) else {"loss": given}
+    if not isinstance(outputs.get("loss"), Tensor):
+        allowed = "one that returns the loss, or a dict with it under 'loss'"
+        raise bad_argument("training_step", allowed, f"one that returned {given!r}")
+    return outputs
+
+
+def value_of(outputs: Outputs, name: str) -> Any:
+    """The loss, or another value, of what a training step returned.
+
+    Raises:
+        ValueError: There is no such value.
+    """
+    if name not in outputs:
+        allowed = f"a name in what training_step returns ({', '.join(map(repr, outputs))})"
+        raise bad_argument("metric", allowed, name)
+    value = outputs[name]
+    return value.detach() if isinstance(value, Tensor) and name != "loss" else value
+
+
+@contextmanager
+def gradients_clipped(trainer: pl.Trainer, optimizer: Optimizer) -> Generator[None]:
+    """Has the module clip the gradients before each step, as its `configure_gradient_clipping`."""
+    module = trainer.lightning_module
+
+    def clip(*_: Any) -> None:
+        module.configure_gradient_clipping(
+            optimizer,
+            gradient_clip_val=trainer.gradient_clip_val,
+            gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+        )
+
+    handle = optimizer.register_step_pre_hook(clip)
+    try:
+        yield
+    finally:
+        handle.remove()
