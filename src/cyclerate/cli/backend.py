@@ -10,14 +10,18 @@ from cyclerate._errors import MissingExtra, require
 BACKENDS = ("jax", "tensorflow", "torch")
 
 
-def prefer_backend() -> None:
-    """Sets Keras's backend unless `KERAS_BACKEND` does: the first that is installed, JAX first.
+def prefer_backend(first: str = "jax") -> None:
+    """Sets Keras's backend unless `KERAS_BACKEND` does: the first that is installed.
+
+    Args:
+        first: The backend to look for before the others.
 
     Raises:
         MissingExtra: None is installed.
     """
     if not os.environ.get("KERAS_BACKEND"):
-        installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+        order = sorted(BACKENDS, key=lambda name: name != first)
+        installed = [name for name in order if importlib.util.find_spec(name)]
         if not installed:
             raise MissingExtra(
                 "this needs Keras with a backend, and neither jax, tensorflow nor torch is "
@@ -30,12 +34,15 @@ def prefer_backend() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def choose_backend() -> str:
+def choose_backend(first: str = "jax") -> str:
     """Loads Keras with the preferred backend and returns the backend's name.
+
+    Args:
+        first: The backend to look for before the others.
 
     Raises:
         MissingExtra: Keras or its backend is not installed.
     """
-    prefer_backend()
+    prefer_backend(first)
     keras = require("keras", "cli")
     return str(keras.backend.backend())

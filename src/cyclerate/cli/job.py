@@ -152,7 +152,8 @@ def _empty_record(
         max_lr=found.max_lr if found else None,
         default_of=f"{trainer.describe().optimizer} in Keras",
     )
-    policies = make_policies(plan.policies, rates, trainer.budget)
+    budget = plan_budget(plan.epochs, trainer.budget.steps_per_epoch)
+    policies = make_policies(plan.policies, rates, budget)
     names = [policy.name for policy in policies]
     return Record(
         title=f"{data.name}: {data.target.name}",

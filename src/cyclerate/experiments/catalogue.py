@@ -1,0 +1,10 @@
+"""The experiments there are, by name."""
+
+from __future__ import annotations
+
+from cyclerate.experiments import cardio
+from cyclerate.experiments.experiment import Experiment
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for experiment in (cardio.EXPERIMENT,)
+}
