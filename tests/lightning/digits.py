@@ -69,7 +69,7 @@ class Digits(pl.LightningModule):
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True)
         self.log_dict({"accuracy": accuracy})
         if self.logger is not None:
-            self.logger.log_metrics({"by_hand": float(loss)})
+            self.logger.log_metrics({"by_hand": loss.item()})
         if self.calls in self.at_call:
             self.at_call[self.calls]()
         return loss if self.returned == "loss" else {"loss": loss, "accuracy": accuracy}

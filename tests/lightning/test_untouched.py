@@ -88,7 +88,9 @@ def raise_(error):
 
 
 @pytest.mark.parametrize("setup", ["scheduled", "by hand", "accumulated and clipped"])
-@pytest.mark.parametrize("error", [Trouble("in the step"), KeyboardInterrupt()], ids=["error", "^C"])
+@pytest.mark.parametrize(
+    "error", [Trouble("in the step"), KeyboardInterrupt()], ids=["error", "^C"]
+)
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_everything_comes_back_after_an_error(setup, error, epoch):
     make, choice, options = SETUPS[setup]

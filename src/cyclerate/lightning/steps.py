@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,7 +40,9 @@ def lent_batches(trainer: pl.Trainer) -> Generator[Callable[[], Iterator[Prepare
     strategy, plugin, module = trainer.strategy, trainer.precision_plugin, trainer.lightning_module
 
     def begin() -> Iterator[Prepared]:
-        for batch, number, _ in copy.copy(combined):
+        count = trainer.num_training_batches
+        limit = int(count) if count < math.inf else None
+        for batch, number, _ in itertools.islice(copy.copy(combined), limit):
             taken = module.on_before_batch_transfer(plugin.convert_input(batch), 0)
             yield Prepared(strategy.batch_to_device(taken, dataloader_idx=0), number)
 
