@@ -1,7 +1,7 @@
 """What do schedules and the range test cost in Keras?
 
 Two tables for the backend that is set: training a tiny network with a scheduled rate against a
-constant one, and a range test of 100 steps against 100 steps of training. Ratios, in one run.
+constant one, and a sweep of 100 steps against 100 steps of training. Ratios, in one run.
 
     KERAS_BACKEND=jax python benchmarks/overhead_keras.py [--rounds 15] [--steps 2000]
 """
@@ -86,7 +86,7 @@ def range_test_runs(steps: int, width: int) -> dict[str, Callable[[], object]]:
         return model.fit(x, y, batch_size=batch, verbose=0)
 
     def test(model: keras.Model) -> object:
-        options = {"steps": steps, "end_lr": 1e-4, "stop_early": False}
+        options = {"method": "range", "steps": steps, "end_lr": 1e-4, "stop_early": False}
         return ck.range_test(model, x, y, batch_size=batch, **options)
 
     trained = fresh()

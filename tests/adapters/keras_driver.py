@@ -24,7 +24,7 @@ from tests.keras.toys import Weights, fit_steps, mean_of_output, one_weight, val
 class KerasDriver:
     """Drives `ScheduleCallback` and `range_test`."""
 
-    methods = ("range",)
+    methods = ("range", "probe")
 
     def train(self, schedule: cr.Schedule, steps: int) -> Trained:
         model, cycle = self._model(), ck.ScheduleCallback(schedule)
@@ -72,15 +72,15 @@ class KerasTrainee:
         self.model = keras.Sequential(
             [
                 keras.Input((3,)),
-                layers.Dense(4, activation="tanh"),
+                layers.Dense(16, activation="tanh"),
                 layers.BatchNormalization(),
                 layers.Dropout(0.25),
                 layers.Dense(1),
             ]
         )
-        self.model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", metrics=["mae"])
+        self.model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse", metrics=["mae"])
         rng = np.random.default_rng(1)
-        self.x = rng.normal(size=(8 if data == "tiny" else 40, 3)).astype("float32")
+        self.x = rng.normal(size=(8 if data == "tiny" else 120, 3)).astype("float32")
         self.y = self.x[:, :1] * 2
         self.model.fit(self.x, self.y, batch_size=8, verbose=0)
         self.tested_y = self.y.copy()

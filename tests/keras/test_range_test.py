@@ -14,7 +14,7 @@ import cyclerate.keras as ck
 from tests.keras.toys import BACKEND, ONES, ZEROS, mean_of_output, one_weight, value
 
 SGD = keras.optimizers.SGD
-SWEEP: dict[str, Any] = {"steps": 10, "start_lr": 1e-3, "end_lr": 0.5}
+SWEEP: dict[str, Any] = {"method": "range", "steps": 10, "start_lr": 1e-3, "end_lr": 0.5}
 LRS = cr.Sweep(1e-3, 0.5, 10).lrs()
 
 WEIGHTS_BEFORE = 1.0 - np.concatenate([[0.0], np.cumsum(LRS)[:-1]])
@@ -245,9 +245,6 @@ class TestRefusals:
     def test_several_optimizers(self):
         several = keras.optimizers.MultiOptimizer(lambda variable: SGD())
         self.refused("single Keras optimizer", one_weight(several), ONES, ZEROS)
-
-    def test_the_probe_is_not_there_yet(self, model):
-        self.refused("not available yet", model, ONES, ZEROS, method="probe")
 
     @pytest.mark.parametrize(
         "empty",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
-from cyclerate.keras.tf_data import is_tf_dataset, unshared_copy
+from cyclerate.keras.tf_data import is_tf_dataset, unshared_copies
 
 A_BATCH = "at least one batch of data"
 
@@ -156,9 +157,14 @@ class _PyDatasetView(keras.utils.PyDataset):
 def _tf_dataset(dataset: Any, weights: dict[str, Any]) -> Data:
     if int(dataset.cardinality()) == 0:
         raise bad_argument("x", A_BATCH, dataset)
-    copy = functools.cache(unshared_copy)  # made once, read on by further sweeps
+    copies = functools.cache(lambda: unshared_copies(dataset))
     options = {**weights, **_READY_MADE}
-    return Data({"x": dataset, **options}, lambda: {"x": copy(dataset), **options})
+
+    def lend() -> dict[str, Any]:
+        # In an order that follows from the global seed, as that of arrays does.
+        return {"x": copies()(random.randrange(2**31)), **options}  # noqa: S311
+
+    return Data({"x": dataset, **options}, lend)
 
 
 def _torch_loader(loader: Any) -> Data:

@@ -30,6 +30,16 @@ def raw_iterations(optimizer: Any) -> Any:
     return optimizer._iterations  # noqa: SLF001
 
 
+def track(optimizer: Any, variable: Any) -> None:
+    """Adds a variable to an optimizer's."""
+    optimizer._track_variable(variable)  # noqa: SLF001
+
+
+def untrack(optimizer: Any, variable: Any) -> None:
+    """Takes a variable out of an optimizer's again."""
+    optimizer._untrack_variable(variable)  # noqa: SLF001
+
+
 def is_built(model: Any) -> bool:
     """Whether all state that the first training step would make exists already."""
     parts = [model.optimizer, model._compile_metrics, model._compile_loss]  # noqa: SLF001
@@ -42,11 +52,16 @@ def build_from_batch(model: Any, batch: Any) -> None:
     model._symbolic_build(data_batch=batch)  # noqa: SLF001
 
 
+def data_adapter(**arguments: Any) -> Any:
+    """What Keras reads such arguments of `fit` with."""
+    return data_adapters.get_data_adapter(**arguments)
+
+
 def tensorflow_pipeline(**arrays: Any) -> Any:
     """The `tf.data.Dataset` that `evaluate` would make of such arguments, to make it only once."""
     import tensorflow as tf
 
-    adapter = data_adapters.get_data_adapter(**arrays)
+    adapter = data_adapter(**arrays)
     # A pass over data of unknown length ends with a step that fails, and is counted all the same.
     known = tf.data.experimental.assert_cardinality(adapter.num_batches)
     return adapter.get_tf_dataset().apply(known)
@@ -103,3 +118,12 @@ def set_tensorflow_seeds(seeds: Any) -> None:
     eager._seed = seed  # noqa: SLF001
     if generator is not None:
         eager._rng = generator  # noqa: SLF001
+
+
+def end_of_data() -> tuple[type[Exception], ...]:
+    """What a train function raises where the data of an epoch are used up."""
+    if keras.backend.backend() != "tensorflow":
+        return (StopIteration,)
+    import tensorflow as tf
+
+    return (StopIteration, tf.errors.OutOfRangeError)

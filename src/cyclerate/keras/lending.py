@@ -14,6 +14,7 @@ from cyclerate.keras.building import build
 from cyclerate.keras.installation import settle
 from cyclerate.keras.randomness import remember_all_randomness
 from cyclerate.keras.snapshot import Snapshot, TrainerAttributes
+from cyclerate.keras.variable_rate import VariableRate
 
 
 @contextmanager
@@ -21,7 +22,8 @@ def lent(model: Any, *data: Data) -> Generator[Snapshot]:
     """Builds the model, and undoes afterwards whatever training in the block did.
 
     Also after an exception and after Ctrl-C. What stays is that the model, its metrics and its
-    optimizer are built, in the state in which their first fit would find them.
+    optimizer are built, in the state in which their first fit would find them. In the block, the
+    optimizer's rate is a variable.
 
     Args:
         model: The model, compiled.
@@ -45,6 +47,9 @@ def lent(model: Any, *data: Data) -> Generator[Snapshot]:
             undo[1] = remember_randomness()
         snapshot = Snapshot(model)
         undo.append(snapshot.put_back)
+        rate = VariableRate(model)
+        undo.append(rate.put_back)
+        rate.lend()
         yield snapshot
     finally:
         _do_all(undo)

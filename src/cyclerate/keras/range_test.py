@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_count, check_number
 from cyclerate.keras.batches import Data, borrow
 from cyclerate.keras.hyper import innermost
 from cyclerate.keras.lending import lent
-from cyclerate.keras.randomness import seed_all_randomness
-from cyclerate.keras.sweeping import sweep
+from cyclerate.keras.running import HIGHEST_SEED, Runner
 from cyclerate.keras.watching import VALIDATION
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, combine
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
-
-_HIGHEST_SEED = 2**32  # NumPy's global generator takes no higher one
 
 
 def range_test(
@@ -31,31 +29,35 @@ def range_test(
     end_lr: float = 10.0,
     steps: int = 100,
     spacing: str = "exponential",
-    method: str = "range",
+    method: str = "probe",
+    policy: str = "one_cycle",
+    horizon_steps: int | None = None,
+    max_steps: int | None = None,
     metric: str = "loss",
     mode: str = "auto",
     validation_data: Any = None,
     sample_weight: Any = None,
     class_weight: dict[int, float] | None = None,
-    horizon_steps: int | None = None,
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
     verbose: str | int = "auto",
 ) -> RangeTestResult:
-    """Trains some steps at rising rates, reads the curve, and gives the model back as it was.
+    """Finds the learning rate of a model by short trainings, and gives it back as it was.
 
-    Step i is a step of the model's own fit (its `train_step`, loss, metrics, callbacks aside) at
-    the rate `start_lr * (end_lr / start_lr) ** (i / (steps - 1))`. What is recorded for it is the
-    loss of its own batch, taken before its update, as everywhere in the field; a validation metric
-    is taken after it.
+    A sweep finds the region: step i is a step of the model's own fit (its `train_step`, loss and
+    metrics; no callbacks) at the rate `start_lr * (end_lr / start_lr) ** (i / (steps - 1))`. What
+    is recorded for it is the loss of its own batch, taken before its update, as everywhere in the
+    field. Then short races inside that region, each the policy in miniature, from the same weights
+    and on the same batches; each is scored in evaluation mode on a sample that is the same for all.
+    `method="range"` is the sweep alone.
 
     Given back, to the last bit, also after an exception and after Ctrl-C: weights, statistics of
     normalisation, the optimizer's state, iteration count and rate, the seeds of layers, metrics,
     `model.history`, `stop_training`, the compiled functions, and the random generators of Python,
     NumPy, Keras, TensorFlow and PyTorch. What was not built is built, in the state in which the
     first fit would find it; a following fit gives what it would have given without the test.
-    Memory: one copy of the weights and of the optimizer's state.
+    Memory: one copy of the weights and of the optimizer's state, and the sample.
 
     Args:
         model: A compiled Keras model.
@@ -72,19 +74,24 @@ def range_test(
         end_lr: The last rate. Default 10.
         steps: How many rates, one update of the weights each. Default 100.
         spacing: "exponential" (default) or "linear".
-        method: "range", the single sweep.
-        metric: What to record: "loss", or a metric that the model was compiled with. With
-            `validation_data`, or a name that begins with "val_", it is measured on those data after
-            every step.
+        method: "probe" (default), the sweep and the races; "range", the sweep alone, quicker and
+            less certain.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular". Of use to
+            the races only, as are the next two.
+        horizon_steps: Updates of the training to come: a long one wants a lower rate than a short
+            one. Default: taken to be 1,000.
+        max_steps: Most updates in all, the sweep included. Default: 400, or 300 more than the
+            sweep, whichever is more.
+        metric: What to record: "loss", or a metric that the model was compiled with.
         mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
-        validation_data: (x, y), (x, y, sample_weight), or a data set; all of it is evaluated after
-            every step, so let it be small.
+        validation_data: (x, y), (x, y, sample_weight), or a data set: what the races are scored on.
+            Default: 512 rows of the training data. A sweep alone is measured on it after every
+            step, under a name that begins with "val_", so let it be small there.
         sample_weight: As in `fit`.
         class_weight: As in `fit`.
-        horizon_steps: The length of the training to come; the single sweep has no use for it.
-        seed: For the order of the data. Default 0. The same seed gives the same curve.
-        repeats: How many sweeps, each with another order of the data; the answer is the middle of
-            theirs. Default 1.
+        seed: For the order of the data. Default 0. The same seed gives the same answer.
+        repeats: How often to do it all, each time with another order of the data; the answer is the
+            middle of theirs. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
@@ -95,7 +102,7 @@ def range_test(
     Raises:
         ValueError: A wrong argument, a model that is not compiled, data without a batch.
 
-    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+    Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
 
     >>> import keras
     >>> import numpy as np
@@ -104,54 +111,55 @@ def range_test(
     >>> y = x @ np.array([[1.0], [-2.0], [0.5], [3.0]])
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     >>> model.compile(keras.optimizers.SGD(), "mse")
-    >>> result = range_test(model, x, y, batch_size=16, steps=60)
-    >>> 0.01 < result.max_lr < 1.0, int(model.optimizer.iterations)
-    (True, 0)
+    >>> result = range_test(model, x, y, batch_size=16, horizon_steps=200)
+    >>> 0.01 < result.max_lr < 1.0, result.steps <= 400, int(model.optimizer.iterations)
+    (True, True, 0)
     """
     started = time.perf_counter()
-    plan = Sweep(start_lr, end_lr, steps, spacing)
-    metric = _metric_name(metric, validation_data)
-    mode = direction(metric, mode)
+    metric = _metric_name(metric, method, validation_data)
+    plan = RangeTestPlan(
+        Sweep(start_lr, end_lr, steps, spacing),
+        method=method,
+        policy=policy,
+        horizon_steps=horizon_steps,
+        max_steps=max_steps,
+        metric=metric,
+        mode=direction(metric, mode),
+        stop_early=stop_early,
+    )
     repeats = check_count("repeats", repeats)
     seed = 0 if seed is None else check_count("seed", seed, low=0)
-    check_number("seed", seed, high=_HIGHEST_SEED - repeats)
-    if horizon_steps is not None:
-        check_count("horizon_steps", horizon_steps)
-    check_choice("stop_early", stop_early, (True, False))
-    _check_method(method)
+    check_number("seed", seed, high=HIGHEST_SEED - repeats)
     check_model(model)
-    progress = Progress(verbose, repeats)
+    progress = Progress(verbose, repeats, method)
     data = borrow(
         x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
     )
     validation = _validation(validation_data, batch_size)
+    read = [data, validation] if validation else [data]
     results: list[RangeTestResult] = []
-    with lent(model, data, *([validation] if validation else [])) as snapshot:
-        for run in range(repeats):
-            if run:
-                snapshot.put_back(again=True)
-            progress.sweep = run + 1
-            seed_all_randomness(seed + run)
-            test = RangeTest(plan, metric=metric, mode=mode, stop_early=stop_early)
-            sweep(model, test, data, validation, progress)
-            results.append(test.result(seconds=time.perf_counter() - started))
-    progress.close()
-    return results[0] if repeats == 1 else combine(results)
+    with closing(progress), lent(model, *read) as snapshot:
+        runner = Runner(
+            model, snapshot, metric=metric, data=data, validation=validation, progress=progress
+        )
+        for repeat in range(repeats):
+            progress.sweep = repeat + 1
+            procedure = plan.new()
+            runner.conduct(procedure, seed + repeat)
+            now = time.perf_counter()
+            results.append(procedure.result(seconds=now - started))
+            started = now
+    return combine(results)
 
 
-def _metric_name(metric: Any, validation_data: Any) -> str:
+def _metric_name(metric: Any, method: Any, validation_data: Any) -> str:
     if not isinstance(metric, str) or not metric:
         raise bad_argument("metric", "the name of a metric", metric)
-    validated = metric.startswith(VALIDATION)
-    if validated and validation_data is None:
+    plain = metric.removeprefix(VALIDATION)
+    if metric != plain and validation_data is None:
         raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
-    return metric if validated or validation_data is None else VALIDATION + metric
-
-
-def _check_method(method: Any) -> None:
-    if method == "probe":
-        raise bad_argument("method", '"range"; "probe" is not available yet', method)
-    check_choice("method", method, ("range",))
+    # Only a sweep alone looks at the validation data after every step.
+    return plain if method == "probe" or validation_data is None else VALIDATION + plain
 
 
 def check_model(model: Any) -> None:

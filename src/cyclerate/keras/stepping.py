@@ -1,4 +1,4 @@
-"""A train function for a sweep: each step at the rate of the moment, each loss its own batch's."""
+"""A train function for a range test: each step at the rate of the moment, each loss its batch's."""
 
 from __future__ import annotations
 
@@ -8,96 +8,70 @@ import keras
 import numpy as np
 
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import RATE, rate_of, raw_iterations
-from cyclerate.keras.scheduled_function import (
-    Plan,
-    ScheduledFunction,
-    TrainFunction,
-    untraced_function,
-)
-from cyclerate.range_test import Sweep
+from cyclerate.keras.internals import rate_of, raw_iterations
+from cyclerate.keras.scheduled_function import TrainFunction, untraced_function
 
 
-class SweepFunction:
-    """Stands in for `model.train_function` during a sweep.
+class StepFunction:
+    """Stands in for `model.train_function` during all runs of a range test.
 
-    Where the optimizer's rate is a variable, it is set before each step, and the function that the
-    model had is used: nothing is compiled anew. Where it is a schedule, the sweep's own schedule is
-    compiled into a new function. Metrics begin anew at each step, since Keras logs running means.
+    The rate, a variable, is set before each step. If the model has a compiled function, that is
+    used; otherwise one is made, and kept for all runs. Metrics begin anew at each step, since
+    Keras logs running means.
 
     Args:
-        model: The model, compiled and built.
-        sweep: The rates.
+        model: The model, compiled and built, with a rate that is a variable.
 
     Attributes:
-        lr: The rate of the next step, to be set before it where the rate is a variable.
-        plain: The model's own function, for a further sweep to use again.
+        lr: The rate of the next step, to be set before it.
     """
 
-    def __init__(self, model: Any, sweep: Sweep) -> None:
-        self.lr = sweep.start_lr
-        self._model, self._sweep = model, sweep
-        self._optimizer = innermost(model.optimizer)
-        rate = rate_of(self._optimizer)
-        self._rate = rate if isinstance(rate, keras.Variable) else None
+    def __init__(self, model: Any) -> None:
+        self.lr = 0.0
+        self._model, self._optimizer = model, innermost(model.optimizer)
+        self._rate = rate_of(self._optimizer)
         known: TrainFunction | None = model.train_function
-        self._inner = self._make_inner(known)
-        self.plain = known if self._rate is None else self._inner
+        whole_steps = model.steps_per_execution == 1
+        if not whole_steps:
+            # One step at a time: a rate and a loss for each.
+            model.steps_per_execution = 1
+            model.test_function = None
+        self._inner = known if known is not None and whole_steps else untraced_function(model)
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs a step; what it takes and gives is the backend's own."""
-        self._reset_metrics()
-        if self._rate is not None:
-            self._set_rate(self._rate, self.lr)
-        return self._inner(*arguments)
-
-    def _reset_metrics(self) -> None:
         self._model.reset_metrics()
-
-    def _set_rate(self, rate: Any, value: float) -> None:
-        rate.assign(value)
+        self._rate.assign(self.lr)
+        return self._inner(*arguments)
 
     def batches_counted(self) -> int:
         """The optimizer's own count; a step that a LossScaleOptimizer skips is not in it."""
         return int(raw_iterations(self._optimizer))
 
-    def _make_inner(self, known: TrainFunction | None) -> TrainFunction:
-        model = self._model
-        whole_steps = model.steps_per_execution == 1
-        # One step at a time: a rate and a loss for each.
-        model.steps_per_execution = 1
-        if self._rate is not None:
-            return known if known is not None and whole_steps else untraced_function(model)
-        scheduled = ScheduledFunction(model, self._optimizer)
-        begin = int(self._optimizer.iterations)
-        scheduled.add((Plan(RATE, self._sweep.schedule(), begin),))
-        return scheduled
 
-
-class TensorFlowSweepFunction(SweepFunction):
+class TensorFlowStepFunction(StepFunction):
     """The same on TensorFlow, where assigning through Keras would cost as much as a small step."""
 
-    def __init__(self, model: Any, sweep: Sweep) -> None:
-        super().__init__(model, sweep)
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
         model.reset_metrics()
         variables = [v.value for metric in model.metrics for v in metric.variables]
         self._at_rest = [(variable, variable.read_value()) for variable in variables]
 
-    def _reset_metrics(self) -> None:
+    def __call__(self, *arguments: Any) -> Any:
         for variable, value in self._at_rest:
             variable.assign(value, read_value=False)
+        self._rate.value.assign(self.lr, read_value=False)
+        return self._inner(*arguments)
 
-    def _set_rate(self, rate: Any, value: float) -> None:
-        rate.value.assign(value, read_value=False)
 
-
-class JaxSweepFunction(SweepFunction):
+class JaxStepFunction(StepFunction):
     """The same on JAX, where the state goes in and comes out, and variables are empty meanwhile."""
 
-    def __init__(self, model: Any, sweep: Sweep) -> None:
-        super().__init__(model, sweep)
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
         places = {id(variable): i for i, variable in enumerate(model.optimizer.variables)}
-        self._rate_at = None if self._rate is None else places[id(self._rate)]
+        self._rate_at = places[id(self._rate)]
         self._iterations_at = places[id(raw_iterations(self._optimizer))]
         self._optimizer_state: list[Any] = []
         self._at_rest: list[Any] | None = None
@@ -110,9 +84,7 @@ class JaxSweepFunction(SweepFunction):
             # A fit resets the metrics before its first step: these are their values at rest.
             self._at_rest = [np.array(value) for value in metrics]
         optimizer = list(optimizer)
-        if self._rate_at is not None:
-            old = optimizer[self._rate_at]
-            optimizer[self._rate_at] = jnp.asarray(self.lr, dtype=old.dtype)
+        optimizer[self._rate_at] = jnp.asarray(self.lr, dtype=optimizer[self._rate_at].dtype)
         metrics = [jnp.asarray(value) for value in self._at_rest]
         state = (trainable, non_trainable, optimizer, metrics)
         logs, state = self._inner(state, iterator)
@@ -123,9 +95,9 @@ class JaxSweepFunction(SweepFunction):
         return int(self._optimizer_state[self._iterations_at])
 
 
-_KINDS = {"jax": JaxSweepFunction, "tensorflow": TensorFlowSweepFunction}
+_KINDS = {"jax": JaxStepFunction, "tensorflow": TensorFlowStepFunction}
 
 
-def sweep_function(model: Any, sweep: Sweep) -> SweepFunction:
+def step_function(model: Any) -> StepFunction:
     """The kind that the backend needs."""
-    return _KINDS.get(keras.backend.backend(), SweepFunction)(model, sweep)
+    return _KINDS.get(keras.backend.backend(), StepFunction)(model)

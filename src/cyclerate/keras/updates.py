@@ -9,7 +9,7 @@ import keras
 
 from cyclerate.keras.hyper import innermost
 from cyclerate.keras.internals import raw_iterations
-from cyclerate.keras.stepping import SweepFunction
+from cyclerate.keras.stepping import StepFunction
 
 MOST_SKIPPED_BATCHES = 50
 """So many batches in a row without an update: a LossScaleOptimizer sees only infinite gradients."""
@@ -22,7 +22,7 @@ class Updates:
     a LossScaleOptimizer skips, because its gradient overflowed, has led to no update.
     """
 
-    def __init__(self, model: Any, function: SweepFunction) -> None:
+    def __init__(self, model: Any, function: StepFunction) -> None:
         optimizer = innermost(model.optimizer)
         self._function = function
         self._batches_per_update = optimizer.gradient_accumulation_steps or 1

@@ -1,4 +1,4 @@
-"""What a sweep's steps gave: told to the range test, which says when to stop."""
+"""What the steps of a run gave: told to the run, which says when to stop."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras.batches import Data
-from cyclerate.keras.internals import tensorflow_pipeline
 from cyclerate.keras.updates import Updates
-from cyclerate.range_test import RangeTest
+from cyclerate.range_test import Race, RangeTest
 from cyclerate.range_test.progress import Progress
 
 VALIDATION = "val_"
 
+Run = RangeTest | Race
+
 
 class Watch:
-    """Tells a range test the value of each update, and stops the model's fit when it is done.
+    """Tells a run the value of each update, and stops the model's fit when it is done.
 
     Args:
         model: The model in its fit.
-        test: The range test.
+        run: The run.
         updates: Which batches lead to an update.
-        validation: What to measure on after each update; None to take the value of its batch.
+        metric: The name of what it is told.
+        validation: Arguments of `evaluate` for measuring after each update; None to take the value
+            of its batch.
         progress: Shown after each update.
     """
 
     def __init__(
         self,
         model: Any,
-        test: RangeTest,
+        run: Run,
         updates: Updates,
-        validation: Data | None,
+        *,
+        metric: str,
+        validation: dict[str, Any] | None,
         progress: Progress,
     ) -> None:
-        self._model, self._test = model, test
+        self._model, self._run, self._metric = model, run, metric
         self._updates, self._progress = updates, progress
-        self._validation = None if validation is None else _for_evaluate(validation.lend())
+        self._validation = validation
 
     @property
     def can_be_late(self) -> bool:
@@ -48,35 +52,44 @@ class Watch:
     def take(self, logs: Mapping[str, Any]) -> None:
         """Takes what a step logged, as numbers or as scalars of the backend."""
         if self._validation is None:
-            value = self._updates.loss_after(_find(self._test.metric, logs))
+            value = self._updates.loss_after(value_of(self._metric, logs))
         elif (value := self._updates.loss_after(0.0)) is not None:
             value = self._measure(self._validation)
-        if value is None or self._test.done:
+        if value is None or self._run.done:
             return
-        self._test.tell(value)
-        self._progress.show(self._test, value)
-        if self._test.done:
+        self._run.tell(value)
+        self._progress.show(self._run, value)
+        if self._run.done:
             self._model.stop_training = True
 
     def _measure(self, validation: dict[str, Any]) -> float:
         model = self._model
         if keras.backend.backend() == "jax":
             model.jax_state_sync()
-        logs = model.evaluate(**validation, verbose=0, return_dict=True)
+        value = evaluated(model, self._metric, validation)
         if keras.backend.backend() == "torch":
             model.train()
-        return _find(self._test.metric.removeprefix(VALIDATION), logs)
+        return value
 
 
-def _find(name: str, logs: Mapping[str, Any]) -> float:
+def evaluated(model: Any, metric: str, sample: dict[str, Any]) -> float:
+    """The metric in evaluation mode.
+
+    Args:
+        model: The model.
+        metric: Its name, with or without "val_".
+        sample: Arguments of `evaluate`.
+    """
+    logs = model.evaluate(**sample, verbose=0, return_dict=True)
+    return value_of(metric.removeprefix(VALIDATION), logs)
+
+
+def value_of(name: str, logs: Mapping[str, Any]) -> float:
+    """The value of a metric in what Keras logged.
+
+    Raises:
+        ValueError: The model has no such metric; the message lists those that it has.
+    """
     if name not in logs:
         raise bad_argument("metric", f"one that the model has: {', '.join(logs)}", name)
     return float(logs[name])
-
-
-def _for_evaluate(arguments: dict[str, Any]) -> dict[str, Any]:
-    """`evaluate` neither shuffles nor weighs classes; it is called after every step."""
-    arguments = {k: v for k, v in arguments.items() if k not in ("shuffle", "class_weight")}
-    if keras.backend.backend() == "tensorflow" and "y" in arguments:
-        return {"x": tensorflow_pipeline(**arguments)}
-    return arguments
