@@ -5,9 +5,12 @@ from cyclerate.keras.compat import (
     CyclicalLearningRate as CyclicalLearningRate,
     CyclicLR as CyclicLR,
     ExponentialCyclicalLearningRate as ExponentialCyclicalLearningRate,
+    ExponentialLearningRate as ExponentialLearningRate,
+    LRFinder as LRFinder,
     OneCycleScheduler as OneCycleScheduler,
     Triangular2CyclicalLearningRate as Triangular2CyclicalLearningRate,
     TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
+    lr_find as lr_find,
 )
 from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
 from cyclerate.keras.range_test import range_test as range_test

@@ -34,6 +34,13 @@ def build(model: Any, data: Data) -> None:
         _begin_fit(model, data.as_given, callbacks=[_StopBeforeTheFirstStep()])
 
 
+def build_from_iterator(model: Any, iterator: Any) -> None:
+    """Builds the same in a fit on TensorFlow, from the shapes of the batches that it will give."""
+    if not is_built(model):
+        spec = keras.tree.map_structure(_none_if_missing, iterator.element_spec)
+        build_from_batch(model, spec)
+
+
 @contextmanager
 def quiet_about_the_end_of_data() -> Generator[None]:
     """Keras warns where a pass over data of unknown length ends; here it just begins another."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -17,6 +17,23 @@ from cyclerate._errors import bad_argument
 from cyclerate.keras.scheduled_function import Plan, ScheduledFunction
 
 _HOOK = "make_train_function"
+
+
+class Replacement(Protocol):
+    """A train function that stands in for the model's own."""
+
+    @property
+    def plain(self) -> Any:
+        """The one that the model had before."""
+        ...
+
+    def retrace(self) -> None:
+        """Forgets what was compiled, as `make_train_function(force=True)` asks for."""
+        ...
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Makes a step; what it takes and gives is the backend's own."""
+        ...
 
 
 def install(
@@ -35,9 +52,9 @@ def install(
     """
     scheduled = model.train_function
     if not isinstance(scheduled, ScheduledFunction):
+        _free(model)
         scheduled = ScheduledFunction(model, optimizer)
-        vars(model)[_HOOK] = _Hook(model, scheduled)
-        model.train_function = scheduled
+        _put_in(model, scheduled)
     twice = scheduled.attributes & {plan.attribute for plan in plans}
     if twice:
         raise bad_argument("callbacks", "callbacks that schedule different things", sorted(twice))
@@ -45,11 +62,27 @@ def install(
     vars(model)[_HOOK].when_over.append(when_over)
 
 
+def take_over(model: Any, function: Replacement, when_over: Callable[[], None]) -> None:
+    """Makes `function` the model's train function until `remove`.
+
+    Args:
+        model: The model, in a fit that has not made a step.
+        function: What to call instead.
+        when_over: Called if another training begins although nobody removed this.
+
+    Raises:
+        ValueError: The function was replaced already in this fit.
+    """
+    _free(model)
+    _put_in(model, function)
+    vars(model)[_HOOK].when_over.append(when_over)
+
+
 def remove(model: Any) -> None:
-    """Gives the model its plain train function back, if it has a scheduled one."""
+    """Gives the model its plain train function back, if it has another one."""
     hook: _Hook | None = vars(model).pop(_HOOK, None)
-    if hook is not None and model.train_function is hook.scheduled:
-        model.train_function = hook.scheduled.plain
+    if hook is not None and model.train_function is hook.function:
+        model.train_function = hook.function.plain
 
 
 def settle(model: Any) -> None:
@@ -66,19 +99,29 @@ def settle(model: Any) -> None:
     hook.end()
 
 
-class _Hook:
-    """`model.make_train_function` while a scheduled function is installed."""
+def _free(model: Any) -> None:
+    if _HOOK in vars(model):
+        raise bad_argument("callbacks", "one that sets the rate, not several", model.train_function)
 
-    def __init__(self, model: Any, scheduled: ScheduledFunction) -> None:
-        self.model, self.scheduled = model, scheduled
+
+def _put_in(model: Any, function: Replacement) -> None:
+    vars(model)[_HOOK] = _Hook(model, function)
+    model.train_function = function
+
+
+class _Hook:
+    """`model.make_train_function` while another function is installed."""
+
+    def __init__(self, model: Any, function: Replacement) -> None:
+        self.model, self.function = model, function
         self.when_over: list[Callable[[], None]] = []
 
     def __call__(self, force: bool = False) -> Any:
         if _inside_callback_of(self.model):
             # A callback of the running fit asks: still the same training.
             if force:
-                self.scheduled.retrace()
-            return self.scheduled
+                self.function.retrace()
+            return self.function
         self.end()
         return self.model.make_train_function(force=force)
 

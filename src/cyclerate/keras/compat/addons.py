@@ -25,6 +25,7 @@ class _AddonsSchedule(KerasSchedule):
             setattr(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments, as JSON can hold them."""
         return dict(self._arguments)
 
     @classmethod
@@ -88,6 +89,7 @@ class CyclicalLearningRate(_AddonsSchedule):
         )
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments, with `scale_fn` as its import path."""
         return {**super().get_config(), "scale_fn": self.schedule.to_dict()["scale_fn"]}
 
     @classmethod
