@@ -32,7 +32,7 @@ VERDICT = re.compile(
     r"|from step (?P<step>\d+) on"
     r"|up to (?P<percent>[\d.]+) %"
 )
-MODULES = {"optax": "optax", "ck": "cyclerate.keras"}
+MODULES = {"optax": "optax", "ck": "cyclerate.keras", "ctr": "cyclerate.transformers"}
 STATEFUL = ("optimizer", "three_groups", "model", "model_optimizer", "test")
 
 
