@@ -4,6 +4,7 @@
     python -m benchmarks.finders sweeps
     python -m benchmarks.finders probes --policy one_cycle
     python -m benchmarks.finders peers         (in the environment of requirements/peers.txt)
+    python -m benchmarks.finders bases
     python -m benchmarks.finders table         (docs/finders.md from what is stored; no training)
 
 What is stored under benchmarks/finders/cache is not made again without --again.
@@ -19,7 +20,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.finders import cache, grid, probes, races, sweeps, table
+from benchmarks.finders import bases, cache, grid, probes, races, sweeps, table
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.tasks import BY_NAME, TASKS, Task
 
@@ -64,6 +65,10 @@ def _races(arguments: argparse.Namespace) -> Piece:
     return f"races_{arguments.policy}", partial(races.record, policy=arguments.policy)
 
 
+def _bases(_arguments: argparse.Namespace) -> Piece:
+    return "bases", bases.record
+
+
 Piece = tuple[str, Callable[[Task], None]]
 _PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
     "grid": _grid,
@@ -71,6 +76,7 @@ _PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
     "races": _races,
     "probes": _probes,
     "peers": _peers,
+    "bases": _bases,
 }
 
 

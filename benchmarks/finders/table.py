@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from benchmarks._page import write_generated
 from benchmarks.finders import scoring
 from benchmarks.finders.peers import RATE_FREE
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.scoring import RULES, Score
 from benchmarks.finders.tasks import TASKS
-from cyclerate._files import write_text
 
 PAGE = Path(__file__).parents[2] / "docs" / "finders.md"
 HALVES = {"fresh": "Fresh tasks", "validation": "Validation half", "design": "Design half"}
@@ -20,10 +19,7 @@ SHARES = ("share above 0.1", "no answer")
 
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    tables = "\n\n".join(filter(None, [*map(_policy, POLICIES), _tasks()]))
-    pattern = re.compile(r"(<!-- generated -->\n).*(\n<!-- end -->)", re.DOTALL)
-    write_text(PAGE, pattern.sub(lambda mark: f"{mark[1]}\n{tables}\n{mark[2]}", text))
+    write_generated(PAGE, "\n\n".join(filter(None, [*map(_policy, POLICIES), _tasks()])))
 
 
 def _policy(policy: str) -> str:

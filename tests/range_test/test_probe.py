@@ -199,6 +199,35 @@ def test_an_improvement_below_the_noise_is_no_clear_answer():
     assert result.max_lr is None
 
 
+def drive_scores(probe: Probe, scores: dict[str, float]) -> list[float]:
+    """Drives a probe whose sweep is flat; returns the rates of its scouts and races."""
+    raced = []
+    while probe.run is not None:
+        run = probe.run
+        if isinstance(run, Race) and run.max_lr:
+            raced.append(run.max_lr)
+        noise = np.random.default_rng(0)
+        while not run.done:
+            probe.run.tell(1.0 + 0.1 * noise.normal())
+        probe.tell(scores["start" if not raced else "after"])
+    return raced
+
+
+def test_without_a_clear_answer_it_says_where_the_little_gain_was():
+    probe = Probe()
+    raced = drive_scores(probe, {"start": 1.0, "after": 0.99})
+    result = probe.result()
+    assert result.max_lr is None
+    assert f" (the best of them, at {min(raced):.2g}, by 0.01); check" in result.verdict
+
+
+def test_a_scout_that_does_no_harm_is_enough_and_one_that_does_is_not():
+    calm = drive_scores(Probe(), {"start": 1.0, "after": 1.02})
+    assert calm[0] == calm[1]
+    harmed = drive_scores(Probe(), {"start": 1.0, "after": 1.2})
+    assert harmed[1] == pytest.approx(harmed[0] / 10**0.5)
+
+
 def test_an_optimizer_that_ignores_the_rate_has_no_clear_answer():
     bowl = Bowl(noise=0.01)
     probe = Probe()

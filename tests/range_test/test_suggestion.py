@@ -138,6 +138,35 @@ def test_a_curve_that_only_rises_has_no_clear_answer():
     assert result.stop_reason is StopReason.DIVERGED
 
 
+def test_a_curve_that_breaks_down_without_a_fall_has_no_clear_answer_and_says_where():
+    result = sweep_over(fall_and_blow_up(drop=0.0, edge=-1.0) + noise(0, 0.2))
+    assert result.max_lr is None
+    assert result.verdict.startswith("No clear answer: the loss does not fall beyond its noise")
+    near = float(result.verdict.partition("breaks down near ")[2].partition(";")[0])
+    assert 10**-1.2 < near < 10**-0.3
+
+
+def test_a_weak_fall_gives_a_lower_rate_a_wider_interval_and_says_so():
+    clear = [sweep_over(fall_and_blow_up() + noise(seed, 0.05)) for seed in range(10)]
+    weak = [sweep_over(fall_and_blow_up() + noise(seed, 1.6)) for seed in range(40)]
+    weak = [result for result in weak if result.verdict.startswith("Uncertain: the loss improves")]
+    assert len(weak) >= 5
+    assert all(result.verdict.startswith("The loss improves by") for result in clear)
+    rates = [np.median([result.max_lr for result in results]) for results in (clear, weak)]
+    assert rates[1] < 0.8 * rates[0]
+    widths = [
+        np.median([np.ptp(np.log10(r.interval)) for r in results]) for results in (clear, weak)
+    ]
+    assert widths[1] > widths[0] + 0.5
+
+
+def test_a_dip_among_the_first_points_is_no_valley():
+    curve = fall_and_blow_up(drop=1.0) + noise(6, 0.3)
+    curve[:3] = 0.3
+    _, max_lr, _, _ = answer(sweep_over(curve))
+    assert 10**-3.0 < max_lr < 10**0.0
+
+
 def test_nine_finite_values_are_too_few_and_ten_are_read():
     values = [*np.linspace(5.0, 1.0, 10), np.nan]
     ten = sweep_over(values, Sweep(1e-3, 1.0, steps=12))

@@ -4,12 +4,11 @@ A sweep changes the rate at every step, so it cannot tell what a rate does to a 
 can: it is the policy itself in miniature, from the same weights and on the same batches as every
 other race, scored in evaluation mode on a fixed sample. Few long races tell more than many short
 ones; one that stays above the untrained loss, or shoots up to twice of it, is given up. Where the
-sweep shows nothing, scouts a quarter as long go down from where it broke down until one improves.
+sweep shows nothing, scouts a quarter as long go down from where it broke down, until one does no
+harm.
 
-The best rate of a short training is too high for a long one, by about a fifth of a decade for every
-tenfold length: what a long training loses by a smaller step it makes up by more of them, while a
-rate close to where training breaks down has more steps to break down in. Fitted by
-benchmarks/finders on its design half; docs/finders.md has the figures on the other half.
+How the best rate of a race becomes that of a longer training is in race_choice.py; docs/finders.md
+has the figures.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import numpy as np
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.range_test.core import RangeTest, one_number
 from cyclerate.range_test.race import Race
+from cyclerate.range_test.race_choice import DECADES_PER_TENFOLD, offset_for
 from cyclerate.range_test.race_search import (
     OFFSETS_PER_DECADE,
     best_offset,
@@ -47,7 +47,6 @@ MIN_RACE_STEPS = 10
 LEAST_RACING_STEPS = RACES * MIN_RACE_STEPS
 
 _ASSUMED_HORIZON_STEPS = 1000
-_DECADES_PER_TENFOLD = 0.2
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
 _CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
@@ -55,6 +54,7 @@ _LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
 _SAME_SDS = 1e-3  # of the same: scores closer than that are no different
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5
+_SCOUT_WORSE_SDS = 0.5  # of the noise: so much worse may a few steps leave a model that can learn
 _FIRST_STEPS = 10
 _FAR_SDS = 10.0
 _NOISE_STEPS = 30
@@ -199,7 +199,8 @@ class Probe:
             failed = isinstance(run, Race) and run.failed
             ended_at = math.inf if failed else self._to_minimise(score)
             self._spent_steps += run.index
-            self._after_race(ended_at if ended_at < self._start else math.inf)
+            bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
+            self._after_race(ended_at if ended_at < bar else math.inf)
             self._run = self._next_run()
 
     def result(self, *, seconds: float | None = None) -> RangeTestResult:
@@ -321,11 +322,19 @@ class Probe:
         if not fall > least:
             return (
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
-                "chance would; check that this model can learn from this data"
+                f"chance would{self._little()}; check that this model can learn from this data"
             )
         if len(scores) > 1 and max(scores) - min(scores) <= _SAME_SDS * noise:
             return f"{len(scores)} short trainings ended alike, whatever their rate"
         return None
+
+    def _little(self) -> str:
+        """Returns where the little that there was to gain was found, for whoever wants to try."""
+        best = best_offset(self._scores) if self._scores else 0
+        score = self._scores.get(best, math.inf)
+        if math.isinf(score):
+            return ""
+        return f" (the best of them, at {self._lr(best):.2g}, by {self._start - score:.2g})"
 
     def _noise(self) -> float:
         """Returns the standard deviation of the metric over the first batches of the sweep."""
@@ -333,16 +342,18 @@ class Probe:
 
     def _answer(self, swept: RangeTestResult) -> dict[str, Any]:
         horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)
-        shift = _DECADES_PER_TENFOLD * math.log10(horizon_steps / self._race_steps)
+        tenfolds = math.log10(horizon_steps / self._race_steps)
         raced_best = self._lr(valley(self._scores, self._start))
-        max_lr = raced_best / 10**shift
+        chosen = offset_for(self._scores, self._start, noise=self._noise(), tenfolds=tenfolds)
+        max_lr = self._lr(chosen)
+        usual = raced_best / 10 ** (DECADES_PER_TENFOLD * tenfolds)
         low, high = _INTERVAL_DECADES
         begun = swept.base_lr or max_lr / 4
         count = sum(math.isfinite(score) for score in self._scores.values())
         return {
             "base_lr": float(np.clip(begun, _BASE_RANGE[0] * max_lr, _BASE_RANGE[1] * max_lr)),
             "max_lr": max_lr,
-            "interval": (max_lr / 10**low, max_lr * 10**high),
+            "interval": (min(max_lr, usual) / 10**low, max(max_lr, usual) * 10**high),
             "verdict": (
                 f"Of {count} races of {self._race_steps} steps the best rate was "
                 f"{raced_best:.2g}; for {horizon_steps} steps that is {max_lr:.2g}"

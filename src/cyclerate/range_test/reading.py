@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cyclerate.range_test.evidence import fall_by_rank
 from cyclerate.range_test.smoothing import (
     Curve,
     bandwidth_for,
@@ -45,6 +46,8 @@ class Reading:
     """Largest fall below `start`, in standard deviations of what noise alone would do."""
     rise_sds: float
     """Largest rise above `start`, likewise."""
+    fall_by_rank: float
+    """How low a stretch of the curve lies among all that came before, in standard errors."""
 
 
 def to_minimise(values: Curve, mode: str) -> Curve:
@@ -86,6 +89,7 @@ def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
         lead_steps=lead,
         fall_sds=float(np.nanmax(fall)),
         rise_sds=float(np.nanmax(-fall)),
+        fall_by_rank=fall_by_rank(values, planned_steps),
     )
 
 

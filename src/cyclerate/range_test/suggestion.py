@@ -7,11 +7,11 @@ three weak readings of the smoothed, unshifted curve that fail for different rea
 * *floor*: the geometric mean of the rates within the last tenth of the fall (the bottom);
 * *brink*: a tenth of the rate at which half of the fall is lost again (right side).
 
-Only the first valley of the curve is read, and all three readings are taken times 0.75. Readings
-and factors were chosen by the regret of a one-cycle training at the suggested rate, on the design
-half of the tasks in benchmarks/finders; docs/finders.md has the figures of both halves, beside
-those of the field's single rules. What this one gains over the best of them is the tail, and an
-honest no.
+Only the first valley of the curve is read, and all three readings are taken times 0.6; a fall that
+is weak for its noise gives a lower rate and a wider interval. Readings and factors were chosen by
+the regret of a one-cycle training at the suggested rate, on the design half of the tasks in
+benchmarks/finders; docs/finders.md has the figures of all groups, beside those of the field's
+single rules. What this one gains over the best of them is the tail, and an honest no.
 """
 
 from __future__ import annotations
@@ -30,16 +30,24 @@ SIGNIFICANT_SDS = 3.5
 """A fall counts from here on. It is the largest of many points, and the largest of a sweep of pure
 noise exceeds 3 in one sweep of a hundred (white noise, normal or with heavy tails)."""
 
+SIGNIFICANT_BY_RANK = 4.0
+"""A fall that is not so clear against its own noise counts if its ranks are this clear."""
+
 _ARRIVED = 0.9  # share of the fall
 _ARRIVAL_FACTOR = 3.0
 _FALLEN = 0.5
+_MOST_IN_LEAD = 0.4
 _LOST = 0.3  # of the fall so far; more of it lost, and that was the first valley
 _BRINK = 0.5
 _BRINK_FACTOR = 0.1
-_LONGER_FACTOR = 0.75  # a training is longer than a sweep, and its best rate lower
+_LONGER_FACTOR = 0.6  # a training is longer than a sweep, and its best rate lower
+_WEAK_FACTOR = 0.3  # where batches differ that much, a long training meets worse ones
+_CERTAIN_SDS = 5.2  # a fall less clear than this, by either measure, is a weak one
+_FLAT_FRAC = 0.6
 _BEGUN = 0.2
 _BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr; Smith 2017, section 3.3, has a third or a fourth
 _INTERVAL_FACTOR = 2.0
+_WEAK_INTERVAL_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,16 @@ def suggest(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
     # The line of the wider window, which the test looks at, may dip at an end where the curve
     # itself does not.
     falls = bool(np.nanmin(reading.smoothed[lrs > 0]) < reading.start)
-    if falls and reading.fall_sds >= SIGNIFICANT_SDS:
+    clear = reading.fall_sds >= SIGNIFICANT_SDS or reading.fall_by_rank >= SIGNIFICANT_BY_RANK
+    if falls and clear:
         return _answer(lrs, reading, metric)
     if reading.rise_sds >= SIGNIFICANT_SDS:
+        brink = _brink(lrs, reading)
+        if brink is not None:
+            return _no_answer(
+                f"the {metric} does not fall beyond its noise before training breaks down near "
+                f"{brink:.2g}; a probe can see more below that, as can larger batches or repeats"
+            )
         return _no_answer(
             f"the {metric} only gets worse; lower start_lr, or check that this model can learn "
             "from this data at all"
@@ -91,6 +106,14 @@ def suggest(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
         f"the {metric} improves no more than its noise would by chance; use larger batches, "
         "more steps or repeats, or raise end_lr"
     )
+
+
+def _brink(lrs: Curve, reading: Reading) -> float | None:
+    """Returns where a curve that was flat for most of the sweep starts to rise for good."""
+    level = (reading.start + reading.ceiling) / 2
+    below = np.flatnonzero(reading.smoothed <= level)
+    late = len(below) and _FLAT_FRAC * len(lrs) < below[-1] < len(lrs) - 1
+    return float(lrs[below[-1]]) if late else None
 
 
 def _too_few(points: int, metric: str) -> Suggestion:
@@ -107,22 +130,41 @@ def _no_answer(why: str) -> Suggestion:
 def _answer(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
     usable = np.isfinite(reading.smoothed) & (lrs > 0)
     log_lr, smoothed = np.log(lrs[usable]), reading.smoothed[usable]
-    done = (reading.start - smoothed) / (reading.start - smoothed.min())
-    done = _first_valley(done, reading.fall_sds)
+    done = _first_valley(_share_done(reading, smoothed), reading.fall_sds)
 
-    readings = _readings(log_lr, done) + np.log(_LONGER_FACTOR)
+    sds = max(reading.fall_sds, reading.fall_by_rank)
+    weak = sds < _CERTAIN_SDS
+    readings = _readings(log_lr, done) + np.log(_WEAK_FACTOR if weak else _LONGER_FACTOR)
     readings = np.clip(readings, log_lr[0], log_lr[-1])
     max_lr = float(np.exp(np.median(readings)))
-    low, high = np.exp(readings.min()) / _INTERVAL_FACTOR, np.exp(readings.max()) * _INTERVAL_FACTOR
+    margin = _WEAK_INTERVAL_FACTOR if weak else _INTERVAL_FACTOR
+    low, high = np.exp(readings.min()) / margin, np.exp(readings.max()) * margin
     begun = float(np.exp(_crossing(log_lr, done, _begin(done), _BEGUN)))
     base_lr = float(np.clip(begun, _BASE_RANGE[0] * max_lr, _BASE_RANGE[1] * max_lr))
 
     listed = ", ".join(f"{rate:.2g}" for rate in np.exp(np.sort(readings)))
+    clear = f"The {metric} improves by {sds:.0f} times its noise"
+    seen = f"Uncertain: the {metric} improves little for its noise" if weak else clear
     verdict = (
-        f"The {metric} improves by {reading.fall_sds:.0f} times its noise, and three readings of "
-        f"the curve put max_lr at {listed}{_caution(done, reading.lead_steps)}."
+        f"{seen}, and three readings of the curve put max_lr at {listed}"
+        f"{_caution(done, reading.lead_steps)}."
     )
     return Suggestion(base_lr, max_lr, (float(low), float(high)), verdict)
+
+
+def _share_done(reading: Reading, smoothed: Curve) -> Curve:
+    """Returns the share of the fall that is done at each point.
+
+    The first points are half of what the smoothed curve has to go by there, and it swings with
+    their noise: a dip among them is no valley as long as there is one after them.
+    """
+    lead = slice(0, min(reading.lead_steps, len(smoothed) // 2))
+    lowest = smoothed[lead.stop :].min()
+    if not lowest < reading.start:
+        return (reading.start - smoothed) / (reading.start - smoothed.min())
+    done = (reading.start - smoothed) / (reading.start - lowest)
+    done[lead] = np.minimum(done[lead], _MOST_IN_LEAD)
+    return done
 
 
 def _first_valley(done: Curve, fall_sds: float) -> Curve:
