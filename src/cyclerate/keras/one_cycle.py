@@ -50,7 +50,7 @@ def fit_one_cycle(
         x: As in `fit`.
         y: As in `fit`.
         epochs: How many epochs the cycle spans. Default 1.
-        max_lr: The peak of the rate. Default: found by `range_test`.
+        max_lr: The peak of the rate. Default: found by `range_test`, for a training of this length.
         batch_size: As in `fit`. Default 32, where `x` is arrays.
         steps_per_epoch: As in `fit`; needed where `x` does not say how many batches it has.
         validation_data: As in `fit`. The range test does not look at it.
@@ -108,7 +108,8 @@ def fit_one_cycle(
     cycled = _momentum(policy, momentum, optimizer)
     found = None
     if max_lr is None:
-        found = range_test(model, x, y, **data, verbose=verbose, **(range_test_options or {}))
+        asked = {"horizon_steps": updates, "policy": "one_cycle", **(range_test_options or {})}
+        found = range_test(model, x, y, **data, verbose=verbose, **asked)
         policy = dataclasses.replace(policy, max_lr=_clear_answer(found))
         cycled = _momentum(policy, momentum, optimizer)
     if not shuffled_by_keras(x):
