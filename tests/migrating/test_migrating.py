@@ -54,6 +54,17 @@ class Row:
         ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """The model is tiny: threads that wait for each other cost more than they do."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def read_rows(text: str) -> list[Row]:
     """The rows of all tables that begin with a column "theirs"."""
     found, section, inside = [], "", False
