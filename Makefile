@@ -5,11 +5,13 @@
 #   make check    format, lint, types, spelling
 #   make format   rewrites the files as `make check` wants them
 #   make bench    the measurements behind the tables in the docs
+#   make bench-peers    the table of docs/overhead.md, beside other libraries
 #   make bench-finders  the tables of docs/finders.md, from the stored trainings
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 # Compiling every package ahead takes longer than installing it. What is imported is compiled on its
 # first import instead, and kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,7 +22,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test check format bench bench-finders clean
+.PHONY: demo test check format bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -39,7 +41,10 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 bench: $(DEV) $(PACKAGE)
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out %_peers.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-peers: $(PEERS)/.installed
+	$(PEERS)/bin/python benchmarks/overhead_peers.py --clock cpu
 
 bench-finders: $(DEV) $(PACKAGE)
 	$(BIN)/python -m benchmarks.finders table
@@ -58,6 +63,12 @@ $(DEMO): requirements/demo.txt | $(BIN)/python
 $(DEV): requirements/dev.txt $(DEMO)
 	@echo "Installing $< into $(VENV) (once; about a minute)"
 	@$(INSTALL) --requirement $<
+	@touch $@
+
+$(PEERS)/.installed: requirements/peers.txt pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	@echo "Installing $< into $(PEERS) (once; some minutes)"
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $< --editable .
 	@touch $@
 
 # The pinned build back end comes with the requirements; nothing is fetched here.

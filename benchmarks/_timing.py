@@ -11,8 +11,13 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+Runs = Mapping[str, Callable[[], object]]
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""Processor time leaves out what other programs of a busy machine took."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,17 @@ class Ratio:
 
 
 def compare(
-    baseline: str,
-    runs: Mapping[str, Callable[[], object]],
-    rounds: int,
-    seed: int = 0,
-    clock: Callable[[], float] = time.perf_counter,
+    baseline: str, runs: Runs, rounds: int, seed: int = 0, clock: Clock = time.perf_counter
 ) -> dict[str, Ratio]:
-    """Runs everything `rounds` times, in a new order each round, after one round to warm up."""
+    """Runs everything `rounds` times; the ratios to one of them."""
+    times = measure(runs, rounds, seed, clock)
+    return {name: ratio(times[name], times[baseline]) for name in runs}
+
+
+def measure(
+    runs: Runs, rounds: int, seed: int = 0, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
+    """The seconds of `rounds` runs, in a new order each round, after one round to warm up."""
     for run in runs.values():
         run()
     order = random.Random(seed)  # noqa: S311 - an order, no secret
@@ -45,10 +54,11 @@ def compare(
             start = clock()
             runs[name]()
             times[name].append(clock() - start)
-    return {name: _ratio(times[name], times[baseline]) for name in runs}
+    return times
 
 
-def _ratio(times: list[float], baseline: list[float]) -> Ratio:
+def ratio(times: Sequence[float], baseline: Sequence[float]) -> Ratio:
+    """The ratios of the rounds of two things."""
     ratios = [time / base for time, base in zip(times, baseline, strict=True)]
     quarter, median, three_quarters = statistics.quantiles(ratios, n=4, method="inclusive")
     return Ratio(median, quarter, three_quarters, statistics.median(times))

@@ -2,8 +2,8 @@
 
 Two tables. A step of a scheduler with four parameter groups against one of `CyclicLR`; and a range
 test of 100 steps against 100 plain steps of the same loop, snapshot and restoring included, where a
-step takes 5 ms or more. Ratios, in one run, by processor time on one thread. Other finders take
-part if they can be imported (requirements/peers.txt).
+step takes 5 ms or more. Ratios, in one run, by processor time on one thread. The finders of other
+libraries are in overhead_peers.py.
 
     python benchmarks/overhead_torch.py [--rounds 101] [--test-rounds 11]
 """
@@ -11,11 +11,8 @@ part if they can be imported (requirements/peers.txt).
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
-import io
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -28,15 +25,15 @@ import cyclerate as cr
 import cyclerate.torch as ct
 
 if __package__:
-    from benchmarks._timing import Ratio, compare, versions
+    from benchmarks._timing import CLOCKS, Ratio, compare, versions
 else:  # run as a script
     import sys
 
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from benchmarks._timing import Ratio, compare, versions
+    from benchmarks._timing import CLOCKS, Ratio, compare, versions
 
 Runs = dict[str, Callable[[], object]]
-GROUPS, BATCH_SIZE = 4, 128
+GROUPS, BATCH_SIZE, STEPS_PER_EPOCH = 4, 128, 25
 
 
 def optimizer_of_groups() -> Optimizer:
@@ -85,53 +82,41 @@ def forever(loader: DataLoader[tuple[torch.Tensor, ...]]) -> Iterator[list[torch
     return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
-def range_test_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
-    """The loop, the range test with each kind of snapshot, and what peers there are."""
-    rows = BATCH_SIZE * 32
+def batches(width: int) -> DataLoader[tuple[torch.Tensor, ...]]:
+    rows = BATCH_SIZE * STEPS_PER_EPOCH
     dataset = TensorDataset(torch.randn(rows, width), torch.randint(10, (rows,)))
-    loader = DataLoader(dataset, BATCH_SIZE, shuffle=True)
-    model, optimizer = training(width, kind)
-    loss_fn = nn.CrossEntropyLoss()
+    return DataLoader(dataset, BATCH_SIZE, shuffle=True)
 
-    def plain() -> list[float]:
-        losses = []
-        for x, y in itertools.islice(forever(loader), steps):
-            optimizer.zero_grad()
-            loss = loss_fn(model(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        return losses
+
+def plain_steps(
+    steps: int, model: nn.Module, optimizer: Optimizer, loss_fn: nn.Module, loader: DataLoader
+) -> list[float]:
+    losses = []
+    for x, y in itertools.islice(forever(loader), steps):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def range_test_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
+    """The loop, and the range test with each kind of snapshot."""
+    model, optimizer = training(width, kind)
+    test = (model, optimizer, nn.CrossEntropyLoss(), batches(width))
 
     def tested(snapshot: str) -> Callable[[], object]:
         options = {"steps": steps, "end_lr": 1e-4, "stop_early": False, "snapshot": snapshot}
-        return lambda: ct.range_test(model, optimizer, loss_fn, loader, **options)
+        return lambda: ct.range_test(*test, **options)
+
+    def plain() -> list[float]:
+        return plain_steps(steps, *test)
 
     runs: Runs = {f"{steps} plain steps": plain, f"{steps} plain steps, again": plain}
-    places = ["memory", "cpu", *(["disk"] if installed("safetensors") else [])]
-    runs |= {f"range_test, {place}": tested(place) for place in places}
-    if installed("torch_lr_finder"):
-        runs["torch-lr-finder"] = torch_lr_finder(steps, model, optimizer, loss_fn, loader)
-    return runs
-
-
-def installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def torch_lr_finder(
-    steps: int, model: nn.Module, optimizer: Optimizer, loss_fn: nn.Module, loader: DataLoader
-) -> Callable[[], object]:
-    from torch_lr_finder import LRFinder
-
-    def run() -> None:
-        finder = LRFinder(model, optimizer, loss_fn, device="cpu")
-        options = {"start_lr": 1e-7, "end_lr": 1e-4, "num_iter": steps, "diverge_th": 1e9}
-        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(io.StringIO()):
-            finder.range_test(loader, **options)
-        finder.reset()
-
-    return run
+    safetensors = importlib.util.find_spec("safetensors") is not None
+    places = ["memory", "cpu", *(["disk"] if safetensors else [])]
+    return runs | {f"range_test, {place}": tested(place) for place in places}
 
 
 def show(title: str, steps: int, ratios: Mapping[str, Ratio]) -> None:
@@ -147,19 +132,21 @@ def main() -> None:
     parser.add_argument("--test-rounds", type=int, default=11, help="runs of each range test")
     parser.add_argument("--test-steps", type=int, default=100, help="steps of each such run")
     parser.add_argument("--width", type=int, default=512, help="of the network that it tests")
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
     arguments = parser.parse_args()
+    clock = CLOCKS[arguments.clock]
     torch.set_num_threads(1)
     print(versions("torch", "numpy"))
 
     steps = arguments.steps
-    ratios = compare("CyclicLR", scheduler_runs(steps), arguments.rounds, clock=time.process_time)
+    ratios = compare("CyclicLR", scheduler_runs(steps), arguments.rounds, clock=clock)
     show(f"scheduler.step(), {GROUPS} groups, against CyclicLR", steps, ratios)
 
     steps = arguments.test_steps
     for kind in (torch.optim.SGD, torch.optim.AdamW):
         runs = range_test_runs(steps, arguments.width, kind)
         baseline = f"{steps} plain steps"
-        ratios = compare(baseline, runs, arguments.test_rounds, clock=time.process_time)
+        ratios = compare(baseline, runs, arguments.test_rounds, clock=clock)
         show(f"A range test with {kind.__name__}, against plain steps", steps, ratios)
 
 
