@@ -17,7 +17,7 @@ from cyclerate.experiments.finding import find_rate, found_rates, range_test_cel
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, Plan, line, train
-from cyclerate.report.wording import MISSING, Numbers
+from cyclerate.report.wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 from cyclerate.training.dense import DenseTrainer
 from cyclerate.training.objective import make_objective
@@ -80,7 +80,8 @@ class CardioStage:
     def data(self) -> tuple[str, ...]:
         """What was decided about the table."""
         rows = f"{self.table.name}: {self.table.rows:,} rows, {self.table.x_train.shape[1]} inputs."
-        return (rows, *self.table.notes)
+        again = "Where scaled to 0..1: by the lowest and highest value of the training part."
+        return (rows, *self.table.notes, again)
 
     def run(self, cell: Cell, seed: int, done: Reproduction) -> Outcome:
         """Runs a range test, or trains with a policy."""
@@ -195,23 +196,21 @@ def tables(record: Reproduction) -> tuple[Table, ...]:
     legend = (
         f"Held-out accuracy at the end, {_seeds(record)}. Triangular 2: half a cycle is 2 epochs; "
         "the article's 65.0 % is for half a cycle of 2 to 10. Top rate: the highest of the "
-        "schedule, over the seeds. Seconds of training."
+        "schedule, over the seeds."
     )
-    heads = ("policy", "article", "here", "epochs", "top rate", "seconds")
+    heads = ("policy", "article", "here", "epochs", "top rate")
     return (Table("Article and here", heads, rows, legend),)
 
 
 def _row(record: Reproduction, cell: Cell) -> tuple[str, ...]:
     runs = record.of(cell.name)
     tops = [_top(run.outcome.schedule) for run in runs]
-    seconds = sum(run.outcome.seconds for run in runs) / len(runs)
     return (
         cell.label,
         _ARTICLE.get(cell.name, MISSING),
         measured(record, cell.name, "metric", share=True),
         str(cell.settings["epochs"]),
         saying.rates(tops),
-        Numbers(1).text(seconds),
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cyclerate.experiments.charts import Chart, Line
 from cyclerate.experiments.record import Cell, Outcome, Reproduction
 from cyclerate.experiments.saying import rates
+from cyclerate.range_test import RangeTestResult
 from cyclerate.training.trainer import KerasTrainer
 
-METHOD = "range"
+METHOD = "probe"
 _SETTINGS: dict[str, Any] = {
     "method": METHOD,
     "start_lr": 1e-6,
@@ -41,7 +44,11 @@ def find_rate(trainer: KerasTrainer, seed: int, **options: Any) -> Outcome:
         seed: Of the weights and of the order of the data.
         **options: Of `cyclerate.keras.range_test`, in place of the usual ones.
     """
-    result = trainer.range_test(seed, **{**_SETTINGS, **options})
+    return outcome_of(trainer.range_test(seed, **{**_SETTINGS, **options}))
+
+
+def outcome_of(result: RangeTestResult) -> Outcome:
+    """Returns a range test as the outcome of a cell, with "max_lr", "base_lr" and "steps"."""
     values = {"max_lr": result.max_lr, "base_lr": result.base_lr, "steps": float(result.steps)}
     return Outcome(values, found=result.to_dict(), seconds=result.seconds or 0.0)
 
@@ -68,7 +75,6 @@ def range_test_chart(record: Reproduction, cell: str, name: str, words: str) -> 
         for run, result in zip(runs, results, strict=True)
     )
     answer = f"max_lr: {rates([result.max_lr for result in results])}"
-    tops = [2.0 * result.losses[0] for result in results if len(result.losses)]
     return Chart(
         name=f"range_test_{name}",
         title=f"Range test, {words}",
@@ -78,5 +84,15 @@ def range_test_chart(record: Reproduction, cell: str, name: str, words: str) -> 
         caption=f"Strong smoothed, pale as measured. {answer}.",
         alt=f"Line chart of the loss over rising learning rates. {answer}.",
         log_x=True,
-        y_limits=(0.0, max(tops)) if tops else None,
+        y_limits=_falling_part(results),
     )
+
+
+def _falling_part(results: tuple[RangeTestResult, ...]) -> tuple[float, float] | None:
+    """The losses worth showing: from the lowest to somewhat above the start."""
+    curves = [curve for r in results if (curve := r.smoothed[np.isfinite(r.smoothed)]).size]
+    if not curves:
+        return None
+    low, start = min(curve.min() for curve in curves), max(curve[0] for curve in curves)
+    fall = float(start - low) or 1.0
+    return float(low) - 0.15 * fall, float(start) + 0.5 * fall

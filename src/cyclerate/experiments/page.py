@@ -13,7 +13,6 @@ from cyclerate.experiments.experiment import Experiment
 from cyclerate.experiments.record import Reproduction
 from cyclerate.report.page import FILE_NAME, Picture, fill, when
 from cyclerate.report.theme import DARK, LIGHT
-from cyclerate.report.wording import seconds
 
 _TEMPLATE = "experiment.html.j2"
 
@@ -70,14 +69,8 @@ def warnings(record: Reproduction) -> list[str]:
 
 
 def _cells(experiment: Experiment, record: Reproduction) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for cell in experiment.cells(record.size):
-        runs = record.of(cell.name)
-        if runs:
-            mean = sum(run.outcome.seconds for run in runs) / len(runs)
-            numbers = [run.seed for run in runs]
-            found.append({"label": cell.label, "seeds": numbers, "seconds": seconds(mean)})
-    return found
+    named = ((cell.label, record.of(cell.name)) for cell in experiment.cells(record.size))
+    return [{"label": label, "seeds": [run.seed for run in runs]} for label, runs in named if runs]
 
 
 def _dated(record: Reproduction) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""Convolutional networks and image sets of the experiments, sized for a processor without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from cyclerate.data.images import Images
+from cyclerate.training.objective import Objective, make_objective
+from cyclerate.training.trainer import Split
+
+CLASSES = 10
+_QUICK_ROWS = (600, 300)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTask:
+    """Images to tell apart, some of them held out; pixels stay bytes until they are in the network.
+
+    Attributes:
+        name: The image set.
+        split: The images and their class numbers.
+        mean: Of the training pixels.
+        scale: Their standard deviation.
+        notes: What was decided about them.
+    """
+
+    name: str
+    split: Split
+    mean: float
+    scale: float
+    notes: tuple[str, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """Cross-entropy and accuracy."""
+        return make_objective(classes=CLASSES)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        return self.split.x_train.shape[1:]
+
+
+def image_task(images: Images, train_rows: int, test_rows: int) -> ImageTask:
+    """Takes so many of the training and of the test images, drawn once, the same every time."""
+    rng = np.random.default_rng(0)
+    parts: list[NDArray[Any]] = []
+    sets = ((images.x_train, images.y_train, train_rows), (images.x_test, images.y_test, test_rows))
+    for x, y, rows in sets:
+        chosen = rng.permutation(len(x))[:rows]
+        parts += [x[chosen], y[chosen].astype(np.int32)]
+    split = Split(*parts)
+    said = (
+        f"{images.name}: {len(split.x_train):,} of {len(images.x_train):,} training images and "
+        f"{len(split.x_heldout):,} of {len(images.x_test):,} test images, drawn at random once; "
+        "pixels are standardised in the network."
+    )
+    mean, scale = float(split.x_train.mean()), float(split.x_train.std())
+    notes = (said, images.note) if images.note else (said,)
+    return ImageTask(images.name, split, mean, scale, notes)
+
+
+def quick_images() -> ImageTask:
+    """The digits that come with scikit-learn, as images of 8x8 pixels: for quick runs."""
+    bunch: Any = load_digits()
+    x = (15 * bunch.images).astype(np.uint8)[..., None]
+    y = bunch.target.astype(np.uint8)
+    train, _ = _QUICK_ROWS
+    images = Images("digits", x[:train], y[:train], x[train:], y[train:])
+    return image_task(images, *_QUICK_ROWS)
+
+
+def conv_network(task: ImageTask, filters: tuple[int, ...], dense: int) -> Callable[[int], Any]:
+    """Returns what builds a small convolutional network with the weights of a seed.
+
+    Blocks of a 3x3 convolution and 2x2 max pooling, a dense layer, and the logits; ReLU between.
+
+    Args:
+        task: The images.
+        filters: How many each convolution has.
+        dense: Width of the dense layer.
+    """
+
+    def build(seed: int) -> Any:
+        import keras
+
+        layers: list[Any] = [
+            keras.Input(task.shape),
+            keras.layers.Rescaling(1 / task.scale, -task.mean / task.scale),
+        ]
+        for i, number in enumerate(filters):
+            kernel = keras.initializers.GlorotUniform(seed=1000 * seed + i)
+            layers += [
+                keras.layers.Conv2D(number, 3, activation="relu", kernel_initializer=kernel),
+                keras.layers.MaxPooling2D(padding="same"),
+            ]
+        layers.append(keras.layers.Flatten())
+        for i, (width, activation) in enumerate([(dense, "relu"), (CLASSES, None)]):
+            kernel = keras.initializers.GlorotUniform(seed=1000 * seed + 100 + i)
+            layers.append(keras.layers.Dense(width, activation, kernel_initializer=kernel))
+        return keras.Sequential(layers)
+
+    return build
