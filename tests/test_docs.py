@@ -70,6 +70,18 @@ def faults(page: Path) -> str:
     return "".join(report)
 
 
+@pytest.fixture
+def _one_thread():
+    """The models of the pages are tiny: threads that wait for each other cost more than they do."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
