@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cyclerate.experiments import cardio, range_test
+from cyclerate.experiments import cardio, one_cycle, range_test
 from cyclerate.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for experiment in (cardio.EXPERIMENT, range_test.EXPERIMENT)
+    experiment.name: experiment
+    for experiment in (cardio.EXPERIMENT, range_test.EXPERIMENT, one_cycle.EXPERIMENT)
 }

@@ -52,6 +52,17 @@ def compared(record: Reproduction, one: str, other: str, value: str) -> str:
     return f"{'above' if verdict > 0 else 'below'} it by {points(abs(gain))}"
 
 
+def loss_beside(record: Reproduction, one: str, other: str) -> str | None:
+    """Says how the held-out loss of one cell stands to that of another, up to the word "than"."""
+    gain, verdict = difference(record, one, other, "loss"), order(record, one, other, "loss")
+    if gain is None or verdict is None:
+        return None
+    if verdict == 0 and len(record.values(one, "loss")) > 1:
+        return "no clearly lower or higher loss than"
+    few = "" if verdict else " (one seed)"
+    return f"a {'higher' if gain > 0 else 'lower'} loss{few} than"
+
+
 def order(record: Reproduction, one: str, other: str, value: str) -> int | None:
     """Compares two cells by a value: 1 if the first is clearly higher, -1 if lower, 0 if level.
 

@@ -87,3 +87,23 @@ def line(
 def _mean(values: Sequence[float | None]) -> float | None:
     kept = [value for value in values if value is not None]
     return sum(kept) / len(kept) if len(kept) == len(values) else None
+
+
+def sooner(record: Reproduction, one: str, other: str) -> float | None:
+    """After which share of its steps a cell had the final held-out loss of another, seed by seed.
+
+    The mean over the seeds; None if it did not with one of them.
+    """
+    shares: list[float] = []
+    for rival in record.of(other):
+        finish = rival.outcome.values.get("loss")
+        run = next((run for run in record.of(one) if run.seed == rival.seed), None)
+        if finish is None or run is None or not run.outcome.curves:
+            return None
+        steps, losses = run.outcome.curves["steps"], run.outcome.curves["loss"]
+        measured = zip(steps, losses, strict=True)
+        arrived = [step for step, loss in measured if loss is not None and loss <= finish]
+        if not arrived or arrived[0] is None or steps[-1] is None:
+            return None
+        shares.append(arrived[0] / steps[-1])
+    return sum(shares) / len(shares) if shares else None
