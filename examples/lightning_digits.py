@@ -19,6 +19,8 @@ from cyclerate.lightning import RangeTestCallback
 
 
 class Digits(pl.LightningModule):
+    """A network for the digits, whose rate is `self.lr`."""
+
     def __init__(self, lr: float = 0.01) -> None:
         super().__init__()
         self.lr = lr  # the callback sets it, and has the optimizer configured again

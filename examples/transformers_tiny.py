@@ -1,4 +1,4 @@
-"""Transformers: a small BERT made from scratch, and the callback that finds the rate of its Trainer.
+"""Transformers: a small BERT made from scratch, and the callback that finds its Trainer's rate.
 
 The task: is the first token of the sequence one of the upper half of the vocabulary?
 

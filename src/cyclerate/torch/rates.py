@@ -40,17 +40,18 @@ def set_rate(optimizer: Optimizer, schedulers: Iterable[Any], rate: float) -> No
     """
     found = [*_each(schedulers)]
     scaled = scaling(rate_of(optimizer, found), rate)
-    for group in optimizer.param_groups:
-        for name in _IN_GROUPS:
-            if name in group:
-                group[name] = updated(group[name], scaled(group[name]))
+    new = [{n: scaled(g[n]) for n in _IN_GROUPS if n in g} for g in optimizer.param_groups]
     for scheduler in found:
+        if isinstance(scheduler, ScheduledLR):
+            if scheduler.max_lr is not None:  # first of all: it may refuse
+                scheduler.set_max_lr(scaled(scheduler.max_lr))
+            continue
         for name in _IN_SCHEDULERS:
             if name in vars(scheduler):
                 values = getattr(scheduler, name)
                 setattr(scheduler, name, [updated(value, scaled(value)) for value in values])
-        if isinstance(scheduler, ScheduledLR) and scheduler.max_lr is not None:
-            scheduler.set_max_lr(scaled(scheduler.max_lr))
+    for group, rates in zip(optimizer.param_groups, new, strict=True):
+        group.update({name: updated(group[name], value) for name, value in rates.items()})
 
 
 def _each(schedulers: Iterable[Any]) -> Iterator[Any]:

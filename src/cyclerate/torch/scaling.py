@@ -39,7 +39,8 @@ def with_rates(schedule: Schedule, scaled: Scaling) -> Schedule:
     if isinstance(schedule, Sequence):
         parts = tuple(with_rates(part, scaled) for part in schedule.schedules)
         return dataclasses.replace(schedule, schedules=parts)
-    names = [f.name for f in dataclasses.fields(cast(Any, schedule)) if f.name in _RATES]
+    fields = dataclasses.fields(schedule) if dataclasses.is_dataclass(schedule) else ()
+    names = [field.name for field in fields if field.name in _RATES]
     if not names or not type(schedule).__module__.startswith("cyclerate."):
         raise bad_argument("the schedule", "one of cyclerate's, to be given other rates", schedule)
     rates = {name: scaled(getattr(schedule, name)) for name in names}
