@@ -4,6 +4,7 @@
     python -m benchmarks.finders sweeps
     python -m benchmarks.finders probes --policy one_cycle
     python -m benchmarks.finders peers         (in the environment of requirements/peers.txt)
+    python -m benchmarks.finders rate_free --name prodigy       (likewise)
     python -m benchmarks.finders bases
     python -m benchmarks.finders table         (docs/finders.md from what is stored; no training)
 
@@ -20,7 +21,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.finders import bases, cache, grid, probes, races, sweeps, table
+from benchmarks.finders import bases, cache, grid, probes, races, rate_free, sweeps, table
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.tasks import BY_NAME, TASKS, Task
 
@@ -65,6 +66,11 @@ def _races(arguments: argparse.Namespace) -> Piece:
     return f"races_{arguments.policy}", partial(races.record, policy=arguments.policy)
 
 
+def _rate_free(arguments: argparse.Namespace) -> Piece:
+    name = arguments.name
+    return rate_free.kind_of(name), partial(rate_free.record, name=name)
+
+
 def _bases(_arguments: argparse.Namespace) -> Piece:
     return "bases", bases.record
 
@@ -76,6 +82,7 @@ _PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
     "races": _races,
     "probes": _probes,
     "peers": _peers,
+    "rate_free": _rate_free,
     "bases": _bases,
 }
 
@@ -84,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.finders", description=__doc__)
     parser.add_argument("what", choices=[*_PIECES, "table"])
     parser.add_argument("--policy", choices=list(POLICIES), default="one_cycle")
+    parser.add_argument("--name", choices=list(rate_free.MAKERS), default="prodigy")
     parser.add_argument("--task", choices=list(BY_NAME))
     parser.add_argument("--half", choices=["design", "validation", "fresh"])
     parser.add_argument("--again", action="store_true", help="replace what is stored")

@@ -15,11 +15,14 @@ from benchmarks.finders import cache, regret, sweeps
 from benchmarks.finders.stack import Stack
 from benchmarks.finders.tasks import TASKS, Task
 from benchmarks.finders.trainee import Trainee
+from cyclerate.range_test import RangeTestResult
 
 SEEDS = (0, 1)
 SHARES = {"max_lr / 4": 1 / 4, "max_lr / 10": 1 / 10, "max_lr / 100": 1 / 100}
 READ_OFF = "read off the sweep"
 _READ_RANGE = (1 / 100, 1 / 4)  # a reading outside is taken to be at its border
+_BEGUN = 0.2
+_LEAD_STEPS = 20
 MOST_STEPS = 600
 
 
@@ -44,9 +47,19 @@ def record(task: Task) -> None:
 def read_off(task: Task, max_lr: float) -> float:
     """Returns the share of `max_lr` at which the sweeps see the fall begin; the middle of three."""
     stored = cache.read("sweeps", task)
-    found = [sweeps.replay(losses).base_lr for losses in stored["losses"]] if stored else []
-    rates = [max_lr / 4 if base is None else base for base in found]
+    found = [_begin(sweeps.replay(losses)) for losses in stored["losses"]] if stored else []
+    rates = [max_lr / 4 if begin is None else begin for begin in found]
     return float(np.clip(np.median(rates) / max_lr, *_READ_RANGE))
+
+
+def _begin(result: RangeTestResult) -> float | None:
+    """Returns the rate from which on more than a fifth of the fall is done, up to its lowest."""
+    if result.max_lr is None:
+        return None
+    start, lowest = np.nanmedian(result.losses[:_LEAD_STEPS]), int(np.nanargmin(result.smoothed))
+    done = (start - result.smoothed[: lowest + 1]) / (start - result.smoothed[lowest])
+    before = np.flatnonzero(done < _BEGUN)
+    return float(result.lrs[before[-1] if len(before) else 0])
 
 
 def _losses(task: Task, seed: int, max_lr: float, shares: list[float]) -> list[float]:

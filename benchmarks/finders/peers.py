@@ -1,8 +1,8 @@
-"""The field's finders, run for real with their own defaults, and optimizers that need no rate.
+"""The field's finders, run for real with their own defaults.
 
 Runs in an environment of its own (requirements/peers.txt). Each finder gets the same model,
 optimizer and batches of a seed as our own sweeps, and gives its own suggestion; the cost is counted
-in optimizer steps. An optimizer without a rate trains the whole task, on the seeds of the grid.
+in optimizer steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 
 from benchmarks.finders import cache, sweeps
 from benchmarks.finders.tasks import Task
@@ -26,15 +26,7 @@ from benchmarks.finders.trainee import Trainee
 SWEEP_STEPS = 100
 FIRST_LR = 1e-7
 LAST_LR = 10.0
-RATE_FREE_SEEDS = (0,)
-PACKAGES = (
-    "fastai",
-    "lightning",
-    "torch-lr-finder",
-    "pytorch-ignite",
-    "schedulefree",
-    "prodigyopt",
-)
+PACKAGES = ("fastai", "lightning", "torch-lr-finder", "pytorch-ignite")
 Found = dict[str, float | None]
 
 
@@ -153,32 +145,6 @@ def _at_first_rate(trainee: Trainee) -> optim.Optimizer:
 FINDERS: tuple[Callable[[Trainee], Found], ...] = (_fastai, _lightning, _torch_lr_finder, _ignite)
 
 
-def _prodigy(model: nn.Module, steps: int) -> tuple[optim.Optimizer, Any]:
-    from prodigyopt import Prodigy
-
-    optimizer = Prodigy(model.parameters())
-    return optimizer, optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-
-
-def _schedule_free_adamw(model: nn.Module, _steps: int) -> tuple[optim.Optimizer, None]:
-    from schedulefree import AdamWScheduleFree
-
-    return AdamWScheduleFree(model.parameters()), None
-
-
-def _schedule_free_sgd(model: nn.Module, _steps: int) -> tuple[optim.Optimizer, None]:
-    from schedulefree import SGDScheduleFree
-
-    return SGDScheduleFree(model.parameters()), None
-
-
-RATE_FREE = {
-    "prodigy": _prodigy,
-    "schedule-free adamw": _schedule_free_adamw,
-    "schedule-free sgd": _schedule_free_sgd,
-}
-
-
 def record(task: Task) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
@@ -193,32 +159,5 @@ def record(task: Task) -> None:
                 found = finder(trainee)
             for name, rate in found.items():
                 suggestions.setdefault(name, []).append(None if rate is None else float(rate))
-    losses = {name: [_whole(task, name, seed) for seed in RATE_FREE_SEEDS] for name in RATE_FREE}
-    result = {
-        "seeds": sweeps.SEEDS,
-        "steps": SWEEP_STEPS,
-        "suggestions": suggestions,
-        "rate_free_seeds": RATE_FREE_SEEDS,
-        "rate_free": losses,
-    }
+    result = {"seeds": sweeps.SEEDS, "steps": SWEEP_STEPS, "suggestions": suggestions}
     cache.write("peers", task, result, PACKAGES)
-
-
-def _whole(task: Task, name: str, seed: int) -> list[float]:
-    """Trains the whole task without a rate; returns the training and held-out loss."""
-    trainee = Trainee(task, seed)
-    optimizer, scheduler = RATE_FREE[name](trainee.model, task.steps)
-    averages = hasattr(optimizer, "eval")  # of its own: another point to judge than to train at
-    if averages:
-        optimizer.train()
-    trainee.optimizer = optimizer
-    torch.manual_seed(seed)
-    for _, rows in zip(range(task.steps), trainee.batches(), strict=False):
-        if not math.isfinite(trainee.step_as_is(rows)):
-            return [math.nan, math.nan]
-        if scheduler:
-            scheduler.step()
-    if averages:
-        optimizer.eval()
-        trainee.settle()  # as the authors ask for where there is batch norm
-    return [trainee.train_loss(), trainee.heldout_loss()]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.finders import cache, regret, sweeps
+from benchmarks.finders import cache, rate_free, regret, sweeps
 from benchmarks.finders.regret import Landscape
 from benchmarks.finders.tasks import TASKS, Task
 
@@ -137,9 +137,12 @@ def score_rate_free(name: str, tasks: Iterable[Task]) -> Score | None:
     """
     cases: list[tuple[float, float]] = []
     for task in tasks:
-        stored, judged = cache.read("peers", task), cache.read("grid_one_cycle", task)
+        stored, judged = (
+            cache.read(rate_free.kind_of(name), task),
+            cache.read("grid_one_cycle", task),
+        )
         if stored and judged:
-            for losses in stored["rate_free"][name]:
+            for losses in stored["losses"]:
                 train, heldout = (
                     regret.of_loss(judged, objective, loss)
                     for objective, loss in zip(regret.OBJECTIVES, losses, strict=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks._page import write_generated
 from benchmarks.finders import scoring
-from benchmarks.finders.peers import RATE_FREE
 from benchmarks.finders.policies import POLICIES
+from benchmarks.finders.rate_free import MAKERS
 from benchmarks.finders.scoring import RULES, Score
 from benchmarks.finders.tasks import TASKS
 
@@ -38,7 +38,7 @@ def _scores(policy: str, half: str) -> list[Score]:
     if not any(found):
         return []
     if policy == "one_cycle":
-        found += [scoring.score_rate_free(name, tasks) for name in RATE_FREE]
+        found += [scoring.score_rate_free(name, tasks) for name in MAKERS]
     return sorted(filter(None, found), key=lambda score: float(score.regrets.mean()))
 
 

@@ -63,7 +63,7 @@ def test_the_answer_trains_nearly_as_well_as_the_best_of_a_grid():
     regret = (final_loss(bowl, result.max_lr, 300) - best) / (untrained - best)
     assert 0 <= regret < 0.01
     assert result.interval[0] < result.max_lr < result.interval[1]
-    assert result.max_lr / 100 <= result.base_lr <= result.max_lr / 4
+    assert result.base_lr == result.max_lr / 4
 
 
 def test_the_result_is_the_curve_of_the_sweep_and_the_cost_of_all():

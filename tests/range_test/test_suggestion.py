@@ -30,7 +30,7 @@ def answer(result: RangeTestResult) -> np.ndarray:
 def test_the_answer_is_in_order_and_between_descent_and_blow_up(curve: np.ndarray):
     result = sweep_over(curve)
     base_lr, max_lr, low, high = answer(result)
-    assert max_lr / 100 <= base_lr <= max_lr / 4
+    assert base_lr == max_lr / 4
     assert low < max_lr < high
     assert high / low >= 4
     assert result.lrs[0] <= max_lr <= result.lrs[-1]
@@ -58,9 +58,8 @@ def test_whatever_the_curve_the_answer_is_whole_or_none(
 @given(st.integers(0, 1000), st.floats(-4.0, -2.5))
 def test_max_lr_lies_between_the_fall_and_the_edge(seed: int, centre: float):
     curve = fall_and_blow_up(centre=centre, edge=centre + 2.0) + noise(seed, 0.05)
-    base_lr, max_lr, _, _ = answer(sweep_over(curve))
+    _, max_lr, _, _ = answer(sweep_over(curve))
     assert 10**centre < max_lr < 10 ** (centre + 2.0)
-    assert 10 ** (centre - 1.5) < base_lr < 10**centre
 
 
 @given(curves, st.floats(0.01, 100), st.floats(-20, 20))

@@ -33,6 +33,7 @@ from cyclerate.range_test.race_search import (
 from cyclerate.range_test.result import RangeTestResult
 from cyclerate.range_test.smoothing import noise_level
 from cyclerate.range_test.stopping import StopReason
+from cyclerate.range_test.suggestion import BASE_FRAC
 from cyclerate.range_test.sweep import Sweep
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 
@@ -51,6 +52,9 @@ _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
 _CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
 _LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
+_MOST_NOISE_FRAC = (
+    0.25  # of the level at the start: more of it gained is a gain, whatever the noise
+)
 _SAME_SDS = 1e-3  # of the same: scores closer than that are no different
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5
@@ -58,11 +62,10 @@ _SCOUT_WORSE_SDS = 0.5  # of the noise: so much worse may a few steps leave a mo
 _FIRST_STEPS = 10
 _FAR_SDS = 10.0
 _NOISE_STEPS = 30
-_BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr
 
 
 def _triangular(max_lr: float, steps: int) -> Schedule:
-    return Triangular(base_lr=max_lr / 4, max_lr=max_lr, step_size=max(1, steps // 4))
+    return Triangular(base_lr=BASE_FRAC * max_lr, max_lr=max_lr, step_size=max(1, steps // 4))
 
 
 def _constant(max_lr: float, _steps: int) -> Schedule:
@@ -213,7 +216,7 @@ class Probe:
             The curve of the sweep, with the rates that the races chose; method "probe".
         """
         swept = self._sweep.result(method="probe", seconds=seconds)
-        answer = self._no_answer() or self._answer(swept)
+        answer = self._no_answer() or self._answer()
         return dataclasses.replace(swept, steps=self._spent_steps, **answer)
 
     def _after_sweep(self) -> None:
@@ -340,18 +343,18 @@ class Probe:
         """Returns the standard deviation of the metric over the first batches of the sweep."""
         return noise_level(self._sweep.result().losses[:_NOISE_STEPS])
 
-    def _answer(self, swept: RangeTestResult) -> dict[str, Any]:
+    def _answer(self) -> dict[str, Any]:
         horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)
         tenfolds = math.log10(horizon_steps / self._race_steps)
         raced_best = self._lr(valley(self._scores, self._start))
-        chosen = offset_for(self._scores, self._start, noise=self._noise(), tenfolds=tenfolds)
+        noise = min(self._noise(), _MOST_NOISE_FRAC * abs(self._start))
+        chosen = offset_for(self._scores, self._start, noise=noise, tenfolds=tenfolds)
         max_lr = self._lr(chosen)
         usual = raced_best / 10 ** (DECADES_PER_TENFOLD * tenfolds)
         low, high = _INTERVAL_DECADES
-        begun = swept.base_lr or max_lr / 4
         count = sum(math.isfinite(score) for score in self._scores.values())
         return {
-            "base_lr": float(np.clip(begun, _BASE_RANGE[0] * max_lr, _BASE_RANGE[1] * max_lr)),
+            "base_lr": BASE_FRAC * max_lr,
             "max_lr": max_lr,
             "interval": (min(max_lr, usual) / 10**low, max(max_lr, usual) * 10**high),
             "verdict": (

@@ -38,7 +38,7 @@ class RangeTestResult:
         lrs: The rates that were tried, rising; read-only.
         losses: What each step at them gave, raw; NaN where it was not finite.
         smoothed: The curve that the rates were read from.
-        base_lr: Lower bound of a cycle: where improving begins, from max_lr / 100 to max_lr / 4.
+        base_lr: Lower bound of a cycle: max_lr / 4.
             None if there is no clear answer, as are `max_lr` and `interval`.
         max_lr: Upper bound of a cycle: the highest rate to train with.
         interval: (low, high) for `max_lr`: where three readings of the curve lie, give or take a
@@ -59,7 +59,7 @@ class RangeTestResult:
     >>> while test.tell(1.0 - test.lr if test.lr < 0.3 else 9.0):
     ...     pass
     >>> test.result()
-    RangeTestResult(max_lr=0.13, base_lr=0.021, DIVERGED after 29 of 30 steps)
+    RangeTestResult(max_lr=0.1, base_lr=0.026, DIVERGED after 29 of 30 steps)
     """
 
     lrs: Curve

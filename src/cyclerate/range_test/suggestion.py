@@ -26,6 +26,10 @@ from cyclerate.range_test.smoothing import Curve
 MIN_POINTS = 10
 """Fewest finite losses that are read at all."""
 
+BASE_FRAC = 1 / 4
+"""`base_lr` over `max_lr` (Smith 2017, section 3.3: a third or a fourth). The rate at which the
+curve begins to fall is no better to train from: docs/finders.md."""
+
 SIGNIFICANT_SDS = 3.5
 """A fall counts from here on. It is the largest of many points, and the largest of a sweep of pure
 noise exceeds 3 in one sweep of a hundred (white noise, normal or with heavy tails)."""
@@ -45,7 +49,6 @@ _WEAK_FACTOR = 0.3  # where batches differ that much, a long training meets wors
 _CERTAIN_SDS = 5.2  # a fall less clear than this, by either measure, is a weak one
 _FLAT_FRAC = 0.6
 _BEGUN = 0.2
-_BASE_RANGE = (1 / 100, 1 / 4)  # of max_lr; Smith 2017, section 3.3, has a third or a fourth
 _INTERVAL_FACTOR = 2.0
 _WEAK_INTERVAL_FACTOR = 4.0
 
@@ -139,8 +142,6 @@ def _answer(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
     max_lr = float(np.exp(np.median(readings)))
     margin = _WEAK_INTERVAL_FACTOR if weak else _INTERVAL_FACTOR
     low, high = np.exp(readings.min()) / margin, np.exp(readings.max()) * margin
-    begun = float(np.exp(_crossing(log_lr, done, _begin(done), _BEGUN)))
-    base_lr = float(np.clip(begun, _BASE_RANGE[0] * max_lr, _BASE_RANGE[1] * max_lr))
 
     listed = ", ".join(f"{rate:.2g}" for rate in np.exp(np.sort(readings)))
     clear = f"The {metric} improves by {sds:.0f} times its noise"
@@ -149,7 +150,7 @@ def _answer(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
         f"{seen}, and three readings of the curve put max_lr at {listed}"
         f"{_caution(done, reading.lead_steps)}."
     )
-    return Suggestion(base_lr, max_lr, (float(low), float(high)), verdict)
+    return Suggestion(BASE_FRAC * max_lr, max_lr, (float(low), float(high)), verdict)
 
 
 def _share_done(reading: Reading, smoothed: Curve) -> Curve:
