@@ -1,7 +1,8 @@
-"""The way of the data is one way: schedules <- range_test <- training <- report <- cli.
+"""The way of the data is one way, each part standing on those before it.
 
-Adapters stand beside it, on the first two; those of trainers also on that of PyTorch. The tests
-read the import statements of the source.
+schedules <- range_test <- training <- report <- experiments <- cli. Adapters stand beside it, on
+the first two; those of trainers also on that of PyTorch. The tests read the import statements of
+the source.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ _CIFAR_BATCHES = {
     "train": [f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6)],
     "test": ["cifar-10-batches-bin/test_batch.bin"],
 }
+_TRAIN_ROWS = {"MNIST": 60_000, "Fashion-MNIST": 60_000, "CIFAR-10": 50_000}
+_TEST_ROWS = 10_000
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError),
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
@@ -105,8 +107,7 @@ def fashion_mnist() -> Images:
         return _images("Fashion-MNIST", (28, 28, 1), path, lambda: _npz(path))
     paths = {name: fetch("fashion_mnist", origin) for name, origin in _FASHION.items()}
     folder = paths["x_train"].parent
-    arrays = lambda: {name: _idx(path) for name, path in paths.items()}  # noqa: E731
-    return _images("Fashion-MNIST", (28, 28, 1), folder, arrays)
+    return _images("Fashion-MNIST", (28, 28, 1), folder, lambda: _idx_files(paths))
 
 
 def cifar10() -> Images:
@@ -140,14 +141,13 @@ def _images(
     note: str = "",
 ) -> Images:
     """Reads the arrays and checks that they are what the set is known to hold."""
-    train = 50_000 if name == "CIFAR-10" else 60_000
     try:
         arrays = read()
         x = {part: arrays[f"x_{part}"].reshape(-1, *shape) for part in ("train", "test")}
         y = {part: arrays[f"y_{part}"].ravel() for part in ("train", "test")}
     except _UNREADABLE as error:
         raise DataMistake(f"{path} cannot be read as {name} ({error}).") from error
-    for part, rows in (("train", train), ("test", 10_000)):
+    for part, rows in (("train", _TRAIN_ROWS[name]), ("test", _TEST_ROWS)):
         kinds = {x[part].dtype, y[part].dtype} - {np.dtype(np.uint8)}
         if (len(x[part]), len(y[part])) != (rows, rows) or kinds or y[part].max() != 9:
             raise DataMistake(
@@ -157,8 +157,12 @@ def _images(
 
 
 def _npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         return {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
+
+
+def _idx_files(paths: Mapping[str, Path]) -> Arrays:
+    return {name: _idx(path) for name, path in paths.items()}
 
 
 def _idx(path: Path) -> Pixels:
@@ -191,7 +195,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _cifar_jpeg(path: Path) -> Arrays:
     arrays: dict[str, Any] = {}
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         for part in ("train", "test"):
             content, offsets = file[f"jpeg_{part}"].tobytes(), file[f"offset_{part}"].tolist()
             pictures = [_jpeg(content[a:b]) for a, b in pairwise(offsets)]
