@@ -13,34 +13,34 @@ from cyclerate.experiments.record import Reproduction
 from cyclerate.report.wording import rate
 
 
-def points(value: float) -> str:
+def points(value: float, decimals: int = 1) -> str:
     """Writes a difference of two shares.
 
     >>> points(0.0132), points(0.1)
     ('1.3 points', '10.0 points')
     """
-    return f"{100 * value:.1f} points"
+    return f"{100 * value:.{decimals}f} points"
 
 
-def signed_points(value: float) -> str:
+def signed_points(value: float, decimals: int = 1) -> str:
     """Writes a difference of two shares with its sign.
 
     >>> signed_points(0.0132), signed_points(-0.002)
     ('+1.3 points', '-0.2 points')
     """
-    return f"{100 * value:+.1f} points"
+    return f"{100 * value:+.{decimals}f} points"
 
 
-def share(value: float) -> str:
+def share(value: float, decimals: int = 1) -> str:
     """Writes a share.
 
-    >>> share(0.6471)
-    '64.7 %'
+    >>> share(0.6471), share(0.99123, decimals=2)
+    ('64.7 %', '99.12 %')
     """
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.{decimals}f} %"
 
 
-def compared(record: Reproduction, one: str, other: str, value: str) -> str:
+def compared(record: Reproduction, one: str, other: str, value: str, *, decimals: int = 1) -> str:
     """Says how a share of one cell stands to that of another, as "above it by 1.3 points"."""
     gain, verdict = difference(record, one, other, value), order(record, one, other, value)
     if gain is None or verdict is None:
@@ -48,8 +48,8 @@ def compared(record: Reproduction, one: str, other: str, value: str) -> str:
     if verdict == 0:
         few = record.spread(one, value) is None or record.spread(other, value) is None
         doubt = "with one seed" if few else "level within the spread"
-        return f"{signed_points(gain)} ({doubt})"
-    return f"{'above' if verdict > 0 else 'below'} it by {points(abs(gain))}"
+        return f"{signed_points(gain, decimals)} ({doubt})"
+    return f"{'above' if verdict > 0 else 'below'} it by {points(abs(gain), decimals)}"
 
 
 def loss_beside(record: Reproduction, one: str, other: str) -> str | None:
