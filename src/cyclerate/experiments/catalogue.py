@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from cyclerate.experiments import cardio, one_cycle, range_test
+from cyclerate.experiments import cardio, mnist, one_cycle, range_test
 from cyclerate.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (cardio.EXPERIMENT, range_test.EXPERIMENT, one_cycle.EXPERIMENT)
+    for experiment in (
+        cardio.EXPERIMENT,
+        mnist.EXPERIMENT,
+        range_test.EXPERIMENT,
+        one_cycle.EXPERIMENT,
+    )
 }

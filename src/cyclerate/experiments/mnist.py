@@ -187,3 +187,271 @@ def open_stage(size: Size) -> MnistStage:
     first = round(len(x) * (1 - _HELDOUT_FRAC))
     y = y.astype(np.int32)
     return MnistStage(name, Split(x[:first], y[:first], x[first:], y[first:]))
+
+
+def charts(record: Reproduction) -> tuple[Chart, ...]:
+    """The rates; held-out accuracy by shape, by decay, by bounds; both range tests."""
+    return (
+        _rates(record),
+        _curves(record, "shapes", ("fixed", *_SHAPES), "by the shape of the cycle"),
+        _curves(record, "decays", ("linear", *_DECAYS), "with bounds that come together"),
+        _curves(record, "bounds", ("fixed", "article", "read", "one_cycle"), "by the bounds"),
+        range_test_chart(record, "sweep", "sweep", "as in the article"),
+        range_test_chart(record, "range test", "ours", "ours"),
+    )
+
+
+def _rates(record: Reproduction) -> Chart:
+    names = ("article", *_SHAPES, "triangular2")
+    return Chart(
+        name="rates",
+        title="Learning rate",
+        x_label="epochs",
+        y_label="learning rate",
+        lines=tuple(_rate_line(record, name) for name in names),
+        caption=(
+            "The article's cycle ends at the top; the others are whole cycles between the same "
+            "bounds."
+        ),
+        alt="Line chart of the learning rates over the epochs: cycles of different shapes.",
+    )
+
+
+def _rate_line(record: Reproduction, cell: str) -> Line:
+    for run in record.of(cell):
+        if run.outcome.schedule is not None:
+            steps = np.linspace(0, _last_step(run.outcome), 301).round().astype(int)
+            x = steps / _steps_per_epoch(record)
+            y = np.asarray(from_dict(run.outcome.schedule)(steps))
+            return Line(_POLICIES[cell][0], x.tolist(), y.tolist())
+    return Line(_POLICIES[cell][0], (), ())
+
+
+def _curves(record: Reproduction, name: str, names: Sequence[str], words: str) -> Chart:
+    steps = _steps_per_epoch(record)
+    lines = tuple(line(record, cell, _POLICIES[cell][0], "metric", steps) for cell in names)
+    shown = "; ".join(f"{a.name} ends at {a.y[-1]:.2%}" for a in lines if a.y and a.y[-1])
+    return Chart(
+        name=f"accuracy_{name}",
+        title=f"Held-out accuracy, {words}",
+        x_label="epochs",
+        y_label="accuracy",
+        lines=lines,
+        caption="Means and seeds; the axis begins where the first epochs are over.",
+        alt=f"Line chart of the held-out accuracy over the epochs: {shown}.",
+        percent=True,
+        reference=_POLICIES[names[0]][0],
+        y_limits=_later_part(lines),
+    )
+
+
+def _later_part(lines: Sequence[Line]) -> tuple[float, float] | None:
+    """From the lowest accuracy of the second half to the highest, and a little more."""
+    later = [y for a in lines for y in a.y[len(a.y) // 2 :] if y is not None]
+    if not later:
+        return None
+    low, high = min(later), max(later)
+    margin = 0.1 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def _last_step(outcome: Outcome) -> int:
+    return max(int(step) for step in outcome.curves["steps"] if step is not None) - 1
+
+
+def _steps_per_epoch(record: Reproduction) -> int:
+    runs = [run for run in record.runs if run.outcome.curves]
+    if not runs:
+        return 1
+    return round((_last_step(runs[0].outcome) + 1) / runs[0].settings["epochs"])
+
+
+def tables(record: Reproduction) -> tuple[Table, ...]:
+    """The bounds beside the article's; what every policy gives."""
+    return _bounds_table(record), _policies_table(record)
+
+
+def _bounds_table(record: Reproduction) -> Table:
+    names = {"sweep": "such a sweep, our reading", "range test": "our range test"}
+    rows = [("read by eye", rate(ARTICLE.base_lr), rate(ARTICLE.max_lr), MISSING, MISSING)]
+    for cell, label in names.items():
+        values = [run.outcome.values for run in record.of(cell)]
+        if values:
+            low, high = (
+                saying.rates([one[name] for one in values]) for name in ("base_lr", "max_lr")
+            )
+            rows.append((label, MISSING, MISSING, low, high))
+    heads = ("bounds", "article, lower", "article, upper", "here, lower", "here, upper")
+    return Table("Bounds: article and here", heads, tuple(rows), "Learning rates, over the seeds.")
+
+
+def _policies_table(record: Reproduction) -> Table:
+    rows = tuple(_row(record, cell) for cell in _POLICIES if record.of(cell))
+    seeds = len(record.of("fixed"))
+    number = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    legend = (
+        f"Held-out accuracy and loss at the end, {number}. The article runs its own policy and "
+        "gives no accuracy; of the shapes it says that they are equivalent. Last rate: where the "
+        "training ends, in the first seed. Seconds of training."
+    )
+    heads = ("policy", "article", "here", "loss", "top rate", "last rate", "seconds")
+    return Table("Article and here", heads, rows, legend)
+
+
+def _row(record: Reproduction, cell: str) -> tuple[str, ...]:
+    runs = record.of(cell)
+    ends = [_rate_at_end(run.outcome) for run in runs]
+    return (
+        _POLICIES[cell][0],
+        "equivalent" if cell in _SHAPES else MISSING,
+        measured(record, cell, "metric", share=True, decimals=2),
+        measured(record, cell, "loss", decimals=4),
+        saying.rates([_top(run.outcome.schedule) for run in runs]),
+        MISSING if ends[0] is None else rate(ends[0]),
+        Numbers(0).text(sum(run.outcome.seconds for run in runs) / len(runs)),
+    )
+
+
+def _top(schedule: dict[str, Any] | None) -> float | None:
+    return None if schedule is None else schedule.get("max_lr", schedule.get("value"))
+
+
+def _rate_at_end(outcome: Outcome) -> float | None:
+    if outcome.schedule is None:
+        return None
+    return float(from_dict(outcome.schedule)(_last_step(outcome)))
+
+
+def lessons(record: Reproduction) -> tuple[str, ...]:
+    """Bounds; where the training stops; shapes; decay; cycles and 1cycle against a fixed rate."""
+    said = (
+        _on_bounds(record),
+        _on_the_end(record),
+        _on_shapes(record),
+        _on_decay(record),
+        _on_fixed(record),
+    )
+    return tuple(filter(None, said))
+
+
+def _on_bounds(record: Reproduction) -> str:
+    tops = {cell: record.values(cell, "max_lr") for cell in ("sweep", "range test")}
+    if not record.of("sweep") or not record.of("range test"):
+        return ""
+    against = saying.compared(record, "read", "linear", "metric", decimals=2)
+    return (
+        f"The article reads {rate(ARTICLE.base_lr)} to {rate(ARTICLE.max_lr)} off its plot by eye. "
+        f"The upper bound by our reading of such a sweep: {saying.rates(tops['sweep'])}; by our "
+        f"range test for 1cycle: {saying.rates(tops['range test'])}. Linear cycles between the "
+        f"bounds read here, set against those between the article's: {against}."
+    )
+
+
+def _on_the_end(record: Reproduction) -> str:
+    if record.mean("article", "metric") is None or record.mean("linear", "metric") is None:
+        return ""
+    ends = [_rate_at_end(record.of(cell)[0].outcome) for cell in ("article", "linear")]
+    if ends[0] is None or ends[1] is None:
+        return ""
+    gain = saying.compared(record, "linear", "article", "metric", decimals=2)
+    return (
+        "Let a training stop at the bottom of a cycle. The article's half cycle is 4 epochs of all "
+        "60,000 images, but it trains on 48,000: three half cycles fit, and it ends at "
+        f"{rate(ends[0])}. Whole cycles of nearly the same length end at {rate(ends[1])}; set "
+        f"against it: {gain}."
+    )
+
+
+def _on_shapes(record: Reproduction) -> str:
+    means = {name: record.mean(cell, "metric") for cell, name in _SHAPES.items()}
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    if len(known) < len(_SHAPES):
+        return ""
+    spread = max(known.values()) - min(known.values())
+    orders = [saying.order(record, cell, "linear", "metric") for cell in _SHAPES]
+    one = len(record.of("linear")) < 2
+    verdict = (
+        "with one seed, which cannot tell them apart"
+        if one
+        else "clearly, with these seeds"
+        if any(orders)
+        else "within the spread of the seeds"
+    )
+    return (
+        f"The shapes differ by {saying.points(spread, 2)} of accuracy at most, {verdict}: "
+        f"{', '.join(f'{name} {saying.share(mean, 2)}' for name, mean in known.items())}."
+    )
+
+
+def _on_decay(record: Reproduction) -> str:
+    parts = [
+        f"{name} {saying.compared(record, cell, 'linear', 'metric', decimals=2)}"
+        for cell, name in _DECAYS.items()
+        if record.mean(cell, "metric") is not None
+    ]
+    if not parts or record.mean("linear", "metric") is None:
+        return ""
+    return f"Decaying bounds, set against linear cycles that stay: {' and '.join(parts)}."
+
+
+def _on_fixed(record: Reproduction) -> str:
+    if record.mean("fixed", "metric") is None:
+        return ""
+    cells = ("article", *_SHAPES, *_DECAYS, "read", "one_cycle")
+    above = [cell for cell in cells if saying.order(record, cell, "fixed", "metric") == 1]
+    below = [cell for cell in cells if saying.order(record, cell, "fixed", "metric") == -1]
+    lists = [
+        f"{words}: {', '.join(_POLICIES[cell][0] for cell in chosen)}"
+        for words, chosen in (("clearly above it", above), ("clearly below it", below))
+        if chosen
+    ]
+    end = saying.compared(record, "one_cycle", "fixed", "metric", decimals=2)
+    return (
+        f"Adam at its default of {ADAM_RATE:g} gives "
+        f"{saying.share(record.mean('fixed', 'metric') or 0.0, 2)}. "
+        f"{'; '.join(lists).capitalize() or 'No policy differs from it clearly'}. "
+        f"1cycle with the rate of our range test, set against it: {end}."
+    )
+
+
+EXPERIMENT = Experiment(
+    name="mnist",
+    title="Cycles of three shapes, and decaying ones, on MNIST",
+    source=(
+        "MachineCurve, Training your Neural Network with Cyclical Learning Rates (Feb 2020); "
+        "shapes after Smith 2017"
+    ),
+    article=(
+        (
+            "Two convolutions with 32 and 64 filters, each with max pooling, dense layers of 256 "
+            "and 128, softmax; Adam, batches of 50, a fifth held out, 15 epochs. A range test over "
+            "10 epochs, from 1e-4 to 1: the loss falls from the start, so the lower bound is "
+            "1e-4; it is flat near 1e-2, and unstable above it: the upper bound."
+        ),
+        (
+            "Triangular cycles between these bounds, half a cycle 4 epochs of all 60,000 images. "
+            "No accuracy is given. Linear, sinusoidal and parabolic cycles are said to give "
+            "equivalent results; decaying bounds are described, not run."
+        ),
+    ),
+    differences=(
+        (
+            "The range test like the article's takes one epoch here, not ten, and is read by our "
+            "rule. 1cycle gets its rate from our own range test."
+        ),
+        (
+            "Beside the article's cycle, which ends at its top rate, whole cycles: half a cycle is "
+            "a quarter of the training. The shrinking one loses half of its height in a cycle, as "
+            "the halved one, step by step."
+        ),
+        "The network gives logits where the article's gives probabilities; the loss is the same.",
+    ),
+    backend="tensorflow",
+    seeds=1,
+    minutes=35,
+    cells=cells,
+    open=open_stage,
+    charts=charts,
+    tables=tables,
+    lessons=lessons,
+)
