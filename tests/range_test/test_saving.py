@@ -59,7 +59,13 @@ def valid() -> dict[str, Any]:
     return sweep_over(fall_and_blow_up() + noise(0, 0.05)).to_dict()
 
 
-@pytest.mark.parametrize("key", sorted(valid()))
+def test_files_from_before_the_races_are_loaded():
+    values = valid()
+    del values["races"]
+    assert RangeTestResult.from_dict(values) == RangeTestResult.from_dict(valid())
+
+
+@pytest.mark.parametrize("key", sorted(valid().keys() - {"races"}))
 def test_every_key_is_needed(key: str, tmp_path: Path):
     values = valid()
     del values[key]

@@ -5,6 +5,7 @@ from cyclerate.range_test.probe import Probe as Probe
 from cyclerate.range_test.procedure import (
     Procedure as Procedure,
     RangeTestPlan as RangeTestPlan,
+    conduct as conduct,
     drive as drive,
 )
 from cyclerate.range_test.race import Race as Race

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,12 @@ _POINTS = "#9aa5b1"
 _LINE = "#1f4e79"
 _MAX = "#c0392b"
 _BASE = "#2e7d32"
+_RACE = "#d98200"
 _TITLE_WIDTH = 68
 
 
 def plot_result(result: RangeTestResult, ax: Axes | None = None) -> Axes:
-    """Draws the losses, the smoothed curve and the rates that were read from it."""
+    """Draws the losses, the smoothed curve, the races, and the rates that were read from them."""
     axes: Axes = ax or _new_axes()
     for run in result.runs or (result,):
         axes.plot(run.lrs, run.losses, ".", color=_POINTS, alpha=0.7, markersize=4, zorder=1)
@@ -34,6 +35,7 @@ def plot_result(result: RangeTestResult, ax: Axes | None = None) -> Axes:
     axes.set_ylabel(result.metric)
     axes.set_title(_title(result), fontsize=10)
     _set_limits(result, axes)
+    _mark_races(result, axes)
     _mark_rates(result, axes)
     return axes
 
@@ -56,10 +58,32 @@ def _set_limits(result: RangeTestResult, ax: Axes) -> None:
         return  # nothing was read, so nothing is known of a blow-up
     ceiling = max(read_curve(*curve, result.planned_steps).ceiling for curve in curves)
     values = np.concatenate([values for _, values in curves])
-    best = float(np.nanmin(values))
     worst = float(np.max(values[values <= ceiling]))
+    scores = [score for _, score in result.races if score is not None]
+    values = np.concatenate([values, to_minimise(np.array(scores), result.mode)])
+    best = float(np.nanmin(values))
     margin = 0.08 * (worst - best) or 1.0
     ax.set_ylim(*sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode)))
+
+
+def _mark_races(result: RangeTestResult, ax: Axes) -> None:
+    """Draws what each race came to; at the worse edge where that is out of the picture."""
+    if not result.races:
+        return
+    low, high = ax.get_ylim()
+    inside = [(lr, y) for lr, y in result.races if y is not None and low <= y <= high]
+    outside = [lr for lr, y in result.races if y is None or not low <= y <= high]
+    edge = 0.97 if result.mode == "min" else 0.03
+    style: dict[str, Any] = {"color": _RACE, "linestyle": "None", "zorder": 5, "clip_on": False}
+    if inside:
+        lrs, scores = zip(*inside, strict=True)
+        ax.plot(lrs, scores, "D", markersize=6, label=f"{result.metric} after a race", **style)
+    if outside:
+        ends, heights = ax.get_xaxis_transform(), [edge] * len(outside)
+        label = "race that diverged or ended far off"
+        ax.plot(outside, heights, "x", transform=ends, label=label, markeredgewidth=2, **style)
+    corner = "lower left" if result.mode == "min" else "upper left"
+    ax.legend(loc=corner, fontsize=8, framealpha=0.75)
 
 
 def _mark_rates(result: RangeTestResult, ax: Axes) -> None:

@@ -145,6 +145,7 @@ class Probe:
         if self.max_steps < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
         self._scores: dict[int, float] = {}
+        self._raced: list[tuple[float, float]] = []
         self._start = math.nan
         self._ceiling = math.inf
         self._summit = math.inf
@@ -202,6 +203,8 @@ class Probe:
             failed = isinstance(run, Race) and run.failed
             ended_at = math.inf if failed else self._to_minimise(score)
             self._spent_steps += run.index
+            if not self._scouts_left:
+                self._raced.append((self._lr(self._offset), ended_at))
             bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
             self._after_race(ended_at if ended_at < bar else math.inf)
             self._run = self._next_run()
@@ -217,7 +220,9 @@ class Probe:
         """
         swept = self._sweep.result(method="probe", seconds=seconds)
         answer = self._no_answer() or self._answer()
-        return dataclasses.replace(swept, steps=self._spent_steps, **answer)
+        sign = 1 if swept.mode == "min" else -1
+        races = tuple((lr, sign * score) for lr, score in sorted(self._raced))
+        return dataclasses.replace(swept, steps=self._spent_steps, races=races, **answer)
 
     def _after_sweep(self) -> None:
         self._spent_steps = self._sweep.index

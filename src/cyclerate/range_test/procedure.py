@@ -75,6 +75,27 @@ class SingleSweep:
         return self._test.result(seconds=seconds)
 
 
+def conduct(
+    procedure: Procedure,
+    *,
+    restore: Callable[[], None],
+    train: Callable[[RangeTest | Race], None],
+    score: Callable[[], Any],
+) -> None:
+    """Does everything, run by run; for who trains several steps before their losses are told.
+
+    Args:
+        procedure: What to do.
+        restore: Puts weights, optimizer, random state and batches back to the start.
+        train: Trains the steps of a run, and tells it what they gave, until it is done.
+        score: Evaluates the metric on a fixed sample, in evaluation mode.
+    """
+    while (run := procedure.run) is not None:
+        restore()
+        train(run)
+        procedure.tell(score() if procedure.wants_score else None)
+
+
 def drive(
     procedure: Procedure,
     *,
@@ -82,7 +103,7 @@ def drive(
     step: Callable[[float], Any],
     score: Callable[[], Any],
 ) -> None:
-    """Does everything, with the three things that only a framework can do.
+    """Does everything, step by step, with the three things that only a framework can do.
 
     Args:
         procedure: What to do.
@@ -90,11 +111,12 @@ def drive(
         step: Trains one step at a rate, on the next batch, and returns its metric.
         score: Evaluates the metric on a fixed sample, in evaluation mode.
     """
-    while (run := procedure.run) is not None:
-        restore()
+
+    def train(run: RangeTest | Race) -> None:
         while not run.done:
             run.tell(step(run.lr))
-        procedure.tell(score() if procedure.wants_score else None)
+
+    conduct(procedure, restore=restore, train=train, score=score)
 
 
 class RangeTestPlan:

@@ -7,9 +7,11 @@ import time
 
 from cyclerate._errors import check_choice
 from cyclerate.range_test.core import RangeTest
+from cyclerate.range_test.race import Race
 
 QUIET_SECONDS = 2.0
 _EVERY_SECONDS = 0.1
+_WIDTH = 79
 
 
 class Progress:
@@ -18,36 +20,53 @@ class Progress:
     Args:
         verbose: "auto": if standard error is a terminal, from the third second on. 1: at once, and
             wherever it goes. 0: never.
-        repeats: How many sweeps there will be.
+        repeats: How many sweeps or probes there will be.
+        method: "range" for sweeps alone, "probe" for sweeps and races.
 
     Raises:
         ValueError: `verbose` is none of these.
     """
 
-    def __init__(self, verbose: str | int, repeats: int) -> None:
+    def __init__(self, verbose: str | int, repeats: int, method: str = "range") -> None:
         verbose = check_choice("verbose", verbose, ("auto", 0, 1))
         self._wanted = bool(verbose == 1 or (verbose == "auto" and sys.stderr.isatty()))
         self._repeats = repeats
+        self._name = "range test" if method == "range" else method
+        self._run: RangeTest | Race | None = None
+        self._metric = ""
+        self._races = 0
         self._next = time.monotonic() + (QUIET_SECONDS if verbose == "auto" else 0.0)
         self._written = 0
         self.sweep = 1
 
-    def show(self, test: RangeTest, value: float) -> None:
-        """Shows the step that was just made, unless the last one is too recent."""
+    def show(self, run: RangeTest | Race, value: float) -> None:
+        """Shows the step of a run that was just made, unless the last one is too recent."""
+        if run is not self._run:
+            self._begin(run)
         if not self._wanted or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY_SECONDS
         which = f" {self.sweep} of {self._repeats}" if self._repeats > 1 else ""
-        line = (
-            f"range test{which}: step {test.index}/{test.sweep.steps}, "
-            f"rate {test.sweep.lr(test.index - 1):.2g}, {test.metric} {value:.4g}"
-        )
-        self._write(line)
+        line = f"{self._name}{which}: {self._where(run)}, {self._metric} {value:.4g}"
+        self._write(line[:_WIDTH])
 
     def close(self) -> None:
         """Clears the line."""
         if self._written:
             self._write("", end="\r")
+
+    def _begin(self, run: RangeTest | Race) -> None:
+        self._run = run
+        self._races = self._races + 1 if isinstance(run, Race) else 0
+        if isinstance(run, RangeTest):
+            self._metric = run.metric
+
+    def _where(self, run: RangeTest | Race) -> str:
+        step = f"step {run.index}/{len(run.lrs)}"
+        if isinstance(run, Race):
+            return f"race {self._races} at {run.max_lr or 0:.2g}, {step}"
+        sweep = "" if self._name == "range test" else "sweep "
+        return f"{sweep}{step}, rate {run.lrs[run.index - 1]:.2g}"
 
     def _write(self, line: str, end: str = "") -> None:
         sys.stderr.write("\r" + line.ljust(self._written) + end)

@@ -1,4 +1,4 @@
-"""Several sweeps of the same model, on differently ordered data, as one answer."""
+"""Several sweeps or probes of the same model, on differently ordered data, as one answer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _SEVERITY = list(StopReason)
 
 
 def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:
-    """Combines repeats of one sweep: the middle `max_lr`, the union of the intervals.
+    """Combines repeats of one sweep or probe: the middle `max_lr`, the union of the intervals.
 
-    `max_lr` and `base_lr` are the medians, in log rate, of the sweeps that had an answer. If these
-    are half or fewer, the median curve is read instead: what noise hides in every one of them may
-    show there. The curve of the result is that median, as far as all sweeps came.
+    `max_lr` and `base_lr` are the medians, in log rate, of the repeats that had an answer. If these
+    are half or fewer, there is none; but of sweeps alone the median curve is read instead: what
+    noise hides in every one of them may show there. The curve of the result is that median, as far
+    as all sweeps came; its races are those of all repeats.
 
     Args:
-        results: Results of the same sweep; a repeated one counts as its runs.
+        results: Results of the same sweep or probe; a repeated one counts as its runs.
 
     Returns:
         The result with `runs` and the summed `steps` and `seconds`; the result itself if it is
@@ -56,8 +57,7 @@ def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:
     smoothed, of_median = smooth_and_suggest(
         lrs, losses, mode=first.mode, planned_steps=first.planned_steps, metric=first.metric
     )
-    answers = [run for run in runs if run.max_lr is not None]
-    read = _middle(answers, len(runs)) if 2 * len(answers) > len(runs) else of_median
+    read = _answer(runs) or (of_median if first.method == "range" else _no_answer(runs))
     seconds = [run.seconds for run in runs]
     return RangeTestResult(
         lrs=lrs,
@@ -71,11 +71,16 @@ def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:
         steps=sum(run.steps for run in runs),
         seconds=None if None in seconds else sum(filter(None, seconds)),
         runs=tuple(runs),
+        races=tuple(sorted((race for run in runs for race in run.races), key=lambda race: race[0])),
         **{name: getattr(first, name) for name in _SAME},
     )
 
 
-def _middle(answers: list[RangeTestResult], asked: int) -> Suggestion:
+def _answer(runs: list[RangeTestResult]) -> Suggestion | None:
+    """Returns what most of them say; None where half or fewer have an answer."""
+    answers = [run for run in runs if run.max_lr is not None]
+    if 2 * len(answers) <= len(runs):
+        return None
     max_lr = _log_median([run.max_lr for run in answers])
     base_lr = _log_median([run.base_lr for run in answers])
     intervals = np.array([run.interval for run in answers])
@@ -84,8 +89,20 @@ def _middle(answers: list[RangeTestResult], asked: int) -> Suggestion:
         base_lr=base_lr,
         max_lr=max_lr,
         interval=(float(intervals[:, 0].min()), float(intervals[:, 1].max())),
-        verdict=f"{len(answers)} of {asked} sweeps had an answer, and put max_lr at {listed}.",
+        verdict=f"{len(answers)} of {len(runs)} {_named(runs)} had an answer, and put max_lr at "
+        f"{listed}.",
     )
+
+
+def _no_answer(runs: list[RangeTestResult]) -> Suggestion:
+    without = [run.verdict for run in runs if run.max_lr is None]
+    reason = without[0].removeprefix("No clear answer: ")
+    verdict = f"No clear answer in {len(without)} of {len(runs)} {_named(runs)}: {reason}"
+    return Suggestion(base_lr=None, max_lr=None, interval=None, verdict=verdict)
+
+
+def _named(runs: list[RangeTestResult]) -> str:
+    return "sweeps" if runs[0].method == "range" else "probes, each with its own seed,"
 
 
 def _log_median(rates: list[float | None]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import textwrap
 from dataclasses import dataclass
@@ -45,14 +46,16 @@ class RangeTestResult:
             factor of 2.
         verdict: How the rates were read, or why there are none.
         stop_reason: Why the sweep ended; its value is advice.
-        method: The procedure: "range" is a single sweep.
+        method: The procedure: "range" is a sweep alone, "probe" a sweep and races.
         steps: Optimizer steps it cost.
         planned_steps: Length of the sweep had it not stopped.
         metric: Name of what was measured.
         mode: "min" if lower is better, "max" if higher is.
         spacing: "exponential" or "linear".
         seconds: Wall time; None if not measured.
-        runs: The single sweeps, if it was repeated.
+        runs: The single sweeps or probes, if it was repeated.
+        races: (rate, score) of every whole race of a probe: its highest rate, and the metric after
+            it on a fixed sample, None where it diverged. A sweep alone has no races.
 
     >>> from cyclerate.range_test import RangeTest, Sweep
     >>> test = RangeTest(Sweep(1e-4, 1.0, steps=30))
@@ -78,6 +81,7 @@ class RangeTestResult:
     spacing: str = "exponential"
     seconds: float | None = None
     runs: tuple[RangeTestResult, ...] = ()
+    races: tuple[tuple[float, float | None], ...] = ()
 
     def __post_init__(self) -> None:
         for name in CURVES:
@@ -102,6 +106,8 @@ class RangeTestResult:
         object.__setattr__(self, "runs", tuple(self.runs))
         if not all(isinstance(run, RangeTestResult) for run in self.runs):
             raise bad_argument("runs", "results of range tests", self.runs)
+        races = tuple(_race(f"races[{i}]", race) for i, race in enumerate(self.races))
+        object.__setattr__(self, "races", races)
 
     def _check_rates(self) -> None:
         rates = (self.base_lr, self.max_lr, self.interval)
@@ -248,14 +254,30 @@ class RangeTestResult:
         return f"max_lr {_short(self.max_lr)} ({low} to {high}), base_lr {_short(self.base_lr)}"
 
     def _cost(self) -> list[str]:
-        sweeps = f"{len(self.runs)} sweeps, " if self.runs else ""
         tried = f" from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}" if len(self.lrs) else ""
         time = "" if self.seconds is None else f" in {self.seconds:.1f} s"
-        return [f"{sweeps}{self.steps} steps{tried}, {self.spacing}{time}"]
+        if self.method == "range":
+            sweeps = f"{len(self.runs)} sweeps, " if self.runs else ""
+            return [f"{sweeps}{self.steps} steps{tried}, {self.spacing}{time}"]
+        probes = f"{len(self.runs)} probes, " if self.runs else ""
+        races = "1 race" if len(self.races) == 1 else f"{len(self.races) or 'no'} races"
+        sweep = "sweeps" if self.runs else "a sweep"
+        return [f"{probes}{self.steps} steps: {sweep}{tried}, {self.spacing}, and {races}{time}"]
 
 
 def _short(rate: float | None) -> str:
     return "None" if rate is None else f"{rate:.2g}"
+
+
+def _race(name: str, value: Any) -> tuple[float, float | None]:
+    """Returns a pair (rate, score); a score that is not finite is None."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise bad_argument(name, "a pair (rate, score)", value)
+    lr, score = value
+    check_number(f"the rate of {name}", lr, low=0, low_open=True)
+    if score is None or (isinstance(score, float) and not math.isfinite(score)):
+        return float(lr), None
+    return float(lr), check_number(f"the score of {name}", score)
 
 
 def _curve(name: str, value: Any) -> Curve:

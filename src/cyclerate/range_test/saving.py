@@ -21,6 +21,9 @@ SCHEMA = 1
 
 CURVES = ("lrs", "losses", "smoothed")
 
+_ADDED: dict[str, Any] = {"races": []}
+"""Keys that older files do not have, with what they mean there."""
+
 
 def to_values(result: RangeTestResult) -> dict[str, Any]:
     """Returns the fields as JSON-safe values, with the number of the schema."""
@@ -30,6 +33,7 @@ def to_values(result: RangeTestResult) -> dict[str, Any]:
     values["interval"] = None if result.interval is None else list(result.interval)
     values["stop_reason"] = result.stop_reason.name
     values["runs"] = [to_values(run) for run in result.runs]
+    values["races"] = [list(race) for race in result.races]
     return {"schema": SCHEMA, **values}
 
 
@@ -43,6 +47,7 @@ def from_values(cls: type[RangeTestResult], values: Any) -> dict[str, Any]:
         raise bad_argument("a range test result", "an object with keys and values", values)
     if values.get("schema") != SCHEMA:
         raise bad_argument("schema", str(SCHEMA), values.get("schema"))
+    values = {**_ADDED, **values}
     missing = [name for name in _names(cls) if name not in values]
     unknown = [name for name in values if name not in {"schema", *_names(cls)}]
     if missing or unknown:
@@ -51,6 +56,7 @@ def from_values(cls: type[RangeTestResult], values: Any) -> dict[str, Any]:
         **dict.fromkeys(CURVES, _numbers),
         "stop_reason": lambda name, value: StopReason[check_choice(name, value, _REASONS)],
         "runs": lambda name, value: tuple(cls.from_dict(run) for run in _list(name, value)),
+        "races": lambda name, value: tuple(_list(name, value)),
     }
     return {
         name: readers[name](name, values[name]) if name in readers else values[name]
