@@ -1,6 +1,7 @@
 """The benchmark of finders, in pieces that can be stopped and taken up again.
 
     python -m benchmarks.finders grid --policy one_cycle [--task NAME] [--half design] [--again]
+    python -m benchmarks.finders untrained --task NAME --again  (the start of a stored grid alone)
     python -m benchmarks.finders sweeps
     python -m benchmarks.finders probes --policy one_cycle
     python -m benchmarks.finders peers         (in the environment of requirements/peers.txt)
@@ -48,6 +49,10 @@ def _grid(arguments: argparse.Namespace) -> Piece:
     return f"grid_{arguments.policy}", partial(grid.search, policy=arguments.policy)
 
 
+def _untrained(arguments: argparse.Namespace) -> Piece:
+    return f"grid_{arguments.policy}", partial(grid.measure_untrained, policy=arguments.policy)
+
+
 def _sweeps(_arguments: argparse.Namespace) -> Piece:
     return "sweeps", sweeps.record
 
@@ -78,6 +83,7 @@ def _bases(_arguments: argparse.Namespace) -> Piece:
 Piece = tuple[str, Callable[[Task], None]]
 _PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
     "grid": _grid,
+    "untrained": _untrained,
     "sweeps": _sweeps,
     "races": _races,
     "probes": _probes,

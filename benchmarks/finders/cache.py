@@ -29,8 +29,19 @@ def read(kind: str, task: Task) -> dict[str, Any] | None:
 
 def write(kind: str, task: Task, result: dict[str, Any], packages: tuple[str, ...] = ()) -> None:
     """Stores a result with the versions, the date and the command that made it."""
+    _store(kind, task, {**_provenance(task, packages), **result})
+
+
+def amend(kind: str, task: Task, what: str, changes: dict[str, Any]) -> None:
+    """Replaces a part of what is stored, and notes under `what` when and how that was made."""
+    stored = json.loads(path_of(kind, task).read_text(encoding="utf-8"))
+    made = {key: value for key, value in _provenance(task).items() if key != "task"}
+    _store(kind, task, {**stored, **changes, what: {**made, "replaces": sorted(changes)}})
+
+
+def _provenance(task: Task, packages: tuple[str, ...] = ()) -> dict[str, Any]:
     arguments = " ".join(sys.argv[1:])
-    provenance = {
+    return {
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "command": f"python -m benchmarks.finders {arguments}",
         "versions": {
@@ -44,7 +55,10 @@ def write(kind: str, task: Task, result: dict[str, Any], packages: tuple[str, ..
             "half": task.half,
         },
     }
-    text = json.dumps({**provenance, **_plain(result)}, allow_nan=False)
+
+
+def _store(kind: str, task: Task, result: dict[str, Any]) -> None:
+    text = json.dumps(_plain(result), allow_nan=False)
     # One line per entry: short files, readable differences.
     write_text(path_of(kind, task), text.replace('}, {"', '},\n{"').replace('], "', '],\n"') + "\n")
 

@@ -41,6 +41,16 @@ def search(task: Task, policy: str) -> None:
     cache.write(f"grid_{policy}", task, result)
 
 
+def measure_untrained(task: Task, policy: str) -> None:
+    """Measures the losses before any step again, and puts them in the place of the stored ones."""
+    pairs = [untrained(Trainee(task, seed)) for seed in SEEDS[policy]]
+    changes = {
+        "start_train_loss": [train for train, _heldout in pairs],
+        "start_heldout_loss": [heldout for _train, heldout in pairs],
+    }
+    cache.amend(f"grid_{policy}", task, "untrained", changes)
+
+
 def untrained(trainee: Trainee) -> list[float]:
     """Returns the training and held-out loss before any step."""
     trainee.settle()

@@ -131,11 +131,14 @@ def _case(train: Landscape, heldout: Landscape, lr: float | None, steps: int) ->
 
 
 def score_rate_free(name: str, tasks: Iterable[Task]) -> Score | None:
-    """Returns the regrets of an optimizer without a rate, which trained every task itself.
+    """Returns the regrets of an optimizer without a rate, if it has trained every one of the tasks.
 
     It is judged by the 1cycle grid of the task's own optimizer.
     """
     cases: list[tuple[float, float]] = []
+    tasks = list(tasks)
+    if any(cache.read(rate_free.kind_of(name), task) is None for task in tasks):
+        return None
     for task in tasks:
         stored, judged = (
             cache.read(rate_free.kind_of(name), task),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks._page import write_generated
-from benchmarks.finders import scoring
+from benchmarks.finders import bases, scoring
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.rate_free import MAKERS
 from benchmarks.finders.scoring import RULES, Score
@@ -19,7 +21,7 @@ SHARES = ("share above 0.1", "no answer")
 
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
-    write_generated(PAGE, "\n\n".join(filter(None, [*map(_policy, POLICIES), _tasks()])))
+    write_generated(PAGE, "\n\n".join(filter(None, [*map(_policy, POLICIES), _bases(), _tasks()])))
 
 
 def _policy(policy: str) -> str:
@@ -72,6 +74,23 @@ def _interval_line(policy: str, half: str) -> list[str]:
         f"a rate within {scoring.GOOD_REGRET} regret in {found.share_good:.0%} of its cases."
     )
     return [line]
+
+
+def _bases() -> str:
+    found = bases.regrets()
+    if not found:
+        return ""
+    lines = [
+        "## Where a triangular cycle should begin",
+        "",
+        "| base_lr | tasks | mean | median | worst |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, regrets in sorted(found.items(), key=lambda item: float(item[1].mean())):
+        figures = (regrets.mean(), np.median(regrets), regrets.max())
+        cells = " | ".join(f"{figure:.3f}" for figure in figures)
+        lines.append(f"| {name} | {len(regrets)} | {cells} |")
+    return "\n".join(lines)
 
 
 def _tasks() -> str:

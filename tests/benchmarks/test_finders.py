@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.finders import data, models, regret, sweeps
+from benchmarks.finders import bases, cache, data, models, regret, scoring, sweeps
 from benchmarks.finders.optimizers import OPTIMIZERS
 from benchmarks.finders.regret import Landscape
 from benchmarks.finders.stack import Stack
@@ -75,3 +75,47 @@ def test_the_halves_follow_from_the_names():
     assert old == {"design", "validation"}
     assert 8 <= sum(task.half == "fresh" for task in TASKS) <= 12
     assert not set(sweeps.SEEDS) & {0, 1}
+
+
+def test_what_is_replaced_in_a_stored_result_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", tmp_path)
+    cache.write("grid", small("sgd"), {"start": [1.0], "end": [0.5]})
+    first = cache.read("grid", small("sgd"))
+    cache.amend("grid", small("sgd"), "untrained", {"start": [2.0]})
+    second = cache.read("grid", small("sgd"))
+    assert (second["start"], second["end"]) == ([2.0], [0.5])
+    assert second["untrained"]["replaces"] == ["start"]
+    assert "torch" in second["untrained"]["versions"]
+    assert {key: second[key] for key in first if key != "start"} == {
+        key: first[key] for key in first if key != "start"
+    }
+
+
+def test_a_rate_free_optimizer_counts_once_it_has_trained_every_task(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", tmp_path)
+    tasks = [TASKS[0], TASKS[1]]
+    grid = {"lrs": [0.1, 1.0]}
+    for name, value in (("train", 1.0), ("heldout", 1.1)):
+        grid |= {f"start_{name}_loss": [2.0], f"{name}_loss": [[value, None]]}
+    for task in tasks:
+        cache.write("grid_one_cycle", task, grid)
+    cache.write("rate_free_prodigy", tasks[0], {"losses": [[1.25, 1.1]]})
+    assert scoring.score_rate_free("prodigy", tasks) is None
+    cache.write("rate_free_prodigy", tasks[1], {"losses": [[None, None]]})
+    found = scoring.score_rate_free("prodigy", tasks)
+    assert found.regrets.tolist() == [0.25, 1.0]
+    assert found.heldout.tolist() == [0.0, 1.0]
+
+
+def test_a_lowest_rate_is_judged_against_the_best_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", tmp_path)
+    cache.write("grid_triangular", TASKS[0], {"start_train_loss": [2.0, 4.0]})
+    losses = [{"high": 1.0, "low": 1.5, "none": None}, {"high": 1.0, "low": 1.5, "none": 1.0}]
+    shares = {"high": 0.25, "low": 0.01, "none": 0.5}
+    cache.write("bases", TASKS[0], {"shares": shares, "train_loss": losses})
+    found = bases.regrets()
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "high": [0.0],
+        "low": [0.25],
+        "none": [1.0],
+    }
