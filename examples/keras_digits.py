@@ -43,11 +43,12 @@ def build():
 def main() -> None:
     # 1. Which rates? The model is given back as it was.
     model, *data = build()
-    result = ck.range_test(model, *data, batch_size=BATCH_SIZE, repeats=3, verbose=0)
+    steps_per_epoch = -(-len(x_train) // BATCH_SIZE)
+    training = {"policy": "triangular", "horizon_steps": EPOCHS * steps_per_epoch}
+    result = ck.range_test(model, *data, batch_size=BATCH_SIZE, **training, verbose=0)
     print(result)
 
     # 2. Four whole cycles, each half as high as the one before; half a cycle is two epochs.
-    steps_per_epoch = -(-len(x_train) // BATCH_SIZE)
     lr = cr.Triangular2(result.base_lr, result.max_lr, step_size=EPOCHS // 8 * steps_per_epoch)
     # The schedule becomes part of the compiled step.
     optimizer = keras.optimizers.SGD(ck.as_schedule(lr))

@@ -138,7 +138,7 @@ def test_without_an_answer_from_the_range_test_only_the_fixed_rate_runs(
 ):
     flat = range_result(flat=True)
     assert flat.max_lr is None
-    monkeypatch.setattr(DenseTrainer, "range_test", lambda *_: flat)
+    monkeypatch.setattr(DenseTrainer, "range_test", lambda *_, **__: flat)
     out = run("compare", flowers, "--target", "kind", "--epochs", 6, "--seeds", 1).stdout
     assert "Without a rate from the range test, triangular, one_cycle cannot be trained." in (
         " ".join(out.split())
@@ -182,17 +182,22 @@ def test_range_test_of_a_network_in_a_file(tmp_path: Path, monkeypatch: pytest.M
     Path("nets/beside.py").write_text("SLOPE = 2.0\n")
     Path("nets/net.py").write_text(USER_FILE)
     words = ["nets/net.py:make", "--steps", 60, "--start-lr", 1e-5, "--batch-size", 16]
+    words += ["--horizon-steps", 50, "--policy", "constant"]
     out = run("range-test", *words).stdout
     result = RangeTestResult.load("range_test/range_test.json")
     assert out.startswith(str(result))
     assert (result.planned_steps, result.lrs[0]) == (60, pytest.approx(1e-5))
+    assert "for 50 steps that is" in result.verdict
     assert 0.01 < result.max_lr < 2.0
     assert Path("range_test/range_test.png").read_bytes().startswith(b"\x89PNG")
-    again = run("range-test", *words, "--json", "--out", "other")
-    assert json.loads(again.stdout)["max_lr"] == result.max_lr
+    again = run("range-test", *words, "--method", "range", "--json", "--out", "other")
+    alone = json.loads(again.stdout)
+    assert (alone["method"], alone["losses"]) == ("range", result.losses.tolist())
 
 
-@pytest.mark.parametrize(("option", "value"), [("--metric", "f1"), ("--start-lr", -1)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--metric", "f1"), ("--start-lr", -1), ("--method", "guess")]
+)
 def test_range_test_refuses_what_the_library_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: object
 ):

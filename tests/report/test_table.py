@@ -7,7 +7,7 @@ import pytest
 from cyclerate.report.table import COLUMNS, page_legend, rows, text_table
 from cyclerate.report.wording import width
 from cyclerate.training.record import Metric, PolicyInfo
-from tests.report.records import record, row
+from tests.report.records import range_result, record, row
 
 ROWS = [
     row("fixed", 0.563, metric_mean=0.708),
@@ -114,3 +114,12 @@ def test_the_page_says_why_a_policy_is_best(others, end):
     legend = page_legend(record([ROWS[0], *others]))
     assert legend.startswith("Final held-out values, mean ± standard deviation over 3 seeds. Steps")
     assert legend.endswith(end)
+
+
+def test_the_steps_that_found_the_rate_are_named_and_not_counted():
+    found = range_result()
+    made = record([row("fixed")], range_test=found.to_dict())
+    assert f"not counted: {found.steps} steps that found the rate" in text_table(made)
+    assert f"Not counted: the {found.steps} steps that found the rate" in page_legend(made)
+    assert "counted" not in text_table(record([row("fixed")]))
+    assert "ounted" not in page_legend(record([row("fixed")]))

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 import cyclerate as cr
-from cyclerate.training.policies import POLICIES, Budget, Rates, make_policies, plan_budget
+from cyclerate.training.policies import (
+    POLICIES,
+    Budget,
+    Rates,
+    make_policies,
+    plan_budget,
+    raced_policy,
+)
 
 RATES = Rates(0.01, base_lr=0.1, max_lr=0.4, default_of="SGD in Keras")
 BUDGET = plan_budget(24, 100)
@@ -74,6 +81,27 @@ def test_every_policy_says_why():
         "half a cycle is 300 steps (3 epochs)."
     )
     assert not any("{" in why for why in whys)
+
+
+def test_rates_that_were_found_are_rounded_to_three_digits():
+    rates = Rates(0.0123456, base_lr=0.0123456, max_lr=0.456789)
+    assert (rates.default_lr, rates.base_lr, rates.max_lr) == (0.0123456, 0.0123, 0.457)
+    (policy,) = make_policies(["triangular"], rates, BUDGET)
+    assert (policy.schedule["base_lr"], policy.schedule["max_lr"]) == (0.0123, 0.457)
+
+
+@pytest.mark.parametrize(
+    ("asked", "raced"),
+    [
+        (["fixed", "found"], "constant"),
+        (["one_cycle"], "one_cycle"),
+        (["fixed", "triangular2"], "triangular"),
+        (["one_cycle", "found"], "triangular"),
+        (["fixed"], "triangular"),
+    ],
+)
+def test_one_race_finds_the_rate_for_all_policies(asked: list[str], raced: str):
+    assert raced_policy(asked) == raced
 
 
 def test_base_lr_is_a_quarter_where_none_was_found():

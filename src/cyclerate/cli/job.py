@@ -18,6 +18,7 @@ from cyclerate.training.policies import (
     Rates,
     make_policies,
     plan_budget,
+    raced_policy,
 )
 from cyclerate.training.record import DataInfo, PolicyInfo, Record
 
@@ -130,12 +131,13 @@ def _range_test(trainer: DenseTrainer, plan: Plan, talk: Talk) -> RangeTestResul
     if not any(POLICIES[name].needs_suggestion for name in plan.policies):
         return None
     with talk.bar("range test"):
-        found = trainer.range_test(plan.seeds[0])
+        found = trainer.range_test(plan.seeds[0], policy=raced_policy(plan.policies))
     found.save(plan.out / RANGE_TEST_FILE)
     cost = found.steps / trainer.budget.total_steps
     answer = f"{found.headline()}. " if found.max_lr else ""
     talk.say(
-        f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, {cost:.0%} of one run."
+        f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, {cost:.0%} of one "
+        f"run, and {found.seconds or 0.0:.1f} s."
     )
     return found
 

@@ -31,14 +31,24 @@ def range_test(
         ),
     ],
     *,
+    method: Annotated[
+        str, typer.Option(help='"probe", a sweep and short races, or "range", the sweep alone.')
+    ] = "probe",
+    policy: Annotated[
+        str, typer.Option(help="What the rate is for: one_cycle, constant or triangular.")
+    ] = "one_cycle",
+    horizon_steps: Annotated[
+        int | None,
+        typer.Option(help="Optimizer steps of the training to come.", show_default="1000"),
+    ] = None,
     metric: Annotated[str, typer.Option(help="The loss, or a compiled metric.")] = "loss",
     start_lr: Annotated[float, typer.Option(help="The first rate.")] = 1e-7,
     end_lr: Annotated[float, typer.Option(help="The last rate.")] = 10.0,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of a sweep.")] = 100,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of the sweep.")] = 100,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in a step.", show_default="as in fit")
     ] = None,
-    repeats: Annotated[int, typer.Option(help="Sweeps; more give a steadier answer.")] = 1,
+    repeats: Annotated[int, typer.Option(help="How often; more give a steadier answer.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of the data order.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("range_test"),
     as_json: Json = False,
@@ -57,6 +67,9 @@ def range_test(
         result = run(
             model,
             *data,
+            method=method,
+            policy=policy,
+            horizon_steps=horizon_steps,
             metric=metric,
             start_lr=start_lr,
             end_lr=end_lr,

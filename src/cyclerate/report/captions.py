@@ -80,8 +80,10 @@ def _range_test(record: Record) -> Caption:
         if result.interval is not None:
             found += f", max_lr lies between {' and '.join(map(rate, result.interval))}"
     tried = f"from {rate(float(result.lrs[0]))} to {rate(float(result.lrs[-1]))}"
+    races = " Marks: short trainings, each at its highest rate." if result.races else ""
     return Caption(
-        "The loss of each batch while the learning rate grows: pale as measured, strong smoothed.",
+        "The loss of each batch while the learning rate grows: pale as measured, strong smoothed."
+        f"{races}",
         f"Line chart of the {result.metric} over learning rates {tried}; {found}.",
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from cyclerate._errors import require
 from cyclerate._files import write_bytes, write_text
 from cyclerate.range_test import RangeTestResult
+from cyclerate.report.finding import cost, method
 from cyclerate.report.headline import headline, policy_name
 from cyclerate.report.next_steps import next_steps, schedule_code
 from cyclerate.report.rates import schedule_of
@@ -82,6 +83,7 @@ def draw(record: Record) -> dict[str, Picture]:
 
 def render(record: Record, pictures: dict[str, Picture]) -> str:
     """Returns the page as HTML; whatever the record says is escaped."""
+    found = RangeTestResult.from_dict(record.range_test) if record.range_test else None
     return fill(
         "report.html.j2",
         record=record,
@@ -90,7 +92,9 @@ def render(record: Record, pictures: dict[str, Picture]) -> str:
         rows=rows(record),
         legend=page_legend(record),
         reference=policy_name(record, record.reference),
-        range_test=RangeTestResult.from_dict(record.range_test) if record.range_test else None,
+        range_test=found,
+        found_by=method(found) if found else "",
+        cost=cost(record) if found else "",
         policies=_policies(record),
         swatches=_swatches(record),
         next_steps=next_steps(record),

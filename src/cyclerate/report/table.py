@@ -76,6 +76,8 @@ def legend(record: Record) -> str:
     diverged = [f"{printable(row.label)} {row.diverged}" for row in table if row.diverged]
     if diverged:
         parts.append(f"diverged: {', '.join(diverged)}")
+    if steps := _finding_steps(record):
+        parts.append(f"not counted: {count(steps)} steps that found the rate, once for all")
     return "; ".join(parts) + "."
 
 
@@ -92,6 +94,8 @@ def page_legend(record: Record) -> str:
         parts.append(_best_means(record, ranking))
     if len(ranking.level) > 1:
         parts.append("Level: the ranges mean ± spread meet, so neither is called better.")
+    if steps := _finding_steps(record):
+        parts.append(f"Not counted: the {count(steps)} steps that found the rate, once for all.")
     return " ".join(parts)
 
 
@@ -108,6 +112,10 @@ def _best_means(record: Record, ranking: Ranking) -> str:
 def _spread(record: Record) -> str:
     many = len(record.seeds) > 1
     return f"mean ± standard deviation over {len(record.seeds)} seeds" if many else "one seed"
+
+
+def _finding_steps(record: Record) -> int:
+    return int((record.range_test or {}).get("steps", 0))
 
 
 def _rival(record: Record) -> str:

@@ -77,7 +77,10 @@ def plan_budget(epochs: int, steps_per_epoch: int) -> Budget:
 
 @dataclass(frozen=True)
 class Rates:
-    """The rates that policies are made of: the framework's default, and the range test's answer."""
+    """The rates that policies are made of: the framework's default, and the range test's answer.
+
+    What was found is rounded to three digits: more of them say nothing, and are hard to copy.
+    """
 
     default_lr: float
     base_lr: float | None = None
@@ -86,8 +89,10 @@ class Rates:
 
     def __post_init__(self) -> None:
         check_number("default_lr", self.default_lr, low=0, low_open=True)
-        if self.max_lr is not None:
-            check_number("max_lr", self.max_lr, low=0, low_open=True)
+        for name in ("base_lr", "max_lr"):
+            if (rate := getattr(self, name)) is not None:
+                rate = check_number(name, rate, low=0, low_open=True)
+                object.__setattr__(self, name, float(f"{rate:.3g}"))
 
     @property
     def highest(self) -> float:
@@ -165,6 +170,20 @@ def check_policies(names: Iterable[str]) -> tuple[str, ...]:
     if not unique:
         raise bad_argument("policies", f"some of {', '.join(POLICIES)}", "")
     return unique
+
+
+def raced_policy(names: Iterable[str]) -> str:
+    """Says which policy a range test is to race in miniature, to find the rate for all of these.
+
+    One answer serves them all. It is asked for cycles that come back to their highest rate, which
+    bear less than a single cycle does, unless only one kind of policy is there.
+
+    >>> raced_policy(["fixed", "triangular", "one_cycle"]), raced_policy(["fixed", "one_cycle"])
+    ('triangular', 'one_cycle')
+    """
+    wanted = [name for name in check_policies(names) if POLICIES[name].needs_suggestion]
+    alone: dict[tuple[str, ...], str] = {("found",): "constant", ("one_cycle",): "one_cycle"}
+    return alone.get(tuple(wanted), "triangular")
 
 
 def make_policies(names: Iterable[str], rates: Rates, budget: Budget) -> tuple[PolicyInfo, ...]:

@@ -22,7 +22,7 @@ from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_
 from cyclerate.schedules import from_dict
 from cyclerate.training.compare import evaluation_steps
 from cyclerate.training.objective import Objective
-from cyclerate.training.optimizers import OPTIMIZERS, default_rate, make_optimizer
+from cyclerate.training.optimizers import OPTIMIZERS, make_optimizer
 from cyclerate.training.record import Cell, PolicyInfo
 
 if TYPE_CHECKING:
@@ -95,17 +95,14 @@ class KerasTrainer(ABC):
 
         Args:
             seed: Of the weights and of the order of the data.
-            **options: Options of `cyclerate.keras.range_test`, in place of three sweeps of an epoch
-                (at least 100 steps, at most 1,000) from a hundredth of the optimizer's own rate.
+            **options: Options of `cyclerate.keras.range_test`; by default those, for a training as
+                long as the budget.
         """
         from cyclerate.keras import range_test
 
         settings: dict[str, Any] = {
             "batch_size": self.batch_size,
-            "start_lr": default_rate(self.optimizer) / 100,
-            "steps": min(max(self.budget.steps_per_epoch, 100), 1000),
             "horizon_steps": self.budget.total_steps,
-            "repeats": 3,
             "verbose": 0,
             **options,
         }
