@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclerate.experiments import cardio, mnist, one_cycle, range_test
+from cyclerate.experiments import cardio, mnist, one_cycle, range_test, smith2017
 from cyclerate.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -12,5 +12,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         mnist.EXPERIMENT,
         range_test.EXPERIMENT,
         one_cycle.EXPERIMENT,
+        smith2017.EXPERIMENT,
     )
 }

@@ -48,25 +48,48 @@ _SWEEP_STEPS = 960
 # of it, which ends at the top. A quarter makes whole cycles.
 _ENDS_HIGH, _WHOLE = 3, 4
 
-_POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "fixed": (f"fixed {ADAM_RATE:g}", {}),
+# Name: on charts, in tables, what decides the schedule.
+_POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "fixed": ("fixed", f"fixed {ADAM_RATE:g}", {}),
     "article": (
+        "article's",
         "triangular as in the article",
         {"bounds": "article", "shape": "triangle", "halves": _ENDS_HIGH},
     ),
-    "linear": ("linear", {"bounds": "article", "shape": "triangle", "halves": _WHOLE}),
-    "sinusoidal": ("sinusoidal", {"bounds": "article", "shape": "cosine", "halves": _WHOLE}),
-    "parabolic": ("parabolic", {"bounds": "article", "shape": "welch", "halves": _WHOLE}),
-    "triangular2": ("linear, halved", {"bounds": "article", "decay": "cycle", "halves": _WHOLE}),
-    "exp_range": ("linear, shrinking", {"bounds": "article", "decay": "step", "halves": _WHOLE}),
+    "linear": (
+        "linear",
+        "linear, whole cycles",
+        {"bounds": "article", "shape": "triangle", "halves": _WHOLE},
+    ),
+    "sinusoidal": (
+        "sinusoidal",
+        "sinusoidal, whole cycles",
+        {"bounds": "article", "shape": "cosine", "halves": _WHOLE},
+    ),
+    "parabolic": (
+        "parabolic",
+        "parabolic, whole cycles",
+        {"bounds": "article", "shape": "welch", "halves": _WHOLE},
+    ),
+    "triangular2": (
+        "halved",
+        "linear, halved (triangular2)",
+        {"bounds": "article", "decay": "cycle", "halves": _WHOLE},
+    ),
+    "exp_range": (
+        "shrinking",
+        "linear, shrinking (exp_range)",
+        {"bounds": "article", "decay": "step", "halves": _WHOLE},
+    ),
     "read": (
+        "read here",
         "linear, bounds read here",
         {"bounds": "sweep", "shape": "triangle", "halves": _WHOLE},
     ),
-    "one_cycle": ("1cycle, our rate", {"bounds": "range test"}),
+    "one_cycle": ("1cycle", "1cycle, our rate", {"bounds": "range test"}),
 }
-_SHAPES = {"linear": "linear", "sinusoidal": "sinusoidal", "parabolic": "parabolic"}
-_DECAYS = {"triangular2": "halved", "exp_range": "shrinking"}
+_SHAPES = ("linear", "sinusoidal", "parabolic")
+_DECAYS = ("triangular2", "exp_range")
 
 
 def cells(size: Size) -> tuple[Cell, ...]:
@@ -83,7 +106,7 @@ def cells(size: Size) -> tuple[Cell, ...]:
             label,
             {**common, "policy": name, **more, "rates": bounds.get(more.get("bounds", ""))},
         )
-        for name, (label, more) in _POLICIES.items()
+        for name, (_, label, more) in _POLICIES.items()
     ]
     return (sweep, test, *trained)
 
@@ -193,9 +216,9 @@ def charts(record: Reproduction) -> tuple[Chart, ...]:
     """The rates; held-out accuracy by shape, by decay, by bounds; both range tests."""
     return (
         _rates(record),
-        _curves(record, "shapes", ("fixed", *_SHAPES), "by the shape of the cycle"),
-        _curves(record, "decays", ("linear", *_DECAYS), "with bounds that come together"),
-        _curves(record, "bounds", ("fixed", "article", "read", "one_cycle"), "by the bounds"),
+        _curves(record, "shapes", ("fixed", *_SHAPES), "shapes of the cycle"),
+        _curves(record, "decays", ("linear", *_DECAYS), "decaying bounds"),
+        _curves(record, "bounds", ("fixed", "article", "read", "one_cycle"), "bounds"),
         range_test_chart(record, "sweep", "sweep", "as in the article"),
         range_test_chart(record, "range test", "ours", "ours"),
     )
@@ -233,7 +256,7 @@ def _curves(record: Reproduction, name: str, names: Sequence[str], words: str) -
     shown = "; ".join(f"{a.name} ends at {a.y[-1]:.2%}" for a in lines if a.y and a.y[-1])
     return Chart(
         name=f"accuracy_{name}",
-        title=f"Held-out accuracy, {words}",
+        title=f"Accuracy, {words}",
         x_label="epochs",
         y_label="accuracy",
         lines=lines,
@@ -302,7 +325,7 @@ def _row(record: Reproduction, cell: str) -> tuple[str, ...]:
     runs = record.of(cell)
     ends = [_rate_at_end(run.outcome) for run in runs]
     return (
-        _POLICIES[cell][0],
+        _POLICIES[cell][1],
         "equivalent" if cell in _SHAPES else MISSING,
         measured(record, cell, "metric", share=True, decimals=2),
         measured(record, cell, "loss", decimals=4),
@@ -363,7 +386,7 @@ def _on_the_end(record: Reproduction) -> str:
 
 
 def _on_shapes(record: Reproduction) -> str:
-    means = {name: record.mean(cell, "metric") for cell, name in _SHAPES.items()}
+    means = {_POLICIES[cell][0]: record.mean(cell, "metric") for cell in _SHAPES}
     known = {name: mean for name, mean in means.items() if mean is not None}
     if len(known) < len(_SHAPES):
         return ""
@@ -385,8 +408,8 @@ def _on_shapes(record: Reproduction) -> str:
 
 def _on_decay(record: Reproduction) -> str:
     parts = [
-        f"{name} {saying.compared(record, cell, 'linear', 'metric', decimals=2)}"
-        for cell, name in _DECAYS.items()
+        f"{_POLICIES[cell][0]} {saying.compared(record, cell, 'linear', 'metric', decimals=2)}"
+        for cell in _DECAYS
         if record.mean(cell, "metric") is not None
     ]
     if not parts or record.mean("linear", "metric") is None:
@@ -401,15 +424,15 @@ def _on_fixed(record: Reproduction) -> str:
     above = [cell for cell in cells if saying.order(record, cell, "fixed", "metric") == 1]
     below = [cell for cell in cells if saying.order(record, cell, "fixed", "metric") == -1]
     lists = [
-        f"{words}: {', '.join(_POLICIES[cell][0] for cell in chosen)}"
-        for words, chosen in (("clearly above it", above), ("clearly below it", below))
+        f"{words}: {'; '.join(_POLICIES[cell][1] for cell in chosen)}"
+        for words, chosen in (("Clearly above it", above), ("Clearly below it", below))
         if chosen
     ]
     end = saying.compared(record, "one_cycle", "fixed", "metric", decimals=2)
     return (
         f"Adam at its default of {ADAM_RATE:g} gives "
         f"{saying.share(record.mean('fixed', 'metric') or 0.0, 2)}. "
-        f"{'; '.join(lists).capitalize() or 'No policy differs from it clearly'}. "
+        f"{'. '.join(lists) or 'No policy differs from it clearly'}. "
         f"1cycle with the rate of our range test, set against it: {end}."
     )
 
