@@ -15,7 +15,7 @@ import cyclerate as cr
 import cyclerate.torch as ct
 
 X, Y = (torch.tensor(part) for part in load_digits(return_X_y=True))
-ROWS, BATCH = 320, 32
+ROWS, BATCH = 192, 32
 BATCHES = ROWS // BATCH
 QUIET = {
     "accelerator": "cpu",

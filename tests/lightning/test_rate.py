@@ -11,7 +11,7 @@ import cyclerate as cr
 from cyclerate.lightning import RangeTestCallback
 from tests.lightning.digits import BATCHES, ByHand, Digits, loader, scheduled, seeded, trainer
 
-QUICK = {"steps": 60, "start_lr": 1e-4, "end_lr": 10.0}
+QUICK = {"steps": 45, "start_lr": 1e-3, "end_lr": 10.0}
 
 
 def fitted(module, test, **options):

@@ -132,11 +132,11 @@ def test_data_may_be_several_loaders(limit):
             rows.add((len(a), len(b), batch_idx))
             return nn.functional.cross_entropy(self.net(a) + self.net(b[: len(a)]), y)
 
-    data = {"a": loader(batch_size=64), "b": loader(batch_size=80)}
+    data = {"a": loader(batch_size=32), "b": loader(batch_size=48)}
     found_by(
         seeded(Both), CombinedLoader(data, "min_size"), max_epochs=1, limit_train_batches=limit
     )
-    assert rows == {(64, 80, number) for number in range(4 if limit == 1.0 else 3)}
+    assert rows == {(32, 48, number) for number in range(4 if limit == 1.0 else 3)}
 
 
 def test_hooks_of_batches_are_called():
@@ -222,9 +222,9 @@ def test_the_length_of_the_training_is_told(monkeypatch):
 
     monkeypatch.setattr(ct, "range_test", spy)
     found_by(max_steps=-1, max_epochs=5, test=RangeTestCallback(at_epoch=(0, 3), **QUICK))
-    found_by(max_steps=7)
+    found_by(max_steps=4)
     found_by(max_steps=3, test=RangeTestCallback(horizon_steps=123, **QUICK))
-    assert told == [5 * BATCHES, 2 * BATCHES, 7, 123]
+    assert told == [5 * BATCHES, 2 * BATCHES, 4, 123]
 
 
 def test_a_development_run_has_no_test():

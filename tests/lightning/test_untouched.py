@@ -19,7 +19,7 @@ from tests.lightning.digits import (
 )
 from tests.torch.workshop import same
 
-QUICK = {"steps": 25, "start_lr": 1e-4, "end_lr": 1.0, "apply": False}
+QUICK = {"steps": 20, "start_lr": 1e-4, "end_lr": 1.0, "apply": False}
 
 
 class Scheduled(Digits):
@@ -66,7 +66,7 @@ def test_training_goes_on_as_if_there_had_been_no_test(setup):
     tried, module, teacher = run(setup, test)
     twin, expected, plain = run(setup)
     assert [*test.results] == [0, 2]
-    assert all(len(result.lrs) == 25 for result in test.results.values())
+    assert all(len(result.lrs) == 20 for result in test.results.values())
     assert same(tried.batches, twin.batches)
     for moments in ("begun", "ended"):
         for a, b in zip(getattr(tried, moments), getattr(twin, moments), strict=True):
@@ -92,7 +92,7 @@ def raise_(error):
     "error", [Trouble("in the step"), KeyboardInterrupt()], ids=["error", "^C"]
 )
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_everything_comes_back_after_an_error(setup, error, epoch):
+def test_everything_comes_back_after_an_error(setup, epoch, error):
     make, choice, options = SETUPS[setup]
     before = Before()
     module = seeded(make)
@@ -132,7 +132,7 @@ def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     test = RangeTestCallback(**QUICK)
     trainer(test, default_root_dir=tmp_path).fit(Digits(), loader())
-    assert len(test.result.lrs) == 25
+    assert len(test.result.lrs) == 20
     assert [*tmp_path.rglob("*")] == []
 
 

@@ -212,7 +212,8 @@ def _number_of(trainer: pl.Trainer, number: int | None) -> int:
             one whose training cannot be undone here.
     """
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
-        raise bad_argument("strategy", "a single device or DDP", type(trainer.strategy).__name__)
+        allowed = "one device or DDP, of a Trainer of lightning.pytorch"
+        raise bad_argument("strategy", allowed, trainer.strategy)
     count = len(trainer.optimizers)
     if number is None and count == 1:
         return 0
