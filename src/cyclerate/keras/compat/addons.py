@@ -12,13 +12,22 @@ from cyclerate.keras.compat.policies import SCALE_MODES, scaled_by_function, who
 from cyclerate.keras.schedule import KerasSchedule
 from cyclerate.schedules import Cyclic, ExpRange, Schedule, Triangular, Triangular2, from_dict
 
+_COMMON = ("initial_learning_rate", "maximal_learning_rate", "step_size", "scale_mode", "name")
+
 _registered = keras.saving.register_keras_serializable(package="cyclerate")
 
 
 class _AddonsSchedule(KerasSchedule):
-    """A schedule that keeps TensorFlow Addons' arguments, as attributes and when saved."""
+    """A schedule that keeps TensorFlow Addons' arguments, as attributes and when saved.
 
-    def __init__(self, schedule: Schedule, **arguments: Any) -> None:
+    Args:
+        schedule: The schedule itself.
+        common: What all of them have, in the order of `_COMMON`.
+        **own: What only one of them has.
+    """
+
+    def __init__(self, schedule: Schedule, common: tuple[Any, ...], **own: Any) -> None:
+        arguments = {**dict(zip(_COMMON, common, strict=True)), **own}
         super().__init__(schedule)
         self._arguments = arguments
         for name, value in arguments.items():
@@ -78,15 +87,8 @@ class CyclicalLearningRate(_AddonsSchedule):
         name: str = "CyclicalLearningRate",
     ) -> None:
         bounds = initial_learning_rate, maximal_learning_rate
-        super().__init__(
-            scaled_by_function(*bounds, step_size, scale_fn, scale_mode),
-            initial_learning_rate=initial_learning_rate,
-            maximal_learning_rate=maximal_learning_rate,
-            step_size=step_size,
-            scale_fn=scale_fn,
-            scale_mode=scale_mode,
-            name=name,
-        )
+        schedule = scaled_by_function(*bounds, step_size, scale_fn, scale_mode)
+        super().__init__(schedule, (*bounds, step_size, scale_mode, name), scale_fn=scale_fn)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, with `scale_fn` as its import path."""
@@ -132,16 +134,9 @@ class TriangularCyclicalLearningRate(_AddonsSchedule):
         name: str = "TriangularCyclicalLearningRate",
     ) -> None:
         check_choice("scale_mode", scale_mode, SCALE_MODES)
-        bounds = initial_learning_rate, maximal_learning_rate, whole_step_size(step_size)
-        schedule = Triangular(*bounds)
-        super().__init__(
-            schedule,
-            initial_learning_rate=initial_learning_rate,
-            maximal_learning_rate=maximal_learning_rate,
-            step_size=step_size,
-            scale_mode=scale_mode,
-            name=name,
-        )
+        bounds = initial_learning_rate, maximal_learning_rate
+        schedule = Triangular(*bounds, whole_step_size(step_size))
+        super().__init__(schedule, (*bounds, step_size, scale_mode, name))
 
 
 @_registered
@@ -178,16 +173,9 @@ class Triangular2CyclicalLearningRate(_AddonsSchedule):
         name: str = "Triangular2CyclicalLearningRate",
     ) -> None:
         check_choice("scale_mode", scale_mode, ("cycle",))
-        bounds = initial_learning_rate, maximal_learning_rate, whole_step_size(step_size)
-        schedule = Triangular2(*bounds)
-        super().__init__(
-            schedule,
-            initial_learning_rate=initial_learning_rate,
-            maximal_learning_rate=maximal_learning_rate,
-            step_size=step_size,
-            scale_mode=scale_mode,
-            name=name,
-        )
+        bounds = initial_learning_rate, maximal_learning_rate
+        schedule = Triangular2(*bounds, whole_step_size(step_size))
+        super().__init__(schedule, (*bounds, step_size, scale_mode, name))
 
 
 @_registered
@@ -226,16 +214,9 @@ class ExponentialCyclicalLearningRate(_AddonsSchedule):
         name: str = "ExponentialCyclicalLearningRate",
     ) -> None:
         check_choice("scale_mode", scale_mode, SCALE_MODES)
-        bounds = initial_learning_rate, maximal_learning_rate, whole_step_size(step_size)
-        schedule: Schedule = ExpRange(*bounds, gamma=gamma)
+        bounds = initial_learning_rate, maximal_learning_rate
+        steps = whole_step_size(step_size)
+        schedule: Schedule = ExpRange(*bounds, steps, gamma=gamma)
         if scale_mode == "cycle":
-            schedule = Cyclic(*bounds, scale_fn=lambda cycle: gamma**cycle)
-        super().__init__(
-            schedule,
-            initial_learning_rate=initial_learning_rate,
-            maximal_learning_rate=maximal_learning_rate,
-            step_size=step_size,
-            scale_mode=scale_mode,
-            gamma=gamma,
-            name=name,
-        )
+            schedule = Cyclic(*bounds, steps, scale_fn=lambda cycle: gamma**cycle)
+        super().__init__(schedule, (*bounds, step_size, scale_mode, name), gamma=gamma)
