@@ -55,6 +55,9 @@ def command_line(context: typer.Context) -> str:
         if parameter.param_type_name == "argument":
             words.append(str(value))
             continue
+        if value is True:
+            words.append(parameter.opts[0])
+            continue
         for part in value if isinstance(value, (list, tuple)) else [value]:
             words += [parameter.opts[0], str(part)]
     return shlex.join(words)
