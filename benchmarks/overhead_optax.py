@@ -122,7 +122,13 @@ def range_test_runs(
     arrays = data(batch_size * steps, width)
     params = mlp(width, layers)
     optimizer = optax.adam(1e-4)
-    options = {"steps": steps, "end_lr": 1e-4, "stop_early": False, "batch_size": batch_size}
+    options = {
+        "method": "range",
+        "steps": steps,
+        "end_lr": 1e-4,
+        "stop_early": False,
+        "batch_size": batch_size,
+    }
     return {
         f"{steps} plain steps": lambda: loop(
             compiled(optimizer), optimizer, params, forever(arrays, batch_size), steps

@@ -107,7 +107,13 @@ def range_test_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
     test = (model, optimizer, nn.CrossEntropyLoss(), batches(width))
 
     def tested(snapshot: str) -> Callable[[], object]:
-        options = {"steps": steps, "end_lr": 1e-4, "stop_early": False, "snapshot": snapshot}
+        options = {
+            "method": "range",
+            "steps": steps,
+            "end_lr": 1e-4,
+            "stop_early": False,
+            "snapshot": snapshot,
+        }
         return lambda: ct.range_test(*test, **options)
 
     def plain() -> list[float]:

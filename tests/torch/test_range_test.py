@@ -16,7 +16,7 @@ import cyclerate as cr
 import cyclerate.torch as ct
 from tests.torch.small import BATCH, BATCHES, ROWS, Regression, X, Y, sgd_losses, squared_error
 
-CALM = {"start_lr": 1e-3, "end_lr": 0.1, "steps": 20, "stop_early": False}
+CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 20, "stop_early": False}
 LRS = cr.Sweep(1e-3, 0.1, 20).lrs()
 
 
@@ -227,7 +227,7 @@ def test_repeats_go_on_in_the_data_and_are_combined():
 @pytest.mark.parametrize("options", [{}, {"end_lr": 10.0, "steps": 100, "stop_early": True}])
 def test_reading_losses_seldom_changes_nothing(at_a_time, options, monkeypatch):
     expected = sweep(**options)
-    monkeypatch.setattr("cyclerate.torch.sweeping.steps_at_a_time", lambda device: at_a_time)
+    monkeypatch.setattr("cyclerate.torch.running.steps_at_a_time", lambda device: at_a_time)
     result = sweep(**options)
     assert_array_equal(result.losses, expected.losses)
     assert (result.max_lr, result.stop_reason) == (expected.max_lr, expected.stop_reason)
@@ -450,8 +450,12 @@ REFUSED = {
     "steps": ({"steps": 3}, r"steps must be a whole number >= 10"),
     "end_lr": ({"end_lr": 1e-9}, r"end_lr must be a finite number > "),
     "spacing": ({"spacing": "log"}, r"spacing must be one of"),
-    "probe": ({"method": "probe"}, r'method must be "range"; "probe" is not available yet'),
-    "method": ({"method": "guess"}, r"method must be one of 'range'"),
+    "method": ({"method": "races"}, r"method must be one of 'probe', 'range'"),
+    "policy": ({"policy": "sawtooth"}, r"policy must be one of 'one_cycle', 'constant', 'triang"),
+    "max_steps": (
+        {"method": "probe", "max_steps": 49},
+        r"max_steps must be at least 50 with this sweep\. Received: 49",
+    ),
     "metric": ({"metric": "auc"}, r"metric must be 'loss', 'accuracy' or a function"),
     "metric of a loss": (
         {"metric": "accuracy", "loss_fn": None, "forward": lambda model, batch: None},

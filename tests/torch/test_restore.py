@@ -41,6 +41,40 @@ ENDINGS = {
         Trouble,
     ),
 }
+# A pass has three batches, and so has the sample: of a probe, the untouched model's score is calls
+# 0 to 2, its sweep 3 to 32, and its first race begins at 33.
+PROBE = {"method": "probe", "end_lr": 1e-3, "max_steps": 90}
+ENDINGS |= {
+    "probe": ({}, PROBE, cr.StopReason.END_OF_RANGE),
+    "probe that diverges": (
+        {},
+        {"method": "probe", "steps": 60, "max_steps": 120},
+        cr.StopReason.DIVERGED,
+    ),
+    "nan in the first score": (
+        {1: lambda loss: loss * float("nan")},
+        PROBE,
+        cr.StopReason.END_OF_RANGE,
+    ),
+    "nan in a race": (
+        {35: lambda loss: loss * float("nan")},
+        PROBE,
+        cr.StopReason.END_OF_RANGE,
+    ),
+    "exception in the first score": ({1: lambda _: raise_(Trouble("in the loss"))}, PROBE, Trouble),
+    "Ctrl-C in the first score": (
+        {2: lambda _: raise_(KeyboardInterrupt)},
+        PROBE,
+        KeyboardInterrupt,
+    ),
+    "exception in a race": ({37: lambda _: raise_(Trouble("in the loss"))}, PROBE, Trouble),
+    "Ctrl-C in a race": ({37: lambda _: raise_(KeyboardInterrupt)}, PROBE, KeyboardInterrupt),
+    "second probe": (
+        {160: lambda _: raise_(Trouble("in the loss"))},
+        {**PROBE, "repeats": 3},
+        Trouble,
+    ),
+}
 
 
 @functools.cache
@@ -78,7 +112,7 @@ def test_it_is_as_it_was(what, ending, trained):
 
 
 @pytest.mark.parametrize("what", WHAT)
-@pytest.mark.parametrize("ending", ["range", "exception"])
+@pytest.mark.parametrize("ending", ["range", "exception", "probe"])
 @pytest.mark.parametrize("place", ["cpu", "disk"])
 def test_it_is_as_it_was_wherever_the_copy_is_kept(what, ending, place):
     before, _, after = pictures_of(ending, True, place)
@@ -99,9 +133,10 @@ def test_the_test_itself_had_changed_it(what):
 
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("trained", [True, False], ids=["trained", "new"])
-def test_training_goes_on_as_if_there_had_been_no_test(loader, trained):
+@pytest.mark.parametrize("method", ["range", "probe"])
+def test_training_goes_on_as_if_there_had_been_no_test(loader, trained, method):
     tried, twin = (Workshop(trained=trained, loader=loader) for _ in range(2))
-    tried.range_test()
+    tried.range_test(method=method, **({"max_steps": 60} if method == "probe" else {}))
     outcomes = []
     for shop in (tried, twin):  # they share the global generators
         random.seed(8)
@@ -140,7 +175,9 @@ def test_what_the_test_makes_is_gone():
         return model(batch[0]), batch[1]
 
     calls = []
-    ct.range_test(model, optimizer, squared_error, BATCHES, forward=forward, steps=20)
+    ct.range_test(
+        model, optimizer, squared_error, BATCHES, forward=forward, steps=20, method="range"
+    )
     assert calls
     assert sorted(name for name, _ in model.named_modules()) == [""]
     assert [name for name, _ in model.named_buffers()] == []
@@ -163,7 +200,9 @@ def test_what_the_test_replaces_is_back():
         model.w = nn.Parameter(torch.ones(4, dtype=torch.float64))
         return model(batch[0]), batch[1]
 
-    ct.range_test(model, optimizer, squared_error, BATCHES, forward=forward, steps=20)
+    ct.range_test(
+        model, optimizer, squared_error, BATCHES, forward=forward, steps=20, method="range"
+    )
     assert model.w is weight
     assert model.table is table
     assert (weight.tolist(), table.tolist()) == ([0.0] * 4, [0.0] * 2)
@@ -173,7 +212,7 @@ def test_a_scheduler_attached_goes_on_without_a_warning_or_a_step_more():
     model = Regression()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
-    ct.range_test(model, optimizer, squared_error, BATCHES, steps=20)
+    ct.range_test(model, optimizer, squared_error, BATCHES, steps=20, method="range")
     assert (scheduler.last_epoch, scheduler._step_count) == (0, 1)
     with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
         scheduler.step()  # the steps of the test were not the training's
@@ -199,7 +238,9 @@ def test_workers_that_persist_are_let_go():
         workers.extend(loader._iterator._workers)
         return model(batch[0][:, None]).pow(2).mean()
 
-    ct.range_test(model, optimizer, None, loader, forward=forward, steps=10, end_lr=1e-3)
+    ct.range_test(
+        model, optimizer, None, loader, forward=forward, steps=10, end_lr=1e-3, method="range"
+    )
     assert len({worker.pid for worker in workers}) == 1
     assert not workers[0].is_alive()
     assert loader._iterator is None
@@ -222,7 +263,7 @@ def test_ctrl_c_while_things_are_put_back_is_let_through_when_they_are(monkeypat
     monkeypatch.setattr(Snapshot, "put_back", interrupted_once)
     state = torch.get_rng_state()
     with pytest.raises(KeyboardInterrupt):
-        ct.range_test(model, optimizer, squared_error, (X, Y), steps=20)
+        ct.range_test(model, optimizer, squared_error, (X, Y), steps=20, method="range")
     assert model.w.tolist() == [0.0] * 4
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert torch.equal(torch.get_rng_state(), state)

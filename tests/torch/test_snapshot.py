@@ -189,8 +189,9 @@ def test_on_disk_there_is_each_value_once_in_files_of_limited_size(monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("method", ["range", "probe"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, None])
-def test_files_are_gone_however_the_test_ends(error, tmp_path):
+def test_files_are_gone_however_the_test_ends(error, method, tmp_path):
     model = Regression()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     files = []
@@ -202,10 +203,12 @@ def test_files_are_gone_however_the_test_ends(error, tmp_path):
         return squared_error(output, target)
 
     if error is None:
-        ct.range_test(model, optimizer, loss_fn, BATCHES, snapshot="disk", steps=20)
+        ct.range_test(model, optimizer, loss_fn, BATCHES, snapshot="disk", steps=20, method=method)
     else:
         with pytest.raises(error):
-            ct.range_test(model, optimizer, loss_fn, BATCHES, snapshot="disk", steps=20)
+            ct.range_test(
+                model, optimizer, loss_fn, BATCHES, snapshot="disk", steps=20, method=method
+            )
     assert files
     assert list(tmp_path.iterdir()) == []
     assert model.w.tolist() == [0.0] * 4

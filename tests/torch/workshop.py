@@ -151,7 +151,8 @@ class Workshop:
         return losses
 
     def range_test(self, **options):
-        options = {"steps": 30, "start_lr": 1e-5, "end_lr": 100.0, "scaler": self.scaler, **options}
+        sweep = {"method": "range", "steps": 30, "start_lr": 1e-5, "end_lr": 100.0}
+        options = {**sweep, "scaler": self.scaler, **options}
         return ct.range_test(self.model, self.optimizer, self.loss_fn, self.loader, **options)
 
     def picture(self):

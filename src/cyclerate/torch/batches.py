@@ -18,6 +18,7 @@ _ALLOWED = (
     "a DataLoader, an iterable of batches, a function that returns one, or a tuple of tensors of "
     "equal length"
 )
+_A_BATCH = "at least one batch in every pass"
 
 BeginPass = Callable[[], Iterator[Any]]
 """Begins a pass over the data."""
@@ -28,7 +29,7 @@ class Batches:
 
     Args:
         begin: Begins a pass over the data.
-        drawn: Whether the order is drawn from the global generator alone. A sweep has its own
+        drawn: Whether the order is drawn from the global generator alone. A repeat has its own
             order then; otherwise it goes on where the one before stopped.
     """
 
@@ -36,30 +37,62 @@ class Batches:
         self._begin = begin
         self._drawn = drawn
         self._stream = self._passes()
+        self._place = 0  # where the present repeat began, counted from the beginning of a pass
+        self._taken = self._most_taken = 0  # in the present run, and in the longest of the repeat
+        self._pass_length: int | None = None
 
     def __next__(self) -> Any:
+        self._taken += 1
         return next(self._stream)
 
-    def begin_sweep(self) -> None:
-        """Draws another order, if there is one to draw."""
+    def begin_repeat(self) -> None:
+        """Draws another order, if there is one to draw; otherwise notes the place in the data."""
         if self._drawn:
-            self.close()
-            self._stream = self._passes()
+            self.rewind()
+            return
+        self._place += max(self._taken, self._most_taken)
+        if self._pass_length is not None:
+            self._place %= self._pass_length
+        self._taken = self._most_taken = 0
+
+    def rewind(self) -> None:
+        """Begins a pass again, at the place where the present repeat began."""
+        self.close()
+        self._most_taken = max(self._taken, self._most_taken)
+        self._taken = 0
+        self._stream = self._passes(skipped=self._place)
+
+    def sample(self, rows: int) -> list[Any]:
+        """Returns the first batches of a pass of its own that have together so many rows.
+
+        Raises:
+            ValueError: There is no batch.
+        """
+        taken: list[Any] = []
+        count = 0
+        for batch in self._begin():
+            taken.append(batch)
+            count += rows_in(batch)
+            if count >= rows:
+                break
+        if not taken:
+            raise bad_argument("data", _A_BATCH, "none in pass 1")
+        return taken
 
     def close(self) -> None:
         """Ends the pass that is under way."""
         self._stream.close()
 
-    def _passes(self) -> Generator[Any]:
+    def _passes(self, skipped: int = 0) -> Generator[Any]:
         for number in itertools.count(1):
-            empty = True
+            length = 0
             for batch in self._begin():
-                empty = False
-                yield batch
-            if empty:
-                raise bad_argument(
-                    "data", "at least one batch in every pass", f"none in pass {number}"
-                )
+                length += 1
+                if number > 1 or length > skipped:
+                    yield batch
+            if not length:
+                raise bad_argument("data", _A_BATCH, f"none in pass {number}")
+            self._pass_length = length
 
 
 def batches_of(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cyclerate._errors import bad_argument
 from cyclerate.torch.objective import Metric
 
-_VALIDATION = "val_"
+VALIDATION = "val_"
 
 
 def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metric | None]:
@@ -24,11 +24,11 @@ def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metri
     Raises:
         ValueError: It is nothing of these, or what it is computed from is missing.
     """
-    if isinstance(metric, str) and metric.startswith(_VALIDATION):
+    if isinstance(metric, str) and metric.startswith(VALIDATION):
         if not validated:
             raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
-        metric = metric.removeprefix(_VALIDATION)
-    prefix = _VALIDATION if validated else ""
+        metric = metric.removeprefix(VALIDATION)
+    prefix = VALIDATION if validated else ""
     if metric == "loss":
         return f"{prefix}loss", None
     if metric != "accuracy" and not callable(metric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -11,17 +12,16 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate._randomness import seed_global_randomness
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate._errors import check_choice, check_count
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, combine
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
 from cyclerate.torch.batches import batches_of
 from cyclerate.torch.keeping import PLACES
 from cyclerate.torch.lending import lent
-from cyclerate.torch.metrics import metric_of
+from cyclerate.torch.metrics import VALIDATION, metric_of
 from cyclerate.torch.objective import Metric, Objective
-from cyclerate.torch.sweeping import sweep
+from cyclerate.torch.running import Runner
 from cyclerate.torch.training import Training
 
 
@@ -36,7 +36,10 @@ def range_test(
     end_lr: float = 10.0,
     steps: int = 100,
     spacing: str = "exponential",
-    method: str = "range",
+    method: str = "probe",
+    policy: str = "one_cycle",
+    horizon_steps: int | None = None,
+    max_steps: int | None = None,
     metric: str | Metric = "loss",
     mode: str = "auto",
     forward: Callable[[Any, Any], Any] | None = None,
@@ -47,24 +50,25 @@ def range_test(
     validation_data: Any = None,
     snapshot: str = "memory",
     device: torch.device | str | None = None,
-    horizon_steps: int | None = None,
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
     verbose: str | int = "auto",
 ) -> RangeTestResult:
-    """Trains some steps at rising rates, reads the curve, and gives everything back as it was.
+    """Finds the learning rate by short trainings, and gives everything back as it was.
 
-    Step i is a step of the optimizer at the rate `start_lr * (end_lr / start_lr) ** (i / (steps -
-    1))`. What is recorded for it is the loss of its own batches, taken before it, as everywhere in
-    the field; a validation metric is taken after it. With several parameter groups, that is the
-    rate of the group with the highest one, and the others keep their ratios to it.
+    A sweep finds the region: step i is a step of the optimizer at the rate `start_lr * (end_lr /
+    start_lr) ** (i / (steps - 1))`. What is recorded for it is the loss of its own batches, taken
+    before it, as everywhere in the field. Then short races inside that region, each the policy in
+    miniature, from the same weights and on the same batches; each is scored in eval mode on a
+    sample that is the same for all. `method="range"` is the sweep alone. With several parameter
+    groups, a rate is that of the group with the highest one; the others keep their ratios to it.
 
     Given back, to the last bit, also after an exception and after Ctrl-C: parameters, buffers,
     gradients, `requires_grad`, the train or eval mode, attributes and hooks of every module, the
     optimizer's state and rates (a new optimizer is new again), the scaler, the random generators of
     Python, NumPy and PyTorch, and the order of the data. Schedulers are not stepped. Memory: one
-    copy of the weights and of the optimizer's state, and the gradients that there were.
+    copy of the weights and of the optimizer's state, the gradients that there were, and the sample.
 
     Args:
         model: The model, on its device. If it is in eval mode as a whole, it is tested in train
@@ -80,7 +84,14 @@ def range_test(
         end_lr: The last rate. Default 10.
         steps: How many rates, one optimizer step each. Default 100.
         spacing: "exponential" (default) or "linear".
-        method: "range", the single sweep.
+        method: "probe" (default), the sweep and the races; "range", the sweep alone, quicker and
+            less certain.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular". Of use to
+            the races only, as are the next two.
+        horizon_steps: Optimizer steps of the training to come: a long one wants a lower rate than a
+            short one. Default: taken to be 1,000.
+        max_steps: Most optimizer steps in all, the sweep included. Default: 400, or 300 more than
+            the sweep, whichever is more.
         metric: What to record: "loss", "accuracy", or a function of the output and the target.
         mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
         forward: `forward(model, batch)` returns `(output, target)`, or the loss if `loss_fn` is
@@ -90,16 +101,16 @@ def range_test(
         autocast: The dtype to compute in; True for the device's usual one, False for none. Default:
             True if there is a scaler.
         clip_grad_norm: What the norm of the gradient is cut to. Default: no limit.
-        validation_data: As `data`. The metric is measured on all of it after every step, in eval
-            mode, so let it be small.
+        validation_data: As `data`: what the races are scored on. Default: 512 rows of `data`. A
+            sweep alone is measured on all of it after every step, in eval mode, under a name that
+            begins with "val_", so let it be small there.
         snapshot: Where the copy is kept: "memory" (default), on the device; "cpu"; or "disk", in a
             temporary folder (needs safetensors).
         device: Where batches go. Default: where the model's first parameter is.
-        horizon_steps: The length of the training to come; the single sweep has no use for it.
         seed: For the order of the data, dropout and the like. Default 0. The same seed gives the
-            same curve.
-        repeats: How many sweeps; the answer is the middle of theirs. Each draws from tensors in
-            another order, or goes on where the one before left an iterable. Default 1.
+            same answer.
+        repeats: How often to do it all; the answer is the middle of theirs. Each draws from tensors
+            in another order, or goes on where the one before left an iterable. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
@@ -112,7 +123,7 @@ def range_test(
             batch.
         MissingExtra: `snapshot` is "disk" and safetensors is not installed.
 
-    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+    Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
 
     >>> import torch
     >>> _ = torch.manual_seed(0)
@@ -120,19 +131,29 @@ def range_test(
     >>> y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
     >>> model = torch.nn.Linear(4, 1)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    >>> result = range_test(model, optimizer, torch.nn.MSELoss(), (x, y), batch_size=16, steps=60)
-    >>> 0.01 < result.max_lr < 1.0, optimizer.param_groups[0]["lr"]
-    (True, 0.1)
+    >>> result = range_test(
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), batch_size=16, horizon_steps=200
+    ... )
+    >>> 0.01 < result.max_lr < 1.0, result.steps <= 400, optimizer.param_groups[0]["lr"]
+    (True, True, 0.1)
     """
-    plan = Sweep(start_lr, end_lr, steps, spacing)
-    _check_method(method, horizon_steps)
     name, measure = metric_of(metric, loss_fn, validated=validation_data is not None)
-    mode = direction(name, mode)
-    check_choice("stop_early", stop_early, (True, False))
+    if method == "probe" and validation_data is not None:
+        name = name.removeprefix(VALIDATION)
+    plan = RangeTestPlan(
+        Sweep(start_lr, end_lr, steps, spacing),
+        method=method,
+        policy=policy,
+        horizon_steps=horizon_steps,
+        max_steps=max_steps,
+        metric=name,
+        mode=direction(name, mode),
+        stop_early=stop_early,
+    )
     seed = 0 if seed is None else check_count("seed", seed, low=0)
     repeats = check_count("repeats", repeats)
     check_choice("snapshot", snapshot, PLACES)
-    progress = Progress(verbose, repeats)
+    progress = Progress(verbose, repeats, method)
     objective = Objective(
         model,
         loss_fn,
@@ -146,32 +167,26 @@ def range_test(
         optimizer,
         objective,
         batches,
-        begin_validation,
+        begin_validation if method == "range" else None,
         accumulation_steps=accumulation_steps,
         scaler=scaler,
         clip_grad_norm=clip_grad_norm,
     )
-    lending = lent([model, optimizer, loss_fn, metric, scaler], [data, validation_data], snapshot)
+    read = [data, validation_data]
+    lending = lent([model, optimizer, loss_fn, metric, scaler], read, snapshot)
     with closing(progress), lending as state, closing(batches):
-        results: list[RangeTestResult] = []
-        for run in range(repeats):
-            if run:
-                state.put_back()
-            state.set_gradients_aside()
-            seed_global_randomness(seed + run)
-            batches.begin_sweep()
-            progress.sweep = run + 1
-            test = RangeTest(plan, metric=name, mode=mode, stop_early=stop_early)
-            results.append(sweep(test, training, progress))
-    return combine(results)
+        runner = Runner(training, state, batches, begin_validation, data=read, progress=progress)
+        return combine([_repeat(plan, runner, progress, seed, i) for i in range(repeats)])
 
 
-def _check_method(method: Any, horizon_steps: Any) -> None:
-    if horizon_steps is not None:
-        check_count("horizon_steps", horizon_steps)
-    if method == "probe":
-        raise bad_argument("method", '"range"; "probe" is not available yet', method)
-    check_choice("method", method, ("range",))
+def _repeat(
+    plan: RangeTestPlan, runner: Runner, progress: Progress, seed: int, repeat: int
+) -> RangeTestResult:
+    started = time.perf_counter()
+    progress.sweep = repeat + 1
+    procedure = plan.new()
+    runner.conduct(procedure, seed + repeat)
+    return procedure.result(seconds=time.perf_counter() - started)
 
 
 def _uses(scaler: Any) -> bool:

@@ -12,7 +12,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.torch.batches import Batches, BeginPass, rows_in
+from cyclerate.torch.batches import Batches, BeginPass
+from cyclerate.torch.evaluating import evaluated
 from cyclerate.torch.groups import current_ratios
 from cyclerate.torch.objective import Objective
 from cyclerate.torch.settings import updated
@@ -84,7 +85,7 @@ class Training:
             value = self._accumulate()
             if self._update():
                 validation = self._begin_validation
-                return value if validation is None else self._validate(validation)
+                return value if validation is None else evaluated(self.objective, validation())
             if not value.isfinite():
                 break
         return torch.tensor(math.nan)
@@ -119,21 +120,6 @@ class Training:
         if self._clip_grad_norm is not None:
             groups = self._optimizer.param_groups
             clip_grad_norm_([p for group in groups for p in group["params"]], self._clip_grad_norm)
-
-    def _validate(self, begin: BeginPass) -> Tensor:
-        model = self.objective.model
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        total, rows = torch.zeros((), device=self.objective.device), 0
-        with torch.no_grad():
-            for batch in begin():
-                count = rows_in(batch)
-                total, rows = total + count * self.objective(batch).value, rows + count
-        for module, training in modes:
-            module.training = training
-        if not rows:
-            raise bad_argument("validation_data", "at least one batch", "none")
-        return total / rows
 
 
 def _needs_closure(optimizer: Optimizer) -> bool:
