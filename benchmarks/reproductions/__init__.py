@@ -1,0 +1,1 @@
+"""The stored records of the published experiments, and the page made of them."""
