@@ -168,7 +168,7 @@ import numpy as np
 from beside import SLOPE
 
 def make():
-    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32") * [2.0, 1.0, 0.5, 0.1]
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(), "mse")

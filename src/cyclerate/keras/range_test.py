@@ -107,7 +107,7 @@ def range_test(
     >>> import keras
     >>> import numpy as np
     >>> keras.utils.set_random_seed(0)
-    >>> x = np.random.normal(size=(64, 4))
+    >>> x = np.random.normal(size=(64, 4)) * np.array([2.0, 1.0, 0.5, 0.1])
     >>> y = x @ np.array([[1.0], [-2.0], [0.5], [3.0]])
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     >>> model.compile(keras.optimizers.SGD(), "mse")
