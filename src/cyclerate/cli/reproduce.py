@@ -51,8 +51,8 @@ def reproduce(
     with asking():
         experiment = EXPERIMENTS[check_choice("NAME", name, EXPERIMENTS)]
         check_number("--scale", scale, low=0, low_open=True)
-        number = seeds or (1 if quick else experiment.seeds)
-        size = Size(seed_range(0, number if seeds is None else seeds), scale, quick)
+        usual = 1 if quick else experiment.seeds
+        size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
     folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))
     record = _run(experiment, size, folder, command_line(context), talk)
     _tell(experiment, record, folder, talk)

@@ -303,7 +303,7 @@ EXPERIMENT = Experiment(
     ),
     backend="jax",
     seeds=3,
-    minutes=6,
+    minutes=3,
     cells=cells,
     open=open_stage,
     charts=charts,

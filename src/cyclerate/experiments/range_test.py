@@ -323,7 +323,7 @@ EXPERIMENT = Experiment(
     ),
     backend="tensorflow",
     seeds=3,
-    minutes=8,
+    minutes=5,
     cells=cells,
     open=open_stage,
     charts=charts,
