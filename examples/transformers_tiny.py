@@ -38,8 +38,7 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
 # The callback multiplies the cycle such that its highest rate is the found one.
 cycle = cr.OneCycle(max_lr=1e-3, total_steps=STEPS)
 scheduler = ct.ScheduledLR(optimizer, cycle, momentum=cycle.mirrored(low=0.85, high=0.95))
-# With Adam and layer norm the loss may stay finite at rates that teach nothing: none above 0.1.
-finder = RangeTestCallback(end_lr=0.1)
+finder = RangeTestCallback()
 
 with tempfile.TemporaryDirectory() as folder:
     trainer = Trainer(

@@ -11,7 +11,7 @@ import cyclerate as cr
 from cyclerate.lightning import RangeTestCallback
 from tests.lightning.digits import BATCHES, ByHand, Digits, loader, scheduled, seeded, trainer
 
-QUICK = {"steps": 45, "start_lr": 1e-3, "end_lr": 10.0}
+QUICK = {"method": "range", "steps": 45, "start_lr": 1e-3, "end_lr": 10.0}
 
 
 def fitted(module, test, **options):
@@ -178,7 +178,7 @@ def test_several_optimizers_must_be_chosen_from(number):
 
 def test_without_a_clear_answer_the_rate_stays(caplog):
     module = seeded(Digits)
-    test = RangeTestCallback(steps=20, start_lr=1e-9, end_lr=1e-8)
+    test = RangeTestCallback(method="range", steps=20, start_lr=1e-9, end_lr=1e-8)
     teacher = fitted(module, test)
     assert test.result.max_lr is None
     assert (module.lr, rates(teacher)[0]) == (0.02, 0.02)

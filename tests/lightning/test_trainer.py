@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import lightning.pytorch as pl
@@ -16,7 +17,7 @@ import cyclerate.torch as ct
 from cyclerate.lightning import RangeTestCallback
 from tests.lightning.digits import BATCHES, ByHand, Digits, loader, seeded, trainer
 
-QUICK = {"steps": 40, "start_lr": 1e-4, "end_lr": 10.0}
+QUICK = {"method": "range", "steps": 40, "start_lr": 1e-4, "end_lr": 10.0}
 
 
 def found_by(module=None, data=None, test=None, **options):
@@ -62,6 +63,45 @@ def test_a_step_is_that_of_the_trainer(name):
     assert len(found.losses) > 20
     assert found.losses.tolist() == expected.losses.tolist()
     assert found.lrs.tolist() == expected.lrs.tolist()
+
+
+class Counted:
+    """Passes that are not asked for more than they have, as those of a Trainer are not."""
+
+    def __init__(self, loader):
+        self.loader = loader
+        iter(loader)  # nor is the first of them: the Trainer has begun one
+
+    def __iter__(self):
+        return itertools.islice(self.loader, len(self.loader))
+
+
+@pytest.mark.parametrize("generator", [None, 7], ids=["global generator", "own generator"])
+def test_a_probe_is_that_of_pytorch(generator):
+    def data():
+        made = generator and torch.Generator().manual_seed(generator)
+        return loader(generator=made)
+
+    probe = {"steps": 30, "start_lr": 1e-3, "end_lr": 10.0, "max_steps": 70}
+    test = RangeTestCallback(policy="constant", horizon_steps=90, apply=False, **probe)
+    found, module = found_by(seeded(Plain), data(), test), seeded(Plain)
+    expected = ct.range_test(
+        module.net,
+        torch.optim.SGD(module.parameters(), lr=0.02),
+        nn.functional.cross_entropy,
+        Counted(data()),
+        policy="constant",
+        horizon_steps=90,
+        **probe,
+    )
+    assert (found.method, found.max_lr) == ("probe", expected.max_lr)
+    assert 0.001 < found.max_lr < 10.0
+    assert found.losses.tolist() == expected.losses.tolist()
+
+
+def test_manual_optimization_is_not_probed():
+    with pytest.raises(ValueError, match=r"method must be \"range\" where .*Received: 'probe'"):
+        found_by(seeded(ByHand), test=RangeTestCallback(optimizer=0))
 
 
 def test_a_hook_that_clips_is_called():
@@ -290,6 +330,10 @@ def test_lbfgs_is_refused():
         ({"optimizer": -1}, "optimizer"),
         ({"attribute": 3}, "attribute"),
         ({"apply": "yes"}, "apply"),
+        ({"method": "guess"}, "method"),
+        ({"policy": "none"}, "policy"),
+        ({"max_steps": 5}, "max_steps"),
+        ({"horizon_steps": 0}, "horizon_steps"),
         ({"metric": len}, "metric"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import cyclerate as cr
 from cyclerate.lightning import RangeTestCallback
@@ -19,7 +20,7 @@ from tests.lightning.digits import (
 )
 from tests.torch.workshop import same
 
-QUICK = {"steps": 20, "start_lr": 1e-4, "end_lr": 1.0, "apply": False}
+QUICK = {"method": "range", "steps": 20, "start_lr": 1e-4, "end_lr": 1.0, "apply": False}
 
 
 class Scheduled(Digits):
@@ -46,13 +47,13 @@ SETUPS = {
 }
 
 
-def run(setup, *tests):
+def run(setup, *tests, data=None):
     """A training of three epochs; the pictures that it took."""
     make, _, options = SETUPS[setup]
     album = Picture()
     module = seeded(make)
     teacher = trainer(*tests, album, max_epochs=3, **options)
-    teacher.fit(module, loader())
+    teacher.fit(module, loader() if data is None else data)
     return album, module, teacher
 
 
@@ -72,6 +73,20 @@ def test_training_goes_on_as_if_there_had_been_no_test(setup):
         for a, b in zip(getattr(tried, moments), getattr(twin, moments), strict=True):
             assert differences(a, b, but=("callbacks",)) == []
     assert (module.calls, teacher.global_step) == (expected.calls, plain.global_step)
+    assert differences(picture(teacher, module), picture(plain, expected), but=("callbacks",)) == []
+
+
+@pytest.mark.parametrize("setup", ["scheduled", "accumulated and clipped", "bf16"])
+def test_so_it_does_after_a_probe(setup):
+    def data():
+        return loader(generator=torch.Generator().manual_seed(5))
+
+    probe = {**QUICK, "method": "probe", "max_steps": 50}
+    test = RangeTestCallback(at_epoch=(0, 2), **probe)
+    tried, module, teacher = run(setup, test, data=data())
+    twin, expected, plain = run(setup, data=data())
+    assert all(result.steps > 20 for result in test.results.values())
+    assert same(tried.batches, twin.batches)
     assert differences(picture(teacher, module), picture(plain, expected), but=("callbacks",)) == []
 
 

@@ -13,9 +13,9 @@ from cyclerate.transformers import RangeTestCallback
 from tests.torch.workshop import same
 from tests.transformers.tiny import BATCH, BATCHES, IDS, Picture, bert, gpt, picture, rows, trainer
 
-QUICK = {"steps": 25, "start_lr": 1e-4, "end_lr": 3.0}
+QUICK = {"method": "range", "steps": 25, "start_lr": 1e-4, "end_lr": 3.0}
 SHORT = {**QUICK, "steps": 10}  # where the answer does not matter
-FOR_SGD = {"steps": 50, "start_lr": 1e-3, "end_lr": 100.0}
+FOR_SGD = {"method": "range", "steps": 50, "start_lr": 1e-3, "end_lr": 100.0}
 
 SETUPS = {
     "bert": {},
@@ -41,6 +41,16 @@ def test_training_goes_on_as_if_there_had_been_no_test(setup, tmp_path):
     assert differences(tried.begun, twin.begun) == []
     assert differences(tried.ended, twin.ended) == []
     assert [*tmp_path.iterdir()] == []
+
+
+def test_so_it_does_after_a_probe(tmp_path):
+    tried, twin = Picture(), Picture()
+    test = RangeTestCallback(apply=False, steps=15, max_steps=45, end_lr=1.0)
+    trainer(tmp_path, test, tried, max_steps=2).train()
+    trainer(tmp_path, twin, max_steps=2).train()
+    assert test.result.method == "probe"
+    assert test.result.steps > 15
+    assert differences(tried.ended, twin.ended) == []
 
 
 class Trouble(Exception):
@@ -213,7 +223,7 @@ def test_the_answer_is_in_the_log_history_and_the_curve_is_whole(tmp_path):
 
 
 def test_without_a_clear_answer_the_rate_stays(tmp_path, caplog):
-    test = RangeTestCallback(steps=20, start_lr=1e-9, end_lr=1e-8)
+    test = RangeTestCallback(method="range", steps=20, start_lr=1e-9, end_lr=1e-8)
     host = trainer(tmp_path, test, lr_scheduler_type="constant")
     host.train()
     assert test.result.max_lr is None
@@ -264,6 +274,8 @@ def test_a_model_without_a_loss_is_refused(tmp_path):
         ({"end_lr": 1e-9}, "end_lr"),
         ({"compute_loss": "own"}, "compute_loss"),
         ({"apply": 2}, "apply"),
+        ({"policy": "none"}, "policy"),
+        ({"max_steps": 5}, "max_steps"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(options, name):

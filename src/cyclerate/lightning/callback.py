@@ -19,7 +19,7 @@ from cyclerate.lightning.applying import apply_rate, attribute_of
 from cyclerate.lightning.manual import Steered, without_gradient
 from cyclerate.lightning.quiet import quiet
 from cyclerate.lightning.steps import gradients_clipped, lent_batches, training_step, value_of
-from cyclerate.range_test import RangeTestResult, Sweep
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +47,11 @@ class RangeTestCallback(pl.Callback):
         end_lr: The last rate. Default 10.
         steps: How many rates, one optimizer step each. Default 100.
         spacing: "exponential" (default) or "linear".
-        method: As in `cyclerate.torch.range_test`. Manual optimization takes "range" only.
-        horizon_steps: The length of the training to come. Default: what the Trainer estimates.
+        method: "probe" (default), a sweep and short races after it; or "range", the sweep alone,
+            which is what manual optimization can do.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular".
+        horizon_steps: Optimizer steps of the training to come. Default: what the Trainer estimates.
+        max_steps: Most optimizer steps of a test, as in `cyclerate.torch.range_test`.
         metric: What to record: "loss" (default), or another name in the dict that `training_step`
             returns.
         mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
@@ -86,8 +89,10 @@ class RangeTestCallback(pl.Callback):
         end_lr: float = 10.0,
         steps: int = 100,
         spacing: str = "exponential",
-        method: str = "range",
+        method: str = "probe",
+        policy: str = "one_cycle",
         horizon_steps: int | None = None,
+        max_steps: int | None = None,
         metric: str = "loss",
         mode: str = "auto",
         optimizer: int | None = None,
@@ -100,7 +105,10 @@ class RangeTestCallback(pl.Callback):
         stop_early: bool = True,
         verbose: str | int = "auto",
     ) -> None:
-        Sweep(start_lr, end_lr, steps, spacing)
+        sweep = Sweep(start_lr, end_lr, steps, spacing)
+        RangeTestPlan(
+            sweep, method=method, policy=policy, horizon_steps=horizon_steps, max_steps=max_steps
+        )
         if not isinstance(metric, str):
             raise bad_argument("metric", "a name in what training_step returns", metric)
         if attribute is not None and not isinstance(attribute, str):
@@ -117,6 +125,8 @@ class RangeTestCallback(pl.Callback):
             "steps": steps,
             "spacing": spacing,
             "method": method,
+            "policy": policy,
+            "max_steps": max_steps,
             "mode": mode,
             "snapshot": snapshot,
             "seed": seed,
@@ -175,18 +185,20 @@ class RangeTestCallback(pl.Callback):
             self._applied.append({"rate": rate, "anew": anew})
 
     def _test(self, trainer: pl.Trainer, optimizer: Optimizer) -> RangeTestResult:
-        automatic = trainer.lightning_module.automatic_optimization
+        automatic, method = trainer.lightning_module.automatic_optimization, self._options["method"]
+        if not automatic and method != "range":  # its step cannot evaluate without training
+            raise bad_argument("method", '"range" where optimization is manual', method)
         run = training_step(trainer)
         with (
             quiet(trainer, trainer.lightning_module),
             gradients_clipped(trainer, optimizer) if automatic else nullcontext(),
-            lent_batches(trainer) as begin,
+            lent_batches(trainer) as passes,
         ):
             return ct.range_test(
                 cast(nn.Module, trainer.strategy.model),
                 optimizer if automatic else Steered(optimizer, trainer),
                 lambda outputs, _: value_of(outputs, "loss"),
-                begin,
+                passes,
                 forward=_paired(run if automatic else without_gradient(run)),
                 metric=_metric(self._metric),
                 accumulation_steps=trainer.accumulate_grad_batches,

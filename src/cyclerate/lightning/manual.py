@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 import torch
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument
 from cyclerate.lightning.steps import Outputs, Prepared
 
 
@@ -39,15 +38,9 @@ class Steered(Optimizer):
 def without_gradient(
     run: Callable[[Any, Prepared], Outputs],
 ) -> Callable[[Any, Prepared], dict[str, Any]]:
-    """The training step with a loss whose gradient goes nowhere: it has been made use of already.
-
-    Raises:
-        ValueError: The model is to be evaluated, which a step that trains cannot do.
-    """
+    """The training step with a loss whose gradient goes nowhere: it has been made use of."""
 
     def forward(model: Any, prepared: Prepared) -> dict[str, Any]:
-        if not torch.is_grad_enabled():
-            raise bad_argument("method", '"range" where optimization is manual', "probe")
         outputs = run(model, prepared)
         return {**outputs, "loss": outputs["loss"].detach().clone().requires_grad_()}
 

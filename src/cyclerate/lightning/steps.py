@@ -29,29 +29,43 @@ class Prepared(NamedTuple):
     number: int
 
 
-@contextmanager
-def lent_batches(trainer: pl.Trainer) -> Generator[Callable[[], Iterator[Prepared]]]:
-    """Lends what begins a pass over the Trainer's training data; their order is given back.
+class Passes:
+    """The Trainer's passes over its training data: with its samplers, limits and hooks of batches.
 
-    The passes are the Trainer's own: with its samplers, limits and hooks of batches. A pass that it
-    has begun goes on as if nothing had been.
+    The loaders are attributes, so that their generators and orders can be found and put back.
     """
-    combined: Any = trainer.fit_loop._combined_loader  # noqa: SLF001 - it knows mode and limits
-    strategy, plugin, module = trainer.strategy, trainer.precision_plugin, trainer.lightning_module
 
-    def begin() -> Iterator[Prepared]:
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self._trainer = trainer
+        combined: Any = trainer.fit_loop._combined_loader  # noqa: SLF001 - it knows the mode
+        self._combined = combined
+        self.loaders: list[Any] = [*combined.flattened]
+        vars(self).update({f"loader_{i}": loader for i, loader in enumerate(self.loaders)})
+
+    def __iter__(self) -> Iterator[Prepared]:
+        trainer, module = self._trainer, self._trainer.lightning_module
         count = trainer.num_training_batches
         limit = int(count) if count < math.inf else None
-        for batch, number, _ in itertools.islice(copy.copy(combined), limit):
-            taken = module.on_before_batch_transfer(plugin.convert_input(batch), 0)
-            yield Prepared(strategy.batch_to_device(taken, dataloader_idx=0), number)
+        # A copy: the Trainer's own is in the midst of a pass.
+        for batch, number, _ in itertools.islice(copy.copy(self._combined), limit):
+            converted = trainer.precision_plugin.convert_input(batch)
+            taken = module.on_before_batch_transfer(converted, 0)
+            yield Prepared(trainer.strategy.batch_to_device(taken, dataloader_idx=0), number)
 
-    put_back = all_of([remember_order(loader) for loader in combined.flattened])
+
+@contextmanager
+def lent_batches(trainer: pl.Trainer) -> Generator[Passes]:
+    """Lends the Trainer's training data, and gives back what decides on their order.
+
+    A pass that the Trainer has begun goes on as if nothing had been.
+    """
+    passes = Passes(trainer)
+    put_back = all_of([remember_order(loader) for loader in passes.loaders])
     try:
-        for loader in combined.flattened:
+        for loader in passes.loaders:
             if isinstance(loader, DataLoader):  # workers that persist are the Trainer's, at work
                 vars(loader)["_iterator"] = None
-        yield begin
+        yield passes
     finally:
         put_back()
 

@@ -11,7 +11,7 @@ from transformers.training_args import ParallelMode
 
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.range_test import RangeTestResult, Sweep
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep
 from cyclerate.torch.rates import set_rate
 from cyclerate.transformers.loss import ComputeLoss, usual_loss
 
@@ -23,8 +23,8 @@ class RangeTestCallback(TrainerCallback):
 
     It makes steps on the Trainer's own batches, with its precision, accumulation, clipping and
     label smoothing, and gives everything back, also after an exception or Ctrl-C: weights,
-    optimizer, scaler, random states, the order of the data. `max_steps` does not limit it,
-    schedulers are not stepped, nothing is logged but the answer.
+    optimizer, scaler, random states, the order of the data. The Trainer's limit of
+    steps does not hold, schedulers are not stepped, nothing is logged but the answer.
 
     All rates of the optimizer and of its scheduler are multiplied by one factor then, such that the
     highest is the found one: the rate that the scheduler starts from or, for a `ScheduledLR`, its
@@ -40,8 +40,10 @@ class RangeTestCallback(TrainerCallback):
         end_lr: The last rate. Default 10.
         steps: How many rates, one optimizer step each. Default 100.
         spacing: "exponential" (default) or "linear".
-        method: As in `cyclerate.torch.range_test`.
-        horizon_steps: The length of the training to come. Default: the Trainer's own.
+        method: "probe" (default), a sweep and short races after it; or "range", the sweep alone.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular".
+        horizon_steps: Optimizer steps of the training to come. Default: the Trainer's own.
+        max_steps: Most optimizer steps of a test, as in `cyclerate.torch.range_test`.
         compute_loss: `compute_loss(model, batch)` gives the loss, for a Trainer with a loss of its
             own: `lambda model, batch: trainer.compute_loss(model, batch)`. Default: the model's
             loss, as in `Trainer.compute_loss`.
@@ -73,8 +75,10 @@ class RangeTestCallback(TrainerCallback):
         end_lr: float = 10.0,
         steps: int = 100,
         spacing: str = "exponential",
-        method: str = "range",
+        method: str = "probe",
+        policy: str = "one_cycle",
         horizon_steps: int | None = None,
+        max_steps: int | None = None,
         compute_loss: ComputeLoss | None = None,
         apply: bool = True,
         snapshot: str = "memory",
@@ -83,7 +87,10 @@ class RangeTestCallback(TrainerCallback):
         stop_early: bool = True,
         verbose: str | int = "auto",
     ) -> None:
-        Sweep(start_lr, end_lr, steps, spacing)
+        sweep = Sweep(start_lr, end_lr, steps, spacing)
+        RangeTestPlan(
+            sweep, method=method, policy=policy, horizon_steps=horizon_steps, max_steps=max_steps
+        )
         if compute_loss is not None and not callable(compute_loss):
             raise bad_argument("compute_loss", "a function of (model, batch)", compute_loss)
         self._apply = check_choice("apply", apply, (True, False))
@@ -94,6 +101,8 @@ class RangeTestCallback(TrainerCallback):
             "steps": steps,
             "spacing": spacing,
             "method": method,
+            "policy": policy,
+            "max_steps": max_steps,
             "snapshot": snapshot,
             "seed": seed,
             "repeats": repeats,
