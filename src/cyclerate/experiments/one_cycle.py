@@ -41,6 +41,12 @@ _EPOCHS = {"cifar10": 4, "fashion": 4, "boston": 100}
 _ROWS = (10_000, 2_000)
 _SWEEP = {"method": "range", "start_lr": 1e-6, "end_lr": 10.0, "steps": 300, "repeats": 1}
 _METRIC = {"cifar10": "accuracy", "fashion": "accuracy", "boston": "rmse"}
+_SHORT = {
+    "constant-rule": "rule, constant",
+    "one_cycle-rule": "rule, 1cycle",
+    "constant-found": "ours, constant",
+    "one_cycle-found": "ours, 1cycle",
+}
 _POLICIES = {
     "constant-rule": "constant, a tenth",
     "one_cycle-rule": "1cycle, a tenth",
@@ -119,7 +125,8 @@ class OneCycleStage:
         said: list[str] = []
         for name in dict.fromkeys(cell.settings["task"] for cell in cells(self.size)):
             task = self._task(name)
-            said += [f"{TASKS[name]}: {note}" for note in task.notes]
+            title = TASKS[name]
+            said += [n if n.startswith(title) else f"{title}: {n}" for n in task.notes]
         if "boston" in self._tasks:
             said.append(_ON_BOSTON)
         return tuple(said)
@@ -254,7 +261,7 @@ def _fixed_rates(record: Reproduction) -> Chart:
 
 def _policies(record: Reproduction, task: str, name: str) -> Chart:
     lines = tuple(
-        line(record, f"{task}/{policy}", label, "loss") for policy, label in _POLICIES.items()
+        line(record, f"{task}/{policy}", label, "loss") for policy, label in _SHORT.items()
     )
     ends = "; ".join(f"{a.name} {a.y[-1]:.3f}" for a in lines if a.y and a.y[-1] is not None)
     starts = [a.y[0] for a in lines if a.y and a.y[0] is not None]
@@ -264,10 +271,10 @@ def _policies(record: Reproduction, task: str, name: str) -> Chart:
         x_label="optimizer steps",
         y_label="held-out loss",
         lines=lines,
-        caption=f"Means and seeds. At the end: {ends}.",
+        caption=f"Means and seeds, by the article's rule and by our range test. At the end: {ends}.",
         alt=f"Line chart of the held-out loss over the steps. At the end: {ends}.",
         y_limits=(0.0, 1.1 * max(starts)) if starts else None,
-        reference=_POLICIES["constant-rule"],
+        reference=_SHORT["constant-rule"],
     )
 
 
@@ -348,14 +355,14 @@ def lessons(record: Reproduction) -> tuple[str, ...]:
 
 def _on_task(record: Reproduction, task: str) -> str:
     parts: list[str] = []
-    for kind, words in (("rule", "a tenth of the point"), ("found", "our range test's rate")):
+    for kind, words in (("rule", "the article's rule"), ("found", "our range test's rate")):
         one, other = f"{task}/one_cycle-{kind}", f"{task}/constant-{kind}"
         told = saying.loss_beside(record, one, other)
         if told is None:
             continue
         share = sooner(record, one, other)
         when = "" if share is None else f", reached after {100 * share:.0f} % of the steps"
-        parts.append(f"with {words} {told} the constant rate{when}")
+        parts.append(f"by {words} {told} the constant rate{when}")
     return f"{TASKS[task]}: 1cycle has {'; '.join(parts)}." if parts else ""
 
 

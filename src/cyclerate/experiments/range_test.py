@@ -269,10 +269,10 @@ def _on_few(record: Reproduction) -> str:
     ragged = [record.mean(f"exponential/{name}", "ragged") for name in ("50", "all")]
     if few is None or full is None or ragged[0] is None or ragged[1] is None:
         return ""
-    higher = "is not the data's but these samples', seen again and again" if few > full else "ends"
+    learnt = " Most of that rise is these samples learnt by heart." if few > 2 * full else ""
     return (
-        f"On 50 samples the accuracy of the mini-batches goes up to {saying.share(few)}, on all "
-        f"to {saying.share(full)}: what rises {higher}. The mini-batches scatter by "
+        f"On 50 samples, seen again and again, the accuracy of the mini-batches goes up to "
+        f"{saying.share(few)}, on all to {saying.share(full)}.{learnt} The mini-batches scatter by "
         f"{saying.points(ragged[0])} there and by {saying.points(ragged[1])} on all."
     )
 
