@@ -271,7 +271,7 @@ def _policies(record: Reproduction, task: str, name: str) -> Chart:
         x_label="optimizer steps",
         y_label="held-out loss",
         lines=lines,
-        caption=f"Means and seeds, by the article's rule and by our range test. At the end: {ends}.",
+        caption=f"Means and seeds; the rate by the article's rule, or ours. At the end: {ends}.",
         alt=f"Line chart of the held-out loss over the steps. At the end: {ends}.",
         y_limits=(0.0, 1.1 * max(starts)) if starts else None,
         reference=_SHORT["constant-rule"],
