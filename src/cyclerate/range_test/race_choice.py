@@ -63,6 +63,8 @@ def offset_for(
 
 def _reach(scores: Mapping[int, float], start: float, side: int, share: float) -> float:
     """Returns how far from the best a share of the gain leads, at most to the next rate raced."""
+    if share == 0:
+        return 0.0
     best = best_offset(scores)
     other = min(
         (offset for offset in scores if (offset - best) * side > 0),
@@ -70,7 +72,5 @@ def _reach(scores: Mapping[int, float], start: float, side: int, share: float) -
         default=best,
     )
     gain = start - scores[best]
-    if share == 0:
-        return 0.0
     lost = (min(scores[other], start) - scores[best]) / gain
     return abs(other - best) * min(1.0, share / lost) if lost > 0 else float(abs(other - best))

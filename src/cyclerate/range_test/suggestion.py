@@ -156,8 +156,8 @@ def _answer(lrs: Curve, reading: Reading, metric: str) -> Suggestion:
 def _share_done(reading: Reading, smoothed: Curve) -> Curve:
     """Returns the share of the fall that is done at each point.
 
-    The first points are half of what the smoothed curve has to go by there, and it swings with
-    their noise: a dip among them is no valley as long as there is one after them.
+    At its beginning the smoothed curve knows neighbours on one side only, and swings with their
+    noise: a dip there is no valley as long as there is one later.
     """
     lead = slice(0, min(reading.lead_steps, len(smoothed) // 2))
     lowest = smoothed[lead.stop :].min()
