@@ -1,4 +1,4 @@
-"""The paper's policies at any fraction of their length, its network, and what is said of a record."""
+"""The policies of the paper at any fraction of their length, its network, and what is said."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from cyclerate.experiments import smith2017
 from cyclerate.experiments.record import Reproduction, Run, Size
 from cyclerate.schedules import OneCycle
+from tests.experiments.records import found as range_test
 from tests.experiments.toys import SITTING, outcome
 
 PAPER = {"fixed": 0.814, "triangular2-staged": 0.814, "decay": 0.785, "exp": 0.791}
@@ -25,9 +26,9 @@ def record(
     runs: list[Run] = []
     for cell in smith2017.cells(size):
         for seed in size.seeds:
-            done = dataclasses.replace(outcome(0.5), values={"max_lr": 0.01, "base_lr": 0.001})
+            done = range_test(0.0025, 0.01)
             if cell.name in ALL:
-                accuracy = {**ALL, **found}[cell.name] + 0.001 * seed
+                accuracy = {**ALL, **found}[cell.name] + 0.002 * (seed - (seeds - 1) / 2)
                 schedule = cell.settings["schedule"] or OneCycle(0.01, 10).to_dict()
                 values = {"loss": 0.5, "metric": accuracy}
                 done = dataclasses.replace(outcome(0.5), values=values, schedule=schedule)
@@ -87,8 +88,7 @@ def test_the_network_is_caffe_s():
     assert sum(w.shape[-1] for w in model.trainable_weights[1::2]) == 32 + 32 + 64 + 10
     deviations = [float(np.std(w)) for w in model.get_weights() if w.ndim > 1 and w.shape[0] < 2000]
     np.testing.assert_allclose(deviations[-4:], [1e-4, 0.01, 0.01, 0.01], rtol=0.05)
-    again, other = smith2017.network(x)(3), smith2017.network(x)(4)
-    np.testing.assert_array_equal(model.get_weights()[-2], again.get_weights()[-2])
+    other = smith2017.network(x)(4)
     assert not np.array_equal(model.get_weights()[-2], other.get_weights()[-2])
     # A decay of 0.004 on convolutions and 1.0 on the dense layer, halved in the loss.
     kernels = [np.asarray(w) for w in model.trainable_weights[::2]]
@@ -129,8 +129,8 @@ def test_figures_that_are_not_the_paper_s_are_called_so():
 def test_what_is_said_follows_the_numbers():
     better = record(seeds=2, fixed=0.5, exp=0.6)
     cycles, falling, one_cycle, order = smith2017.lessons(better)
-    assert "81.5 % after 25,000 iterations" in cycles
-    assert "50.1 % after 70,000. Set against it: above it by 31.4 points." in cycles
+    assert "81.4 % after 25,000 iterations" in cycles
+    assert "50.0 % after 70,000. Set against it: above it by 31.4 points." in cycles
     assert "triangular2 over decay above it by 2.9 points, in the paper +2.9 points" in falling
     assert "exp_range over exp above it by 22.2 points, in the paper +3.1 points" in falling
     assert one_cycle.endswith("as long: above it by 1.6 points.")

@@ -88,6 +88,7 @@ _POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "one_cycle": ("1cycle", "1cycle, our rate", {"bounds": "range test"}),
 }
+_QUICK = ("fixed", "one_cycle")
 _SHAPES = ("linear", "sinusoidal", "parabolic")
 _DECAYS = ("triangular2", "exp_range")
 
@@ -107,6 +108,7 @@ def cells(size: Size) -> tuple[Cell, ...]:
             {**common, "policy": name, **more, "rates": bounds.get(more.get("bounds", ""))},
         )
         for name, (_, label, more) in _POLICIES.items()
+        if name in _QUICK or not size.quick
     ]
     return (sweep, test, *trained)
 
@@ -133,8 +135,8 @@ class MnistStage:
             return find_rate(trainer, seed, **cell.settings["sweep"])
         if "range_test" in cell.settings:
             return find_rate(trainer, seed)
-        schedule = _schedule(cell, seed, done, trainer.budget.total_steps)
-        return NO_RATE if schedule is None else train(trainer, schedule, seed)
+        chosen = schedule(cell, seed, done, trainer.budget.total_steps)
+        return NO_RATE if chosen is None else train(trainer, chosen, seed)
 
     def _trainer(self, epochs: int) -> NetworkTrainer:
         if epochs not in self._trainers:
@@ -178,7 +180,8 @@ def network(shape: tuple[int, ...]) -> Callable[[int], Any]:
     return build
 
 
-def _schedule(cell: Cell, seed: int, done: Reproduction, steps: int) -> Schedule | None:
+def schedule(cell: Cell, seed: int, done: Reproduction, steps: int) -> Schedule | None:
+    """The schedule of a cell for so many steps; None where it needs a rate that was not found."""
     settings = cell.settings
     if "bounds" not in settings:
         return Constant(ADAM_RATE)
@@ -201,7 +204,7 @@ def open_stage(size: Size) -> MnistStage:
     """Loads the training images, or small digits, enlarged, for a quick run."""
     if size.quick:
         digits = quick_images().split
-        x: NDArray[Any] = digits.x_train.repeat(3, axis=1).repeat(3, axis=2)
+        x: NDArray[Any] = digits.x_train.repeat(2, axis=1).repeat(2, axis=2)
         y: NDArray[Any] = digits.y_train
         name = "small digits"
     else:
@@ -213,12 +216,12 @@ def open_stage(size: Size) -> MnistStage:
 
 
 def charts(record: Reproduction) -> tuple[Chart, ...]:
-    """The rates; held-out accuracy by shape, by decay, by bounds; both range tests."""
+    """Held-out accuracy by bounds, by shape, by decay; the rates; both range tests."""
     return (
-        _rates(record),
+        _curves(record, "bounds", ("fixed", "article", "linear", "read", "one_cycle"), "bounds"),
         _curves(record, "shapes", ("fixed", *_SHAPES), "shapes of the cycle"),
         _curves(record, "decays", ("linear", *_DECAYS), "decaying bounds"),
-        _curves(record, "bounds", ("fixed", "article", "read", "one_cycle"), "bounds"),
+        _rates(record),
         range_test_chart(record, "sweep", "sweep", "as in the article"),
         range_test_chart(record, "range test", "ours", "ours"),
     )
@@ -260,7 +263,7 @@ def _curves(record: Reproduction, name: str, names: Sequence[str], words: str) -
         x_label="epochs",
         y_label="accuracy",
         lines=lines,
-        caption="Means and seeds; the axis begins where the first epochs are over.",
+        caption="Means and seeds; the axis shows the second half.",
         alt=f"Line chart of the held-out accuracy over the epochs: {shown}.",
         percent=True,
         reference=_POLICIES[names[0]][0],
@@ -327,7 +330,7 @@ def _row(record: Reproduction, cell: str) -> tuple[str, ...]:
     return (
         _POLICIES[cell][1],
         "equivalent" if cell in _SHAPES else MISSING,
-        measured(record, cell, "metric", share=True, decimals=2),
+        measured(record, cell, "metric", share=True, decimals=_decimals(record)),
         measured(record, cell, "loss", decimals=4),
         saying.rates([_top(run.outcome.schedule) for run in runs]),
         MISSING if ends[0] is None else rate(ends[0]),
@@ -335,8 +338,13 @@ def _row(record: Reproduction, cell: str) -> tuple[str, ...]:
     )
 
 
-def _top(schedule: dict[str, Any] | None) -> float | None:
-    return None if schedule is None else schedule.get("max_lr", schedule.get("value"))
+def _decimals(record: Reproduction) -> int:
+    """A hundredth of a percent is one of 12,000 images; a quick run has few."""
+    return 1 if record.size.quick else 2
+
+
+def _top(used: dict[str, Any] | None) -> float | None:
+    return None if used is None else used.get("max_lr", used.get("value"))
 
 
 def _rate_at_end(outcome: Outcome) -> float | None:
