@@ -247,8 +247,8 @@ def _rate_table(record: Reproduction) -> Table:
 
 def lessons(record: Reproduction) -> tuple[str, ...]:
     """How far the forum's sweep went; what 50 samples show; what their rate is worth."""
-    said = (_on_range(record), _on_few(record), _on_worth(record, "50"), _on_worth(record, "500"))
-    return tuple(filter(None, said))
+    said = (_on_range(record), _on_few(record), _on_end(record))
+    return tuple(filter(None, (*said, _on_worth(record, "50"), _on_worth(record, "500"))))
 
 
 def _on_range(record: Reproduction) -> str:
@@ -277,6 +277,24 @@ def _on_few(record: Reproduction) -> str:
     )
 
 
+def _on_end(record: Reproduction) -> str:
+    """Whether the plot of few samples shows where training on all breaks down."""
+    ends: list[float] = []
+    for name in ("50", "all"):
+        smoothed = [result.smoothed for result in record.results(f"linear/{name}")]
+        last = [float(curve[-1]) for curve in smoothed if np.isfinite(curve[-1])]
+        if not last:
+            return ""
+        ends.append(sum(last) / len(last))
+    top = rate(_SWEEPS["linear"]["end_lr"])
+    hidden = " So the plot of 50 does not show which rates are too high for all."
+    return (
+        f"At the highest rate of the linear sweep, {top}, the smoothed accuracy is "
+        f"{saying.share(ends[0])} on 50 samples and {saying.share(ends[1])} on all."
+        f"{hidden if ends[0] > 2 * ends[1] else ''}"
+    )
+
+
 def _on_worth(record: Reproduction, name: str) -> str:
     here, full = f"one_cycle/{name}", "one_cycle/all"
     tops = [saying.middle(record.values(f"range test/{n}", "max_lr")) for n in (name, "all")]
@@ -291,7 +309,7 @@ def _on_worth(record: Reproduction, name: str) -> str:
 
 EXPERIMENT = Experiment(
     name="range-test",
-    title="Accuracy against the learning rate, and why 50 samples mislead",
+    title="Accuracy against the learning rate, on 50 samples and on all",
     source=(
         "Sayak Paul, Introduction to Cyclical Learning Rates (slides, DataCamp 2018); "
         "fast.ai forum, Cyclical Learning Rate for Keras (2017)"
