@@ -108,7 +108,11 @@ def fit_one_cycle(
     cycled = _momentum(policy, momentum, optimizer)
     found = None
     if max_lr is None:
-        asked = {"horizon_steps": updates, "policy": "one_cycle", **(range_test_options or {})}
+        asked: dict[str, Any] = {
+            "horizon_steps": updates,
+            "policy": "one_cycle",
+            **(range_test_options or {}),
+        }
         found = range_test(model, x, y, **data, verbose=verbose, **asked)
         policy = dataclasses.replace(policy, max_lr=_clear_answer(found))
         cycled = _momentum(policy, momentum, optimizer)
