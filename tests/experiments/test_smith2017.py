@@ -131,8 +131,10 @@ def test_what_is_said_follows_the_numbers():
     cycles, falling, one_cycle, order = smith2017.lessons(better)
     assert "81.4 % after 25,000 iterations" in cycles
     assert "50.0 % after 70,000. Set against it: above it by 31.4 points." in cycles
-    assert "triangular2 over decay above it by 2.9 points, in the paper +2.9 points" in falling
-    assert "exp_range over exp above it by 22.2 points, in the paper +3.1 points" in falling
+    assert (
+        "triangular2 set against decay: above it by 2.9 points, in the paper +2.9 points" in falling
+    )
+    assert "exp_range set against exp: above it by 22.2 points, in the paper +3.1 points" in falling
     assert one_cycle.endswith("as long: above it by 1.6 points.")
     assert order == (
         "From the best to the worst, in the paper: exp_range, fixed, triangular2, exp, decay. "
