@@ -22,7 +22,7 @@ GRADIENT = jnp.ones(())
 class OptaxDriver:
     """Drives schedules inside a compiled step, and `range_test`."""
 
-    methods = ("range",)
+    methods = ("range", "probe")
 
     def train(self, schedule: cr.Schedule, steps: int) -> Trained:
         weight, state = jnp.zeros(()), optax.sgd(schedule).init(GRADIENT)

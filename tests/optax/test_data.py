@@ -14,12 +14,13 @@ import cyclerate.optax as co
 from cyclerate.optax.batches import batches_of
 from tests.optax.problems import BATCHES, PARAMS, X, Y, loss_fn, sgd_losses
 
-CALM = {"start_lr": 1e-3, "end_lr": 0.1, "steps": 20}
+CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 20}
 ROWS = np.arange(50)
 
 
 def take(number, data, batch_size=None, seed=0):
-    stream = batches_of(data, batch_size)(seed)
+    stream = batches_of(data, batch_size)
+    stream.begin_repeat(seed)
     return [next(stream) for _ in range(number)]
 
 

@@ -14,7 +14,7 @@ import cyclerate.optax as co
 from tests.optax.problems import BATCHES, FEATURES, PARAMS, X, Y, loss_fn, sgd_losses
 
 # A sweep below the rates at which anything diverges: its whole curve can be compared.
-CALM = {"start_lr": 1e-3, "end_lr": 0.1, "steps": 30}
+CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 30}
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -81,6 +81,7 @@ def test_max_lr_lies_below_the_rate_at_which_descent_diverges():
         optax.sgd,
         (X, Y),
         batch_size=len(X),
+        method="range",
     )
     assert result.stop_reason in (cr.StopReason.DIVERGED, cr.StopReason.NON_FINITE)
     assert 0.1 * 2 / curvature < result.max_lr < 1.5 * 2 / curvature
@@ -102,7 +103,12 @@ def test_nothing_is_told_after_the_step_that_ends_the_sweep():
         return jnp.where(state == 10, jnp.nan, 1.0) + 0.0 * params, state + 1
 
     result = co.range_test(
-        until_ten, np.float32(0.0), optax.sgd, [np.zeros(1)], model_state=np.int32(0)
+        until_ten,
+        np.float32(0.0),
+        optax.sgd,
+        [np.zeros(1)],
+        model_state=np.int32(0),
+        method="range",
     )
     assert (result.steps, result.stop_reason) == (11, cr.StopReason.NON_FINITE)
     assert_array_equal(np.isnan(result.losses), [False] * 10 + [True])
@@ -110,8 +116,9 @@ def test_nothing_is_told_after_the_step_that_ends_the_sweep():
 
 
 def test_a_sweep_may_diverge_although_the_user_debugs_nans():
+    sweep = {"method": "range", "stop_early": False}
     with jax.debug_nans(True):
-        result = co.range_test(loss_fn, PARAMS, optax.sgd, BATCHES, end_lr=1e6, stop_early=False)
+        result = co.range_test(loss_fn, PARAMS, optax.sgd, BATCHES, end_lr=1e6, **sweep)
         assert jax.config.jax_debug_nans
     assert result.stop_reason is cr.StopReason.NON_FINITE
 
@@ -152,7 +159,7 @@ def test_every_step_has_its_own_key_and_the_same_rng_gives_the_same_curve(key):
 
     def curve(rng):
         result = co.range_test(
-            noisy, np.float32(0), optax.sgd, [np.zeros(1)], rng=rng, stop_early=False, steps=30
+            noisy, np.float32(0), optax.sgd, [np.zeros(1)], rng=rng, **CALM, stop_early=False
         )
         return result.losses
 
@@ -268,7 +275,11 @@ WRONG = [
     ({"end_lr": 1e-9}, "end_lr"),
     ({"steps": 3}, "steps"),
     ({"spacing": "square"}, "spacing"),
-    ({"method": "probe"}, "method"),
+    ({"method": "races"}, "method"),
+    ({"policy": "sawtooth"}, "policy"),
+    ({"max_steps": 50}, "max_steps"),
+    ({"score_fn": 3}, "score_fn"),
+    ({"data": iter(BATCHES)}, "data"),
     ({"method": "guess"}, "method"),
     ({"horizon_steps": 0}, "horizon_steps"),
     ({"seed": -1}, "seed"),
@@ -292,8 +303,3 @@ def test_a_wrong_argument_is_named(wrong, named):
     }
     with pytest.raises(ValueError, match=f"^{named} must be .*Received: "):
         co.range_test(**arguments)
-
-
-def test_the_probe_is_refused_as_not_yet_there():
-    with pytest.raises(ValueError, match="not available yet"):
-        co.range_test(loss_fn, PARAMS, optax.sgd, BATCHES, method="probe")

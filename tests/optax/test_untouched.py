@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 import cyclerate.optax as co
 from tests.optax.problems import BATCHES, FEATURES, PARAMS, loss_fn
 
-CALM = {"start_lr": 1e-3, "end_lr": 0.1, "steps": 20}
+CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 20}
 
 
 def momentum(rate):
@@ -92,7 +92,7 @@ def test_it_holds_one_copy_while_it_runs_and_nothing_afterwards():
         held_bytes.append(live_bytes() - before)
 
     before = live_bytes()
-    co.range_test(lambda p, b: jnp.mean(p * b), params, momentum, batches, steps=12)
+    co.range_test(lambda p, b: jnp.mean(p * b), params, momentum, batches, **CALM)
     copy = 2 * params.nbytes  # the parameters and the momentum
     assert copy <= min(held_bytes) <= max(held_bytes) < 1.01 * copy
     assert live_bytes() - before < 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -11,16 +11,16 @@ import jax
 
 from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate._randomness import (
+    PutBack,
     all_of,
     remember_generators_of,
     remember_global_randomness,
-    seed_global_randomness,
 )
-from cyclerate.optax.batches import batches_of, in_groups
+from cyclerate.optax.batches import batches_of
 from cyclerate.optax.objective import Objective
 from cyclerate.optax.optimizer import MakeOptimizer, RatedOptimizer
-from cyclerate.optax.sweeping import Training, compiled_step, sweep
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.optax.running import Runner, Training, compiled_evaluation, compiled_step
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, combine
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
 
@@ -36,7 +36,10 @@ def range_test(
     end_lr: float = 10.0,
     steps: int = 100,
     spacing: str = "exponential",
-    method: str = "range",
+    method: str = "probe",
+    policy: str = "one_cycle",
+    horizon_steps: int | None = None,
+    max_steps: int | None = None,
     metric: str = "loss",
     mode: str = "auto",
     has_aux: bool = False,
@@ -44,22 +47,24 @@ def range_test(
     rng: Any = None,
     opt_state: Any = None,
     accumulation_steps: int = 1,
-    horizon_steps: int | None = None,
+    score_fn: Callable[..., Any] | None = None,
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
     verbose: str | int = "auto",
 ) -> RangeTestResult:
-    """Trains some steps at rising rates and reads the curve; nothing that it is given changes.
+    """Finds the learning rate by short trainings; nothing that it is given changes.
 
-    Step i is one update at the rate `start_lr * (end_lr / start_lr) ** (i / (steps - 1))`. What is
-    recorded for it is the loss of its own batch, taken before its update. The steps are calls of
-    one compiled function that takes the rate as an input.
+    A sweep finds the region: step i is one update at the rate `start_lr * (end_lr / start_lr) ** (i
+    / (steps - 1))`. What is recorded for it is the loss of its own batch, taken before its update.
+    Then short races inside that region, each the policy in miniature, from the same parameters and
+    on the same batches; each is scored on a sample that is the same for all. `method="range"` is
+    the sweep alone. The steps are calls of one compiled function that takes the rate as an input.
 
     The parameters and states are copied, so their arrays stay as they are and valid. The random
     generators of Python, NumPy and PyTorch (where the data use them), and those that the data hold
     in their attributes, are put back, also after an exception and after Ctrl-C. Memory: one copy of
-    `params`, `model_state` and the optimizer's state.
+    `params`, `model_state` and the optimizer's state, and the sample of 512 rows.
 
     Args:
         loss_fn: `loss_fn(params, batch)` gives the loss to minimise, a single number; jax.jit must
@@ -72,13 +77,21 @@ def range_test(
         data: Arrays of equal length in a tuple or dictionary, from which batches are drawn in
             random order; or an iterable of batches (a list, a PyTorch `DataLoader`, a
             `tf.data.Dataset`); or a function of no arguments that returns one. It begins again when
-            it runs out. Of an iterator, the batches drawn are gone afterwards.
+            it runs out. An iterator cannot, so it is for `method="range"` only; the batches drawn
+            are gone afterwards.
         batch_size: Rows of a batch, where `data` is arrays. Default 32.
         start_lr: The first rate. Default 1e-7.
         end_lr: The last rate. Default 10.
         steps: How many rates, one update each. Default 100.
         spacing: "exponential" (default) or "linear".
-        method: "range", the single sweep.
+        method: "probe" (default), the sweep and the races; "range", the sweep alone, quicker and
+            less certain.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular". Of use to
+            the races only, as are the next two.
+        horizon_steps: Updates of the training to come: a long one wants a lower rate than a short
+            one. Default: taken to be 1,000.
+        max_steps: Most updates in all, the sweep included. Default: 400, or 300 more than the
+            sweep, whichever is more.
         metric: What to record: "loss", or the key of a number in the auxiliary output.
         mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
         has_aux: Whether `loss_fn` gives `(loss, aux)`; with `model_state`,
@@ -89,10 +102,13 @@ def range_test(
         accumulation_steps: How many batches make an update, where `make_optimizer` builds an
             `optax.MultiSteps`: as many as there. The rate stays the same for them, and what is
             recorded is their mean. Default 1.
-        horizon_steps: The length of the training to come; the single sweep has no use for it.
-        seed: For the order of the data. Default 0. The same seed gives the same curve.
-        repeats: How many sweeps; the answer is the middle of theirs. Each draws from arrays in
-            another order, or goes on where the one before left an iterable. Default 1.
+        score_fn: `score_fn(params, batch)`, or with `model_state` `score_fn(params, batch,
+            model_state)`, gives the metric in evaluation mode, without dropout and with running
+            means, to score the races by. Default: the metric of `loss_fn`, with a key that is
+            always the same, and its new state let go.
+        seed: For the order of the data. Default 0. The same seed gives the same answer.
+        repeats: How often to do it all; the answer is the middle of theirs. Each draws from arrays
+            in another order, or goes on where the one before left an iterable. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
@@ -104,7 +120,7 @@ def range_test(
         ValueError: A wrong argument, data without a batch, an optimizer that does not depend on the
             rate, or a state that does not belong to it.
 
-    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+    Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
 
     >>> import numpy as np
     >>> import optax
@@ -113,52 +129,70 @@ def range_test(
     >>> def loss_fn(params, batch):
     ...     x, y = batch
     ...     return ((x @ params - y) ** 2).mean()
-    >>> result = range_test(loss_fn, np.zeros(4), optax.sgd, (x, y), batch_size=16, steps=60)
-    >>> 0.01 < result.max_lr < 1.0
-    True
+    >>> result = range_test(
+    ...     loss_fn, np.zeros(4), optax.sgd, (x, y), batch_size=16, horizon_steps=200
+    ... )
+    >>> 0.01 < result.max_lr < 1.0, result.steps <= 400
+    (True, True)
     """
-    plan = Sweep(start_lr, end_lr, steps, spacing)
     if not isinstance(metric, str) or not metric:
         raise bad_argument("metric", "a name", metric)
-    mode = direction(metric, mode)
+    plan = RangeTestPlan(
+        Sweep(start_lr, end_lr, steps, spacing),
+        method=method,
+        policy=policy,
+        horizon_steps=horizon_steps,
+        max_steps=max_steps,
+        metric=metric,
+        mode=direction(metric, mode),
+        stop_early=stop_early,
+    )
     seed = 0 if seed is None else check_count("seed", seed, low=0)
     repeats = check_count("repeats", repeats)
     accumulation_steps = check_count("accumulation_steps", accumulation_steps)
-    check_choice("stop_early", stop_early, (True, False))
     check_choice("has_aux", has_aux, (True, False))
-    _check_method(method, horizon_steps)
-    progress = Progress(verbose, repeats)
-    source = batches_of(data, batch_size)
+    _check_again(data, method)
+    if score_fn is not None and not callable(score_fn):
+        raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
+    progress = Progress(verbose, repeats, method)
+    batches = batches_of(data, batch_size)
     objective = Objective(loss_fn, metric, model_state is not None, rng is not None, has_aux)
     optimizer = RatedOptimizer(make_optimizer, params)
     if opt_state is not None:
         optimizer.check_state(opt_state)
     _check_accumulation(optimizer, accumulation_steps)
-    step = compiled_step(objective, optimizer)
 
     def begin() -> Training:
-        state = optimizer.init(plan.start_lr, params) if opt_state is None else opt_state
+        state = optimizer.init(plan.sweep.start_lr, params) if opt_state is None else opt_state
         return Training(params, state, model_state, rng)
 
-    results: list[RangeTestResult] = []
+    runner = Runner(
+        begin,
+        compiled_step(objective, optimizer),
+        compiled_evaluation(objective, score_fn, rng),
+        batches,
+        accumulation_steps=accumulation_steps,
+        remember_order=lambda: _remember_order(data),
+        progress=progress,
+    )
     with _lent(data), closing(progress):
-        for run in range(repeats):
-            started = time.perf_counter()
-            progress.sweep = run + 1
-            seed_global_randomness(seed + run)
-            test = RangeTest(plan, metric=metric, mode=mode, stop_early=stop_early)
-            updates = in_groups(source(seed + run), accumulation_steps)
-            sweep(test, step, begin(), updates, progress)
-            results.append(test.result(seconds=time.perf_counter() - started))
-    return combine(results)
+        return combine([_repeat(plan, runner, progress, seed, i) for i in range(repeats)])
 
 
-def _check_method(method: Any, horizon_steps: Any) -> None:
-    if horizon_steps is not None:
-        check_count("horizon_steps", horizon_steps)
-    if method == "probe":
-        raise bad_argument("method", '"range"; "probe" is not available yet', method)
-    check_choice("method", method, ("range",))
+def _repeat(
+    plan: RangeTestPlan, runner: Runner, progress: Progress, seed: int, repeat: int
+) -> RangeTestResult:
+    started = time.perf_counter()
+    progress.sweep = repeat + 1
+    procedure = plan.new()
+    runner.conduct(procedure, seed + repeat)
+    return procedure.result(seconds=time.perf_counter() - started)
+
+
+def _check_again(data: Any, method: str) -> None:
+    if method == "probe" and isinstance(data, Iterator):
+        allowed = 'what every run can go through again; an iterator is for method="range"'
+        raise bad_argument("data", allowed, data)
 
 
 def _check_accumulation(optimizer: RatedOptimizer, accumulation_steps: int) -> None:
@@ -170,10 +204,15 @@ def _check_accumulation(optimizer: RatedOptimizer, accumulation_steps: int) -> N
 @contextmanager
 def _lent(data: Any) -> Generator[None]:
     """Puts back the generators that the data draw from; lets losses be NaN meanwhile."""
-    holders = (data, getattr(data, "dataset", None), getattr(data, "sampler", None))
-    put_back = all_of([remember_global_randomness(), remember_generators_of(*holders)])
+    put_back = all_of([remember_global_randomness(), _remember_order(data)])
     try:
         with jax.debug_nans(False), jax.debug_infs(False):  # a sweep is there to diverge
             yield
     finally:
         put_back()
+
+
+def _remember_order(data: Any) -> PutBack:
+    return remember_generators_of(
+        data, getattr(data, "dataset", None), getattr(data, "sampler", None)
+    )
