@@ -31,13 +31,15 @@ class Found:
     max_lr: float
 
 
-def range_test_cell(name: str, label: str, epochs: int | None, common: dict[str, Any]) -> Cell:
+def range_test_cell(
+    name: str, label: str, epochs: int | None, common: dict[str, Any], **options: Any
+) -> Cell:
     """Makes the cell of our range test for a training of so many epochs.
 
     None where the common settings say how long it is.
     """
     length = {} if epochs is None else {"epochs": epochs}
-    return Cell(name, label, {**common, **length, "range_test": _SETTINGS})
+    return Cell(name, label, {**common, **length, "range_test": {**_SETTINGS, **options}})
 
 
 def find_rate(trainer: KerasTrainer, seed: int, **options: Any) -> Outcome:

@@ -40,6 +40,8 @@ FIXED_RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _EPOCHS = {"cifar10": 4, "fashion": 4, "boston": 100}
 _ROWS = (10_000, 2_000)
 _SWEEP = {"method": "range", "start_lr": 1e-6, "end_lr": 10.0, "steps": 300, "repeats": 1}
+# A step on 2,048 images costs as much as 64 steps on 32: the search is kept short.
+_LARGE_TEST = {"steps": 30, "max_steps": 60}
 _METRIC = {"cifar10": "accuracy", "fashion": "accuracy", "boston": "rmse"}
 _SHORT = {
     "constant-rule": "rule, constant",
@@ -92,8 +94,10 @@ def _large(size: Size) -> list[Cell]:
     """The batch of 2,048 on CIFAR-10, with the rate for 32 and with its own."""
     common = _common("cifar10", size, LARGE_BATCH)
     small = {"rates": _common("cifar10", size)}
-    test = range_test_cell("large/range test", "batch 2,048, range test", common["epochs"], common)
-    sweep = {**common, "sweep": {**_SWEEP, "steps": 100}}
+    test = range_test_cell(
+        "large/range test", "batch 2,048, range test", common["epochs"], common, **_LARGE_TEST
+    )
+    sweep = {**common, "sweep": {**_SWEEP, "steps": _LARGE_TEST["steps"]}}
     policies = {
         "one_cycle-rule": ("1cycle, a tenth at 32", {**_SWEEP, **small}),
         "one_cycle-own": ("1cycle, a tenth at 2,048", sweep["sweep"]),
@@ -137,7 +141,7 @@ class OneCycleStage:
         if "sweep" in cell.settings:
             return _increments(trainer.range_test(seed, **cell.settings["sweep"]))
         if "range_test" in cell.settings:
-            return find_rate(trainer, seed)
+            return find_rate(trainer, seed, **cell.settings["range_test"])
         schedule = _schedule(cell, seed, done, trainer.budget.total_steps)
         return NO_RATE if schedule is None else train(trainer, schedule, seed)
 
