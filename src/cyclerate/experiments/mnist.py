@@ -263,7 +263,7 @@ def _curves(record: Reproduction, name: str, names: Sequence[str], words: str) -
         x_label="epochs",
         y_label="accuracy",
         lines=lines,
-        caption="Means and seeds; the axis shows the second half.",
+        caption="Means and seeds; the axis is fitted to the second half of the training.",
         alt=f"Line chart of the held-out accuracy over the epochs: {shown}.",
         percent=True,
         reference=_POLICIES[names[0]][0],
