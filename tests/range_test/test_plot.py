@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import subprocess
@@ -80,10 +81,44 @@ def test_repeats_show_the_points_of_all_runs():
     assert np.array_equal(np.asarray(ax.lines[1].get_ydata()), runs[1].losses)
 
 
+RACES = ((0.01, 0.4), (0.03, 0.2), (0.1, 50.0), (0.3, None))
+
+
+def raced(result: RangeTestResult) -> RangeTestResult:
+    return dataclasses.replace(result, method="probe", races=RACES)
+
+
+def test_races_are_points_and_those_that_came_to_nothing_crosses_at_the_edge():
+    ax = raced(good()).plot()
+    inside, outside = ax.lines[-4:-2]
+    assert np.asarray(inside.get_xydata()).tolist() == [[0.01, 0.4], [0.03, 0.2]]
+    assert (inside.get_marker(), inside.get_label()) == ("D", "loss after a race")
+    assert np.asarray(outside.get_xdata()).tolist() == [0.1, 0.3]
+    assert set(np.asarray(outside.get_ydata()).tolist()) == {0.97}
+    assert outside.get_marker() == "x"
+    low, high = ax.get_ylim()
+    assert low < 0.2
+    assert 2.3 < high < 3.8
+
+
+def test_a_sweep_alone_has_no_legend():
+    assert good().plot().get_legend() is None
+
+
+def test_races_are_in_sight_where_the_sweep_broke_at_once():
+    ax = raced(sweep_over([math.nan])).plot()
+    low, high = ax.get_ylim()
+    assert low < 0.2
+    assert high > 0.4
+
+
 @pytest.mark.parametrize(
     "result",
     [
         good(),
+        raced(good()),
+        raced(sweep_over([math.nan])),
+        raced(combine([good(), good()])),
         RangeTest().result(),
         sweep_over([math.nan]),
         sweep_over([2.0, 1.0, math.nan]),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -130,3 +131,50 @@ def test_nothing_and_different_sweeps_are_refused():
     for other in others:
         with pytest.raises(ValueError, match="results must be of the same sweep"):
             combine([usual, other])
+
+
+def probes(*rates: float | None) -> list[RangeTestResult]:
+    swept = sweeps(1)[0]
+    answers = [
+        {
+            "max_lr": rate,
+            "base_lr": rate / 10,
+            "interval": (rate / 2, rate * 2),
+            "verdict": "Raced.",
+        }
+        if rate
+        else {
+            "max_lr": None,
+            "base_lr": None,
+            "interval": None,
+            "verdict": f"No clear answer: reason {i}.",
+        }
+        for i, rate in enumerate(rates)
+    ]
+    races = [((0.1 / (1 + i), 1.0 + i),) for i in range(len(rates))]
+    return [
+        dataclasses.replace(swept, method="probe", races=race, **answer)
+        for race, answer in zip(races, answers, strict=True)
+    ]
+
+
+def test_of_probes_it_is_the_middle_of_their_answers_with_the_races_of_all():
+    both = combine(probes(0.1, None, 0.3, 0.2))
+    assert both.max_lr == pytest.approx(0.2)
+    assert both.interval == (0.05, 0.6)
+    assert both.method == "probe"
+    assert both.verdict == (
+        "3 of 4 probes, a seed each, had an answer, and put max_lr at 0.1, 0.2, 0.3."
+    )
+    assert both.races == ((0.025, 4.0), (0.1 / 3, 3.0), (0.05, 2.0), (0.1, 1.0))
+
+
+def test_where_half_of_the_probes_have_no_answer_their_sweeps_are_not_read_instead():
+    both = combine(probes(0.1, None))
+    assert (both.max_lr, both.base_lr, both.interval) == (None, None, None)
+    assert both.verdict == "No clear answer in 1 of 2 probes: reason 1."
+
+
+def test_sweeps_and_probes_do_not_mix():
+    with pytest.raises(ValueError, match="method"):
+        combine([*sweeps(1), *probes(0.1)])

@@ -164,3 +164,28 @@ def test_the_frame_of_repeats_has_their_rows(result: RangeTestResult):
     frame = combine([result, other]).to_frame()
     assert len(frame) == result.steps + other.steps
     assert frame[frame["run"] == 2]["loss"].tolist() == other.losses.tolist()
+
+
+def test_races_are_pairs_and_a_score_that_is_not_finite_is_none(result: RangeTestResult):
+    raced = with_(result, races=[[0.1, 2], (0.3, math.inf), (1, math.nan), (3.0, None)])
+    assert raced.races == ((0.1, 2.0), (0.3, None), (1.0, None), (3.0, None))
+    assert raced != result
+    assert result.races == ()
+
+
+@pytest.mark.parametrize("race", [0.1, (0.1,), (0.0, 1.0), (None, 1.0), (0.1, "low")])
+def test_races_that_are_no_pairs_of_numbers_are_refused(result: RangeTestResult, race: object):
+    with pytest.raises(ValueError, match=r"races\[0\] must be"):
+        with_(result, races=[race])
+
+
+def test_the_text_of_a_probe_counts_its_races(result: RangeTestResult):
+    probe = with_(result, method="probe", races=((0.1, 0.5), (0.3, None)), steps=290, seconds=1.5)
+    first, last = result.lrs[0], result.lrs[-1]
+    told = " ".join(str(probe).split())
+    assert f"290 steps: a sweep from {first:.2g} to {last:.2g}, exponential, and 2 races" in told
+    assert "races in 1.5 s" in told
+    both = " ".join(str(combine([probe, probe])).split())
+    assert "2 probes, 580 steps: sweeps from" in both
+    assert "and 4 races in 3.0 s" in both
+    assert "and no races" in " ".join(str(with_(probe, races=())).split())

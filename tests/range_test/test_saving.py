@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -20,6 +21,7 @@ def results() -> list[RangeTestResult]:
         sweep_over([2.0, 1.0, math.inf]),
         sweep_over([0.5] * 20, Sweep(0.0, 1.0, 20, "linear"), metric="accuracy", mode="max"),
         RangeTest().result(seconds=0.5),
+        dataclasses.replace(good[0], method="probe", races=[(0.1, 0.5), (0.3, math.inf)]),
     ]
 
 

@@ -99,7 +99,7 @@ def test_repeats_go_on_in_the_data_each_with_all_its_runs_at_one_place():
     assert_same_answer(result.runs[1], second)
     assert result.steps == first.steps + second.steps
     assert result.max_lr == pytest.approx(np.sqrt(first.max_lr * second.max_lr), rel=1e-4)
-    assert "2 of 2 probes, each with its own seed, had an answer" in result.verdict
+    assert "2 of 2 probes, a seed each, had an answer" in result.verdict
     assert len(result.races) == len(first.races) + len(second.races)
 
 

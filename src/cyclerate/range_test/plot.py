@@ -54,14 +54,14 @@ def _set_limits(result: RangeTestResult, ax: Axes) -> None:
     """Shows the descent in full height; the blow-up leaves the picture at its edge."""
     curves = [(run.lrs, to_minimise(run.losses, run.mode)) for run in result.runs or (result,)]
     curves = [curve for curve in curves if np.isfinite(curve[1]).sum() >= MIN_POINTS]
-    if not curves:
+    scores = np.array([score for _, score in result.races if score is not None])
+    values = np.concatenate([*(values for _, values in curves), to_minimise(scores, result.mode)])
+    if not len(values):
         return  # nothing was read, so nothing is known of a blow-up
-    ceiling = max(read_curve(*curve, result.planned_steps).ceiling for curve in curves)
-    values = np.concatenate([values for _, values in curves])
-    worst = float(np.max(values[values <= ceiling]))
-    scores = [score for _, score in result.races if score is not None]
-    values = np.concatenate([values, to_minimise(np.array(scores), result.mode)])
+    readings = [read_curve(*curve, result.planned_steps) for curve in curves]
+    ceiling = max((reading.ceiling for reading in readings), default=np.nanmax(values))
     best = float(np.nanmin(values))
+    worst = float(np.max(values[values <= ceiling], initial=best))
     margin = 0.08 * (worst - best) or 1.0
     ax.set_ylim(*sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode)))
 

@@ -97,12 +97,12 @@ def _answer(runs: list[RangeTestResult]) -> Suggestion | None:
 def _no_answer(runs: list[RangeTestResult]) -> Suggestion:
     without = [run.verdict for run in runs if run.max_lr is None]
     reason = without[0].removeprefix("No clear answer: ")
-    verdict = f"No clear answer in {len(without)} of {len(runs)} {_named(runs)}: {reason}"
+    verdict = f"No clear answer in {len(without)} of {len(runs)} probes: {reason}"
     return Suggestion(base_lr=None, max_lr=None, interval=None, verdict=verdict)
 
 
 def _named(runs: list[RangeTestResult]) -> str:
-    return "sweeps" if runs[0].method == "range" else "probes, each with its own seed,"
+    return "sweeps" if runs[0].method == "range" else "probes, a seed each,"
 
 
 def _log_median(rates: list[float | None]) -> float:

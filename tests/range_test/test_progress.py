@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from cyclerate.range_test import Race, RangeTest, Sweep
+from cyclerate.range_test.progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cyclerate.range_test.progress._EVERY_SECONDS", 0.0)
+
+
+def shown(progress: Progress, *runs: RangeTest | Race, value: float = 0.5) -> None:
+    for run in runs:
+        run.tell(value)
+        progress.show(run, value)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line.rstrip() for line in capsys.readouterr().err.split("\r")[1:]]
+
+
+def test_a_sweep_alone(capsys: pytest.CaptureFixture[str]):
+    sweep = RangeTest(Sweep(1e-3, 1.0, 10))
+    shown(Progress(1, 1), sweep, sweep)
+    assert lines(capsys) == [
+        "range test: step 1/10, rate 0.001, loss 0.5",
+        "range test: step 2/10, rate 0.0022, loss 0.5",
+    ]
+
+
+def test_races_are_counted_from_each_sweep_on(capsys: pytest.CaptureFixture[str]):
+    progress = Progress(1, 2, "probe")
+    first, race = RangeTest(Sweep(1e-3, 1.0, 10), metric="error"), Race([0.1] * 4, 0.013)
+    shown(progress, first, race, race, Race([0.2], 0.2))
+    progress.sweep = 2
+    shown(progress, RangeTest(Sweep(1e-3, 1.0, 10), metric="error"), Race([0.2], 0.2))
+    assert lines(capsys) == [
+        "probe 1 of 2: sweep step 1/10, rate 0.001, error 0.5",
+        "probe 1 of 2: race 1 at 0.013, step 1/4, error 0.5",
+        "probe 1 of 2: race 1 at 0.013, step 2/4, error 0.5",
+        "probe 1 of 2: race 2 at 0.2, step 1/1, error 0.5",
+        "probe 2 of 2: sweep step 1/10, rate 0.001, error 0.5",
+        "probe 2 of 2: race 1 at 0.2, step 1/1, error 0.5",
+    ]
+
+
+def test_a_line_fits_a_terminal_whatever_the_metric(capsys: pytest.CaptureFixture[str]):
+    shown(Progress(1, 1, "probe"), RangeTest(metric="m" * 90))
+    assert max(map(len, lines(capsys))) == 79
+
+
+def test_it_is_quiet_where_nobody_watches(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cyclerate.range_test.progress.QUIET_SECONDS", 0.0)
+    shown(Progress("auto", 1, "probe"), RangeTest())
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    shown(Progress("auto", 1, "probe"), RangeTest())
+    assert "probe: sweep step 1/100" in capsys.readouterr().err
+
+
+def test_the_line_is_cleared_at_the_end(capsys: pytest.CaptureFixture[str]):
+    progress = Progress(1, 1)
+    shown(progress, RangeTest())
+    progress.close()
+    line = "range test: step 1/100, rate 1e-07, loss 0.5"
+    assert capsys.readouterr().err == f"\r{line}\r{' ' * len(line)}\r"
