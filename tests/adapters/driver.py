@@ -46,9 +46,6 @@ class Trainee(Protocol):
 class Driver(Protocol):
     """One adapter."""
 
-    methods: tuple[str, ...]
-    """The methods of its range test."""
-
     def train(self, schedule: cr.Schedule, steps: int) -> Trained:
         """Trains with a scheduled rate."""
         ...

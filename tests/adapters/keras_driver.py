@@ -24,8 +24,6 @@ from tests.keras.toys import Weights, fit_steps, mean_of_output, one_weight, val
 class KerasDriver:
     """Drives `ScheduleCallback` and `range_test`."""
 
-    methods = ("range", "probe")
-
     def train(self, schedule: cr.Schedule, steps: int) -> Trained:
         model, cycle = self._model(), ck.ScheduleCallback(schedule)
         applied = self._moves(model, steps, cycle)

@@ -22,8 +22,6 @@ GRADIENT = jnp.ones(())
 class OptaxDriver:
     """Drives schedules inside a compiled step, and `range_test`."""
 
-    methods = ("range", "probe")
-
     def train(self, schedule: cr.Schedule, steps: int) -> Trained:
         weight, state = jnp.zeros(()), optax.sgd(schedule).init(GRADIENT)
         return self._go_on(schedule, weight, state, steps)[0]

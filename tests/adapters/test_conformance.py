@@ -87,22 +87,9 @@ class TestSchedules:
         np.testing.assert_allclose(trained.applied, trained.recorded, rtol=1e-5, atol=1e-6)
 
 
-def skip_without(driver: Driver, method: str):
-    if method not in driver.methods:
-        pytest.skip(f"this adapter has no {method}")
-
-
 @pytest.fixture(params=["range", "probe"])
-def method(request: pytest.FixtureRequest, driver: Driver) -> str:
-    skip_without(driver, request.param)
+def method(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture
-def prober(driver: Driver, trainee: Trainee) -> Trainee:
-    """A trainee of an adapter that has the probe."""
-    skip_without(driver, "probe")
-    return trainee
 
 
 class Interruption(Exception):
@@ -128,7 +115,6 @@ MATRIX += [("probe", ending) for ending in ENDINGS]
 def test_all_is_given_back(
     driver: Driver, never_tested: np.ndarray, method: str, ending: str, monkeypatch
 ):
-    skip_without(driver, method)
     how = ENDINGS[ending]
     trainee = driver.trainee(how.get("data", "plain"))
     before = trainee.state()
@@ -195,10 +181,10 @@ class TestRangeTest:
         assert len(result.losses) == 15
         assert np.isfinite(result.losses).all()
 
-    def test_a_probe_begins_with_its_sweep_and_keeps_to_its_steps(self, prober: Trainee):
+    def test_a_probe_begins_with_its_sweep_and_keeps_to_its_steps(self, trainee: Trainee):
         options = {"steps": 20, "start_lr": 1e-4, "end_lr": 10.0}
-        swept = prober.range_test(method="range", **options)
-        probed = prober.range_test(method="probe", max_steps=100, **options)
+        swept = trainee.range_test(method="range", **options)
+        probed = trainee.range_test(method="probe", max_steps=100, **options)
         np.testing.assert_array_equal(probed.losses, swept.losses)
         assert swept.steps < probed.steps <= 100
         assert "races of" in probed.verdict
@@ -240,9 +226,9 @@ class TestRangeTest:
         ids=lambda part: str(part) if isinstance(part, dict) else "",
     )
     def test_nonsense_for_a_probe_is_refused_and_touches_nothing(
-        self, prober: Trainee, options: dict, message: str
+        self, trainee: Trainee, options: dict, message: str
     ):
-        check_refused(prober, {"method": "probe", **options}, message)
+        check_refused(trainee, {"method": "probe", **options}, message)
 
 
 def check_refused(trainee: Trainee, options: dict, message: str):

@@ -19,8 +19,6 @@ from tests.adapters.driver import Trained
 class TorchDriver:
     """Drives `ScheduledLR` and `range_test`."""
 
-    methods = ("range", "probe")
-
     def __init__(self) -> None:
         torch.set_num_threads(1)  # the model is tiny: threads would wait for each other
 
