@@ -194,9 +194,12 @@ def test_shuffled_labels_have_no_clear_answer(seed: int):
     assert Logistic(shuffled=False, seed=seed).probe().max_lr is not None
 
 
-def test_an_improvement_below_the_noise_is_no_clear_answer():
-    result = Bowl(noise=1000.0).probe()
-    assert result.max_lr is None
+def test_noise_from_batch_to_batch_does_not_hide_what_the_fixed_sample_shows():
+    bowl = Bowl(noise=1000.0)
+    untrained = bowl.score()
+    result = bowl.probe()
+    assert result.max_lr is not None
+    assert final_loss(Bowl(), result.max_lr, 1000) < 0.01 * untrained
 
 
 def drive_scores(probe: Probe, scores: dict[str, float]) -> list[float]:
@@ -310,3 +313,41 @@ def test_the_valley_of_a_parabola_is_found():
     scores = {offset: (offset - 0.3) ** 2 for offset in (-2, 0, 1)}
     assert valley(scores, start=10.0) == pytest.approx(0.3)
     assert -1 <= valley({-2: 0.5, 0: 0.1, 2: math.inf}, start=1.0) < 0
+
+
+class TestProblemsThatManyRatesSolve:
+    """Where all races reach the bottom, any of their rates is an answer."""
+
+    def test_to_the_last_digit(self):
+        bowl = Bowl()
+        bowl.curvatures = np.array([1.0, 1.0])
+        result = bowl.probe(Sweep(1e-4, 10.0, steps=60), horizon_steps=1000)
+        assert [score is not None and score < 1e-6 for _, score in result.races].count(True) >= 2
+        assert result.max_lr is not None
+        assert final_loss(bowl, result.max_lr, 1000) < 1e-12
+
+    def test_an_accuracy_that_has_reached_its_top(self):
+        class Classified(Bowl):
+            def score(self) -> float:
+                return float(np.mean(np.abs(self.weights) < 0.2))
+
+            def step(self, lr: float) -> float:
+                seen = self.score()
+                self.weights = self.weights * (1 - lr * self.curvatures)
+                return seen
+
+        bowl = Classified()
+        bowl.curvatures = np.array([1.0, 2.0])
+        result = bowl.probe(Sweep(1e-4, 10.0, steps=60), metric="accuracy", mode="max")
+        assert [score for _, score in result.races].count(1.0) >= 2
+        assert result.max_lr is not None
+
+
+def test_a_rate_without_effect_is_no_answer():
+    class Free(Bowl):
+        def step(self, lr: float) -> float:
+            return super().step(0.02)
+
+    result = Free(noise=0.05).probe(horizon_steps=500)
+    assert result.max_lr is None
+    assert "took the same course, whatever their rate" in result.verdict

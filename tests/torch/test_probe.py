@@ -305,7 +305,7 @@ class TestNoClearAnswer:
         model = Regression()
         result = probe(model=model, optimizer=Free(model.parameters(), lr=1.0))
         assert result.max_lr is None
-        assert "short trainings ended alike, whatever their rate" in result.verdict
+        assert "short trainings took the same course, whatever their rate" in result.verdict
         scores = {score for _, score in result.races}
         assert len(scores) == 1
         assert len(result.races) > 1

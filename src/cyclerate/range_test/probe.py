@@ -55,7 +55,7 @@ _LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
 _MOST_NOISE_FRAC = (
     0.25  # of the level at the start: more of it gained is a gain, whatever the noise
 )
-_SAME_SDS = 1e-3  # of the same: scores closer than that are no different
+_SAME_FRAC = 1e-6  # of the losses of a race: what rounding makes of the same race run twice
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5
 _SCOUT_WORSE_SDS = 0.5  # of the noise: so much worse may a few steps leave a model that can learn
@@ -144,6 +144,7 @@ class Probe:
         least = self._sweep.sweep.steps + LEAST_RACING_STEPS
         if self.max_steps < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
+        self._totals: list[float] = []
         self._scores: dict[int, float] = {}
         self._raced: list[tuple[float, float]] = []
         self._start = math.nan
@@ -205,6 +206,8 @@ class Probe:
             self._spent_steps += run.index
             if not self._scouts_left:
                 self._raced.append((self._lr(self._offset), ended_at))
+                if isinstance(run, Race) and not run.failed:
+                    self._totals.append(run.total)
             bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
             self._after_race(ended_at if ended_at < bar else math.inf)
             self._run = self._next_run()
@@ -332,8 +335,10 @@ class Probe:
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
                 f"chance would{self._little()}; check that this model can learn from this data"
             )
-        if len(scores) > 1 and max(scores) - min(scores) <= _SAME_SDS * noise:
-            return f"{len(scores)} short trainings ended alike, whatever their rate"
+        # Not the scores: many rates may lead to the bottom of an easy problem.
+        courses = self._totals
+        if len(courses) > 1 and np.ptp(courses) <= _SAME_FRAC * np.max(np.abs(courses)):
+            return f"{len(courses)} short trainings took the same course, whatever their rate"
         return None
 
     def _little(self) -> str:

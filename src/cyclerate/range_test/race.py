@@ -47,12 +47,18 @@ class Race:
         self.mode = mode
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
         self._index = 0
+        self._total = 0.0
         self._failed = False
 
     @property
     def index(self) -> int:
         """How many losses have been told: the number of the step to come, counted from 0."""
         return self._index
+
+    @property
+    def total(self) -> float:
+        """The sum of all losses told: two races with the same took the same course."""
+        return self._total
 
     @property
     def failed(self) -> bool:
@@ -87,6 +93,7 @@ class Race:
         number = one_number(value)
         loss = number if self.mode == "min" else -number
         self._index += 1
+        self._total += number
         self._last.append(loss)
         too_high = median(self._last) > self.ceiling and 2 * self._index > len(self.lrs)
         shot_up = loss > self.summit and 4 * self._index > len(self.lrs)
