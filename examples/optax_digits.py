@@ -42,7 +42,9 @@ def loss_fn(params, batch):
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
-# 1. Which rate? The function builds the optimizer for a rate; the parameters stay as they are.
+# 1. Which rate, for a training of so many updates? The function builds the optimizer for a rate;
+#    the parameters stay as they are.
+steps_per_epoch = len(x_train) // BATCH_SIZE
 params = make_params(jax.random.key(0))
 result = co.range_test(
     loss_fn,
@@ -50,11 +52,11 @@ result = co.range_test(
     lambda rate: optax.sgd(rate, momentum=0.9),
     (x_train, y_train),
     batch_size=BATCH_SIZE,
+    horizon_steps=EPOCHS * steps_per_epoch,
 )
 print(result)
 
 # 2. Train with it. A schedule goes into Optax as it is; momentum runs the other way.
-steps_per_epoch = len(x_train) // BATCH_SIZE
 lr = cr.OneCycle(max_lr=result.max_lr, total_steps=EPOCHS * steps_per_epoch)
 optimizer = optax.inject_hyperparams(optax.sgd)(
     learning_rate=lr, momentum=lr.mirrored(low=0.85, high=0.95)

@@ -48,20 +48,32 @@ def cross_entropy(model, batch, rng):
 
 model = Net(jax.random.key(0))
 
-# 1. Which rate? A module is a pytree that holds functions too: its arrays are the parameters.
+# 1. Which rate, for triangles in a training of so many updates? A module is a pytree that holds
+#    functions too: its arrays are the parameters. Short trainings are compared without dropout.
+steps_per_epoch = len(x_train) // BATCH_SIZE
 params, rest = eqx.partition(model, eqx.is_inexact_array)
+
+
+def score_fn(params, batch):
+    x, y = batch
+    logits = jax.vmap(eqx.nn.inference_mode(eqx.combine(params, rest)))(x)
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
 result = co.range_test(
     lambda params, batch, rng: cross_entropy(eqx.combine(params, rest), batch, rng),
     params,
     optax.adamw,
     (x_train, y_train),
     batch_size=BATCH_SIZE,
+    policy="triangular",
+    horizon_steps=EPOCHS * steps_per_epoch,
+    score_fn=score_fn,
     rng=jax.random.key(1),
 )
 print(result)
 
 # 2. Train with it: triangles between base_lr and max_lr, each half as high as the one before.
-steps_per_epoch = len(x_train) // BATCH_SIZE
 lr = cr.Triangular2(result.base_lr, result.max_lr, step_size=2 * steps_per_epoch)
 optimizer = optax.adamw(lr)
 opt_state = optimizer.init(params)

@@ -43,8 +43,9 @@ def cross_entropy(model, batch):
 model = Net(nnx.Rngs(0))
 model.train()
 
-# 1. Which rate? A module is split into parameters and all else that a step changes: running means
-#    and the counters of the random keys. The loss function puts it together and hands that back.
+# 1. Which rate, for a training of so many updates? A module is split into parameters and all else
+#    that a step changes: running means and the counters of the random keys. The loss function puts
+#    it together and hands that back.
 graph, params, state = nnx.split(model, nnx.Param, ...)
 
 
@@ -54,6 +55,13 @@ def loss_fn(params, batch, state):
     return loss, nnx.state(model, nnx.Not(nnx.Param))
 
 
+def score_fn(params, batch, state):
+    model = nnx.merge(graph, params, state, copy=True)
+    model.eval()  # short trainings are compared without dropout, by the running means
+    return cross_entropy(model, batch)
+
+
+steps_per_epoch = len(x_train) // BATCH_SIZE
 result = co.range_test(
     loss_fn,
     params,
@@ -61,11 +69,12 @@ result = co.range_test(
     (x_train, y_train),
     batch_size=BATCH_SIZE,
     model_state=state,
+    horizon_steps=EPOCHS * steps_per_epoch,
+    score_fn=score_fn,
 )
 print(result)
 
 # 2. Train with it. The model is as it was; the schedule goes into Optax as it is.
-steps_per_epoch = len(x_train) // BATCH_SIZE
 lr = cr.OneCycle(max_lr=result.max_lr, total_steps=EPOCHS * steps_per_epoch)
 optimizer = nnx.Optimizer(model, optax.adam(lr), wrt=nnx.Param)
 

@@ -27,8 +27,9 @@ model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 loss_fn = nn.CrossEntropyLoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
-# The first line: which rate? The model, the optimizer and the data are given back as they were.
-result = ct.range_test(model, optimizer, loss_fn, train)
+# The first line: which rate, for a training of so many steps? The model, the optimizer and the data
+# are given back as they were.
+result = ct.range_test(model, optimizer, loss_fn, train, horizon_steps=EPOCHS * len(train))
 print(result)
 
 # The second line: one cycle of the rate over the whole training, and of the momentum against it.
