@@ -356,12 +356,27 @@ def _against_fixed(record: Reproduction, cell: str, words: str) -> str:
     means = [record.mean(name, "metric") for name in (cell, "fixed")]
     if means[0] is None or means[1] is None:
         return ""
-    steps = [count(record.of(name)[0].settings["steps"]) for name in (cell, "fixed")]
+    steps = [record.of(name)[0].settings["steps"] for name in (cell, "fixed")]
+    before = _fixed_after(record, steps[0])
+    early = "" if before is None else f" (before its cuts, after {steps[0]:,}: {before})"
     return (
-        f"{words}: {saying.share(means[0])} after {steps[0]} iterations; the fixed rate with its "
-        f"two cuts: {saying.share(means[1])} after {steps[1]}. Set against it: "
-        f"{saying.compared(record, cell, 'fixed', 'metric')}."
+        f"{words}: {saying.share(means[0])} after {count(steps[0])} iterations; the fixed rate "
+        f"with its two cuts: {saying.share(means[1])} after {count(steps[1])}{early}. Set against "
+        f"it: {saying.compared(record, cell, 'fixed', 'metric')}."
     )
+
+
+def _fixed_after(record: Reproduction, steps: int) -> str | None:
+    """The accuracy of the fixed rate when it was last measured until then; a mean of seeds."""
+    found: list[float] = []
+    for run in record.of("fixed"):
+        curves = run.outcome.curves
+        points = zip(curves["steps"], curves["metric"], strict=True)
+        until = [y for step, y in points if step is not None and y is not None and step <= steps]
+        if not until:
+            return None
+        found.append(until[-1])
+    return saying.share(sum(found) / len(found))
 
 
 def _on_falling(record: Reproduction) -> str:
