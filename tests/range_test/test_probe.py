@@ -343,6 +343,12 @@ class TestProblemsThatManyRatesSolve:
         assert result.max_lr is not None
 
 
+def test_a_training_of_one_step_has_races_of_one_step():
+    """What a single step is told is the loss before it, the same at every rate."""
+    result = Bowl().probe(Sweep(1e-4, 10.0, steps=60), horizon_steps=1)
+    assert result.max_lr is not None
+
+
 def test_a_rate_without_effect_is_no_answer():
     class Free(Bowl):
         def step(self, lr: float) -> float:

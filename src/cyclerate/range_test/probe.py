@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ _LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
 _MOST_NOISE_FRAC = (
     0.25  # of the level at the start: more of it gained is a gain, whatever the noise
 )
-_SAME_FRAC = 1e-6  # of the losses of a race: what rounding makes of the same race run twice
+_SAME_FRAC = 1e-6  # what rounding makes of the same race run twice
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5
 _SCOUT_WORSE_SDS = 0.5  # of the noise: so much worse may a few steps leave a model that can learn
@@ -335,10 +335,9 @@ class Probe:
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
                 f"chance would{self._little()}; check that this model can learn from this data"
             )
-        # Not the scores: many rates may lead to the bottom of an easy problem.
-        courses = self._totals
-        if len(courses) > 1 and np.ptp(courses) <= _SAME_FRAC * np.max(np.abs(courses)):
-            return f"{len(courses)} short trainings took the same course, whatever their rate"
+        # Not by the scores alone: many rates may lead to the bottom of an easy problem.
+        if len(self._totals) > 1 and _are_same(self._totals) and _are_same(scores):
+            return f"{len(scores)} short trainings took the same course, whatever their rate"
         return None
 
     def _little(self) -> str:
@@ -381,3 +380,8 @@ class Probe:
         if not any(offset < best for offset in self._scores):
             return "; lower rates were not raced, and may be better"
         return ""
+
+
+def _are_same(values: Sequence[float]) -> bool:
+    """Whether they differ by no more than rounding makes of the same race run twice."""
+    return bool(np.ptp(values) <= _SAME_FRAC * np.max(np.abs(values)))
