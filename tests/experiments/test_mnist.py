@@ -106,8 +106,8 @@ def test_the_network_is_the_article_s():
         (128, 10),
     ]
     assert float(model.layers[0](np.full((1, 1), 255.0))[0, 0]) == pytest.approx(1.0)
-    other = mnist.network((28, 28, 1))(6)
-    assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
+    # Uniform within sqrt(6 / (inputs + outputs)), as Keras's own choice.
+    assert float(np.abs(model.get_weights()[4]).max()) == pytest.approx((6 / 1856) ** 0.5, rel=0.01)
 
 
 def test_the_last_fifth_is_held_out():
@@ -116,6 +116,21 @@ def test_the_last_fifth_is_held_out():
     assert "480 images to train on, the 120 after them held out" in stage.data[0]
     assert stage.split.x_train.shape[1:] == (16, 16, 1)
     assert isinstance(stage.split, Split)
+
+
+def test_the_sweep_is_the_article_s_and_our_test_is_ours(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, dict[str, object]]] = []
+
+    def find_rate(_trainer: object, seed: int, **options: object) -> Outcome:
+        asked.append((seed, options))
+        return found(1e-3, 4e-3)
+
+    monkeypatch.setattr(mnist, "find_rate", find_rate)
+    stage, nothing = mnist.open_stage(Size((0,), quick=True)), Reproduction("mnist", SIZE, ())
+    for cell in mnist.cells(SIZE)[:2]:
+        assert stage.run(cell, 7, nothing).values["max_lr"] == 4e-3
+    sweep = {"method": "range", "start_lr": 1e-4, "end_lr": 1.0, "steps": 960}
+    assert asked == [(7, sweep), (7, {})]
 
 
 def test_the_tables_set_bounds_and_policies_beside_the_article_s():
