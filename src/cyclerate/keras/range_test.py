@@ -14,7 +14,7 @@ from cyclerate.keras.hyper import innermost
 from cyclerate.keras.lending import lent
 from cyclerate.keras.running import HIGHEST_SEED, Runner
 from cyclerate.keras.watching import VALIDATION
-from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, combine
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
 
@@ -137,19 +137,18 @@ def range_test(
     )
     validation = _validation(validation_data, batch_size)
     read = [data, validation] if validation else [data]
-    results: list[RangeTestResult] = []
     with closing(progress), lent(model, *read) as snapshot:
         runner = Runner(
             model, snapshot, metric=metric, data=data, validation=validation, progress=progress
         )
-        for repeat in range(repeats):
-            progress.sweep = repeat + 1
-            procedure = plan.new()
-            runner.conduct(procedure, seed + repeat)
-            now = time.perf_counter()
-            results.append(procedure.result(seconds=now - started))
-            started = now
-    return combine(results)
+        return repeated(
+            plan,
+            runner.conduct,
+            repeats=repeats,
+            seed=seed,
+            progress=progress,
+            since=started,
+        )
 
 
 def _metric_name(metric: Any, method: Any, validation_data: Any) -> str:

@@ -17,12 +17,12 @@ from cyclerate.keras.stepping import StepFunction, step_function
 from cyclerate.keras.updates import Updates
 from cyclerate.keras.watching import VALIDATION, Run, Watch, evaluated
 from cyclerate.range_test import Procedure, conduct
+from cyclerate.range_test.procedure import sample_seed
 from cyclerate.range_test.progress import Progress
 
 HIGHEST_SEED = 2**32
 """NumPy's global generator takes no higher one."""
 
-_SAMPLE_SEEDS_FROM, _SAMPLE_SEEDS_BELOW = 2**30, 2**31
 
 _ENDLESS = 10**9
 
@@ -73,7 +73,7 @@ class Runner:
         def score() -> float:
             nonlocal sample
             if sample is None:
-                seed_all_randomness((seed + _SAMPLE_SEEDS_FROM) % _SAMPLE_SEEDS_BELOW)
+                seed_all_randomness(sample_seed(seed))
                 sample = rows_of(self._data)
             return evaluated(self._model, self._metric, sample)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from cyclerate.optax.batches import batches_of
 from cyclerate.optax.objective import Objective
 from cyclerate.optax.optimizer import MakeOptimizer, RatedOptimizer
 from cyclerate.optax.running import Runner, Training, compiled_evaluation, compiled_step
-from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, combine
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
 
@@ -176,17 +175,7 @@ def range_test(
         progress=progress,
     )
     with _lent(data), closing(progress):
-        return combine([_repeat(plan, runner, progress, seed, i) for i in range(repeats)])
-
-
-def _repeat(
-    plan: RangeTestPlan, runner: Runner, progress: Progress, seed: int, repeat: int
-) -> RangeTestResult:
-    started = time.perf_counter()
-    progress.sweep = repeat + 1
-    procedure = plan.new()
-    runner.conduct(procedure, seed + repeat)
-    return procedure.result(seconds=time.perf_counter() - started)
+        return repeated(plan, runner.conduct, repeats=repeats, seed=seed, progress=progress)
 
 
 def _check_again(data: Any, method: str) -> None:

@@ -16,11 +16,10 @@ from cyclerate.optax.layout import dtype_in_jax
 from cyclerate.optax.objective import Objective
 from cyclerate.optax.optimizer import RatedOptimizer
 from cyclerate.range_test import Procedure, Race, RangeTest, conduct
-from cyclerate.range_test.procedure import SCORE_ROWS
+from cyclerate.range_test.procedure import SCORE_ROWS, sample_seed
 from cyclerate.range_test.progress import Progress
 
 _AHEAD_STEPS = 2  # steps under way while a loss is looked at: the device need not wait for Python
-_SAMPLE_SEEDS_FROM, _SAMPLE_SEEDS_BELOW = 2**30, 2**31
 
 
 class Training(NamedTuple):
@@ -127,9 +126,9 @@ class Runner:
 
         def score() -> float:
             nonlocal sample
-            sample_seed = (seed + _SAMPLE_SEEDS_FROM) % _SAMPLE_SEEDS_BELOW
-            seed_global_randomness(sample_seed)
-            sample = sample or self._batches.sample(SCORE_ROWS, sample_seed)
+            own_seed = sample_seed(seed)
+            seed_global_randomness(own_seed)
+            sample = sample or self._batches.sample(SCORE_ROWS, own_seed)
             values = jax.device_get([self._evaluate(ended[0], batch) for batch in sample])
             return float(np.average(values, weights=[rows_in(batch) for batch in sample]))
 

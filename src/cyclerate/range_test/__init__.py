@@ -9,7 +9,7 @@ from cyclerate.range_test.procedure import (
     drive as drive,
 )
 from cyclerate.range_test.race import Race as Race
-from cyclerate.range_test.repeats import combine as combine
+from cyclerate.range_test.repeats import combine as combine, repeated as repeated
 from cyclerate.range_test.result import RangeTestResult as RangeTestResult
 from cyclerate.range_test.stopping import StopReason as StopReason
 from cyclerate.range_test.sweep import Sweep as Sweep

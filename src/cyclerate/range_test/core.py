@@ -59,6 +59,8 @@ class RangeTest:
         self.metric = metric
         self.mode = check_choice("mode", mode, MODES)
         self._lrs = self.sweep.lrs()
+        self.lrs: tuple[float, ...] = tuple(self._lrs.tolist())
+        """The rate of each step."""
         self._values: list[float] = []
         self._monitor = DivergenceMonitor() if stop_early else None
         self._stop_reason: StopReason | None = None
@@ -79,14 +81,9 @@ class RangeTest:
         return self._stop_reason
 
     @property
-    def lrs(self) -> tuple[float, ...]:
-        """The rate of each step."""
-        return tuple(self._lrs.tolist())
-
-    @property
     def lr(self) -> float:
         """The rate to use for the next optimizer step; the last one used, once it is over."""
-        return float(self._lrs[self.index - 1 if self.done else self.index])
+        return self.lrs[self.index - 1 if self.done else self.index]
 
     def tell(self, value: Any) -> bool:
         """Takes the value that a step at `lr` caused.

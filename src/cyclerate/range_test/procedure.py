@@ -24,6 +24,18 @@ SCORE_ROWS = 512
 """Rows of the fixed sample on which a run is scored, where the data have as many."""
 
 
+_SAMPLE_SEEDS_FROM, _SAMPLE_SEEDS_BELOW = 2**30, 2**31
+
+
+def sample_seed(seed: int) -> int:
+    """Returns the seed by which that sample is drawn: another one than its runs have.
+
+    >>> sample_seed(0), sample_seed(2**30 + 1)
+    (1073741824, 1)
+    """
+    return (seed + _SAMPLE_SEEDS_FROM) % _SAMPLE_SEEDS_BELOW
+
+
 class Procedure(Protocol):
     """A `Probe`, or a single sweep."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from cyclerate._errors import bad_argument
+from cyclerate.range_test.procedure import Procedure, RangeTestPlan
+from cyclerate.range_test.progress import Progress
 from cyclerate.range_test.result import RangeTestResult
 from cyclerate.range_test.smoothing import Curve
 from cyclerate.range_test.stopping import StopReason
@@ -14,6 +17,37 @@ from cyclerate.range_test.suggestion import Suggestion, smooth_and_suggest
 
 _SAME = ("metric", "mode", "spacing", "method", "planned_steps")
 _SEVERITY = list(StopReason)
+
+
+def repeated(
+    plan: RangeTestPlan,
+    conduct: Callable[[Procedure, int], None],
+    *,
+    repeats: int,
+    seed: int,
+    progress: Progress,
+    since: float | None = None,
+) -> RangeTestResult:
+    """Makes a range test as often as wanted, with a seed each, and combines the results.
+
+    Args:
+        plan: What to do.
+        conduct: Makes all runs of a procedure, on data in the order of a seed.
+        repeats: How often.
+        seed: That of the first; each further one has the next.
+        progress: Told which one is under way.
+        since: When the first began, by `time.perf_counter`. Default: now.
+    """
+    began = time.perf_counter() if since is None else since
+    results: list[RangeTestResult] = []
+    for repeat in range(repeats):
+        progress.sweep = repeat + 1
+        procedure = plan.new()
+        conduct(procedure, seed + repeat)
+        ended = time.perf_counter()
+        results.append(procedure.result(seconds=ended - began))
+        began = ended
+    return combine(results)
 
 
 def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:

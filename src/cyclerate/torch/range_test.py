@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -13,7 +12,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cyclerate._errors import check_choice, check_count
-from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, combine
+from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
 from cyclerate.torch.batches import batches_of
@@ -176,17 +175,7 @@ def range_test(
     lending = lent([model, optimizer, loss_fn, metric, scaler], read, snapshot)
     with closing(progress), lending as state, closing(batches):
         runner = Runner(training, state, batches, begin_validation, data=read, progress=progress)
-        return combine([_repeat(plan, runner, progress, seed, i) for i in range(repeats)])
-
-
-def _repeat(
-    plan: RangeTestPlan, runner: Runner, progress: Progress, seed: int, repeat: int
-) -> RangeTestResult:
-    started = time.perf_counter()
-    progress.sweep = repeat + 1
-    procedure = plan.new()
-    runner.conduct(procedure, seed + repeat)
-    return procedure.result(seconds=time.perf_counter() - started)
+        return repeated(plan, runner.conduct, repeats=repeats, seed=seed, progress=progress)
 
 
 def _uses(scaler: Any) -> bool:

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cyclerate._randomness import all_of, seed_global_randomness
 from cyclerate.range_test import Procedure, Race, RangeTest, conduct
-from cyclerate.range_test.procedure import SCORE_ROWS
+from cyclerate.range_test.procedure import SCORE_ROWS, sample_seed
 from cyclerate.range_test.progress import Progress
 from cyclerate.torch.batches import Batches, BeginPass
 from cyclerate.torch.data_order import remember_order
@@ -20,7 +20,6 @@ from cyclerate.torch.snapshot import Snapshot
 from cyclerate.torch.training import Training
 
 _STEPS_AT_A_TIME = 5
-_SAMPLE_SEEDS_FROM, _SAMPLE_SEEDS_BELOW = 2**30, 2**31
 
 
 class Runner:
@@ -70,7 +69,7 @@ class Runner:
 
         def score() -> float:
             nonlocal sample
-            seed_global_randomness((seed + _SAMPLE_SEEDS_FROM) % _SAMPLE_SEEDS_BELOW)
+            seed_global_randomness(sample_seed(seed))
             if self._begin_validation is None:
                 sample = sample or self._batches.sample(SCORE_ROWS)
                 value = evaluated(self._objective, sample)
