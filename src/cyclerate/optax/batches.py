@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,90 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_count
+from cyclerate.range_test.passes import Passes
 
 Batch = Any
 """A pytree of arrays, as the user's loss function takes it."""
-
-BeginPass = Callable[[int], Iterator[Batch]]
-"""Begins a pass over the data; the order of arrays is drawn by the seed."""
 
 _DEFAULT_BATCH_SIZE = 32
 _ALLOWED = (
     "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
     "returns a new one"
 )
-A_BATCH = "at least one batch in every pass; of an iterator there is one pass only"
+_A_BATCH = "at least one batch in every pass; of an iterator there is one pass only"
 
 
-class Batches:
-    """Batches without end: when the data are used up, they are gone through again.
-
-    Args:
-        begin: Begins a pass over the data.
-        rows: How many rows there are, if each pass is drawn by a seed and has no end. None: passes
-            end, and a repeat goes on where the one before stopped.
-    """
-
-    def __init__(self, begin: BeginPass, rows: int | None = None) -> None:
-        self._begin, self._rows = begin, rows
-        self._seed = 0
-        self._stream = self._passes()
-        self._place = 0  # where the present repeat began, counted from the beginning of a pass
-        self._taken = self._most_taken = 0  # in the present run, and in the longest of the repeat
-        self._pass_length: int | None = None
-
-    def __next__(self) -> Batch:
-        self._taken += 1
-        return next(self._stream)
-
-    def begin_repeat(self, seed: int) -> None:
-        """Draws another order, if there is one to draw; otherwise notes the place in the data."""
-        if self._rows is not None:
-            self._seed = seed
-            self.rewind()
-            return
-        self._place += max(self._taken, self._most_taken)
-        if self._pass_length is not None:
-            self._place %= self._pass_length
-        self._taken = self._most_taken = 0
-
-    def rewind(self) -> None:
-        """Begins a pass again, at the place where the present repeat began."""
-        self._most_taken = max(self._taken, self._most_taken)
-        self._taken = 0
-        self._stream = self._passes(skipped=self._place)
-
-    def sample(self, rows: int, seed: int) -> list[Batch]:
-        """Returns the first batches of a pass of its own that have together so many rows.
-
-        Raises:
-            ValueError: There is no batch.
-        """
-        wanted = rows if self._rows is None else min(rows, self._rows)
-        taken: list[Batch] = []
-        count = 0
-        for batch in self._begin(seed):
-            taken.append(batch)
-            count += rows_in(batch)
-            if count >= wanted:
-                break
-        if not taken:
-            raise bad_argument("data", A_BATCH, "nothing in pass 1")
-        return taken
-
-    def _passes(self, skipped: int = 0) -> Iterator[Batch]:
-        for number in itertools.count(1):
-            length = 0
-            for batch in self._begin(self._seed):
-                length += 1
-                if number > 1 or length > skipped:
-                    yield batch
-            if not length:
-                raise bad_argument("data", A_BATCH, f"nothing in pass {number}")
-            self._pass_length = length
-
-
-def batches_of(data: Any, batch_size: int | None) -> Batches:
+def batches_of(data: Any, batch_size: int | None) -> Passes:
     """Returns batches without end: used up, the data are gone through again.
 
     Args:
@@ -110,8 +39,11 @@ def batches_of(data: Any, batch_size: int | None) -> Batches:
     if batch_size is not None:
         raise bad_argument("batch_size", "None if the data come in batches already", batch_size)
     open_data = _opener(data)
-    return Batches(
-        lambda _seed: (jax.tree.map(_as_array, batch) for batch in _iterable(open_data()))
+    return Passes(
+        lambda _seed: (jax.tree.map(_as_array, batch) for batch in _iterable(open_data())),
+        drawn=False,
+        rows_in=rows_in,
+        a_batch=_A_BATCH,
     )
 
 
@@ -121,7 +53,7 @@ def rows_in(batch: Batch) -> int:
     return shapes[0][0] if shapes and shapes[0] else 1
 
 
-def _drawn(data: Any, batch_size: int) -> Batches:
+def _drawn(data: Any, batch_size: int) -> Passes:
     leaves, structure = jax.tree.flatten(data)
     rows = _common_length(leaves)
     arrays = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
@@ -130,7 +62,7 @@ def _drawn(data: Any, batch_size: int) -> Batches:
         for index in _indices(rows, min(batch_size, rows), np.random.default_rng(seed)):
             yield structure.unflatten(_take(array, index) for array in arrays)
 
-    return Batches(begin, rows)
+    return Passes(begin, drawn=True, rows=rows, rows_in=rows_in, a_batch=_A_BATCH)
 
 
 def _common_length(leaves: list[Any]) -> int:

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cyclerate._randomness import PutBack, seed_global_randomness
-from cyclerate.optax.batches import Batch, Batches, rows_in
+from cyclerate.optax.batches import Batch, rows_in
 from cyclerate.optax.layout import dtype_in_jax
 from cyclerate.optax.objective import Objective
 from cyclerate.optax.optimizer import RatedOptimizer
 from cyclerate.range_test import Procedure, Race, RangeTest, conduct
+from cyclerate.range_test.passes import Passes
 from cyclerate.range_test.procedure import SCORE_ROWS, sample_seed
 from cyclerate.range_test.progress import Progress
 
@@ -94,7 +95,7 @@ class Runner:
         begin: Callable[[], Training],
         step: Step,
         evaluate: Evaluate,
-        batches: Batches,
+        batches: Passes,
         *,
         accumulation_steps: int,
         remember_order: Callable[[], PutBack],

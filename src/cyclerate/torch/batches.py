@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from cyclerate._errors import bad_argument, check_count
+from cyclerate.range_test.passes import Passes
 
 _BATCH_SIZE = 32
 _ALLOWED = (
@@ -24,80 +24,9 @@ BeginPass = Callable[[], Iterator[Any]]
 """Begins a pass over the data."""
 
 
-class Batches:
-    """Batches without end: when the data are used up, they are gone through again.
-
-    Args:
-        begin: Begins a pass over the data.
-        drawn: Whether the order is drawn from the global generator alone. A repeat has its own
-            order then; otherwise it goes on where the one before stopped.
-    """
-
-    def __init__(self, begin: BeginPass, *, drawn: bool) -> None:
-        self._begin = begin
-        self._drawn = drawn
-        self._stream = self._passes()
-        self._place = 0  # where the present repeat began, counted from the beginning of a pass
-        self._taken = self._most_taken = 0  # in the present run, and in the longest of the repeat
-        self._pass_length: int | None = None
-
-    def __next__(self) -> Any:
-        self._taken += 1
-        return next(self._stream)
-
-    def begin_repeat(self) -> None:
-        """Draws another order, if there is one to draw; otherwise notes the place in the data."""
-        if self._drawn:
-            self.rewind()
-            return
-        self._place += max(self._taken, self._most_taken)
-        if self._pass_length is not None:
-            self._place %= self._pass_length
-        self._taken = self._most_taken = 0
-
-    def rewind(self) -> None:
-        """Begins a pass again, at the place where the present repeat began."""
-        self.close()
-        self._most_taken = max(self._taken, self._most_taken)
-        self._taken = 0
-        self._stream = self._passes(skipped=self._place)
-
-    def sample(self, rows: int) -> list[Any]:
-        """Returns the first batches of a pass of its own that have together so many rows.
-
-        Raises:
-            ValueError: There is no batch.
-        """
-        taken: list[Any] = []
-        count = 0
-        for batch in self._begin():
-            taken.append(batch)
-            count += rows_in(batch)
-            if count >= rows:
-                break
-        if not taken:
-            raise bad_argument("data", _A_BATCH, "none in pass 1")
-        return taken
-
-    def close(self) -> None:
-        """Ends the pass that is under way."""
-        self._stream.close()
-
-    def _passes(self, skipped: int = 0) -> Generator[Any]:
-        for number in itertools.count(1):
-            length = 0
-            for batch in self._begin():
-                length += 1
-                if number > 1 or length > skipped:
-                    yield batch
-            if not length:
-                raise bad_argument("data", _A_BATCH, f"none in pass {number}")
-            self._pass_length = length
-
-
 def batches_of(
     data: Any, validation_data: Any, batch_size: int | None
-) -> tuple[Batches, BeginPass | None]:
+) -> tuple[Passes, BeginPass | None]:
     """Returns the batches to train on, and what begins a pass over the validation data, if any.
 
     Args:
@@ -111,7 +40,11 @@ def batches_of(
     if batch_size is not None and not (_are_rows(data) or _are_rows(validation_data)):
         raise bad_argument("batch_size", "None where the data come in batches", batch_size)
     size = check_count("batch_size", _BATCH_SIZE if batch_size is None else batch_size)
-    batches = Batches(_pass_over("data", data, size, shuffled=True), drawn=_are_rows(data))
+    begin = _pass_over("data", data, size, shuffled=True)
+    # Rows of tensors are drawn from the global generator, which a repeat has seeded.
+    batches = Passes(
+        lambda _seed: begin(), drawn=_are_rows(data), rows_in=rows_in, a_batch=_A_BATCH
+    )
     if validation_data is None:
         return batches, None
     return batches, _pass_over("validation_data", validation_data, size, shuffled=False)

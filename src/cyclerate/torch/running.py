@@ -11,9 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cyclerate._randomness import all_of, seed_global_randomness
 from cyclerate.range_test import Procedure, Race, RangeTest, conduct
+from cyclerate.range_test.passes import Passes
 from cyclerate.range_test.procedure import SCORE_ROWS, sample_seed
 from cyclerate.range_test.progress import Progress
-from cyclerate.torch.batches import Batches, BeginPass
+from cyclerate.torch.batches import BeginPass
 from cyclerate.torch.data_order import remember_order
 from cyclerate.torch.evaluating import evaluated
 from cyclerate.torch.snapshot import Snapshot
@@ -38,7 +39,7 @@ class Runner:
         self,
         training: Training,
         snapshot: Snapshot,
-        batches: Batches,
+        batches: Passes,
         begin_validation: BeginPass | None,
         *,
         data: Iterable[Any],

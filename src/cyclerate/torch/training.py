@@ -12,7 +12,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.torch.batches import Batches, BeginPass
+from cyclerate.range_test.passes import Passes
+from cyclerate.torch.batches import BeginPass
 from cyclerate.torch.evaluating import evaluated
 from cyclerate.torch.groups import current_ratios
 from cyclerate.torch.objective import Objective
@@ -42,7 +43,7 @@ class Training:
         self,
         optimizer: Optimizer,
         objective: Objective,
-        batches: Batches,
+        batches: Passes,
         begin_validation: BeginPass | None,
         *,
         accumulation_steps: int,
