@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.one_thread import one_thread
 from tests.source import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,22 +71,11 @@ def faults(page: Path) -> str:
     return "".join(report)
 
 
-@pytest.fixture
-def _one_thread():
-    """The models of the pages are tiny: threads that wait for each other cost more than they do."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert faults(page) == ""
+    with one_thread():
+        assert faults(page) == ""
 
 
 def test_a_fault_on_a_page_is_found_with_its_line(tmp_path: Path):

@@ -18,6 +18,7 @@ import pytest
 
 import cyclerate as cr
 from tests.migrating import formulas
+from tests.one_thread import one_thread
 from tests.source import ROOT
 from tests.test_docs import blocks
 
@@ -56,13 +57,8 @@ class Row:
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """The model is tiny: threads that wait for each other cost more than they do."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 def read_rows(text: str) -> list[Row]:

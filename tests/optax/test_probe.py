@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import cyclerate as cr
 import cyclerate.optax as co
-from cyclerate.range_test import Probe, drive
-from tests.optax.problems import BATCHES, FEATURES, PARAMS, loss_fn
-
-SHORT = {"start_lr": 1e-4, "end_lr": 10.0, "steps": 40, "max_steps": 130, "horizon_steps": 200}
+from tests.adapters.descent import SHORT, probe_by_hand
+from tests.optax.problems import BATCHES, PARAMS, loss_fn
 
 # Steep in one direction and flat in others: no short training comes to the end of it.
 HARD = [(x * np.float32([1.0, 0.3, 0.1, 0.03]), y) for x, y in BATCHES]
@@ -25,37 +21,6 @@ ALL = tuple(np.concatenate(parts) for parts in zip(*HARD, strict=True))
 
 def probe(data=HARD, loss=loss_fn, make_optimizer=optax.sgd, params=PARAMS, **options):
     return co.range_test(loss, params, make_optimizer, data, **{**SHORT, **options})
-
-
-class Descent:
-    """Gradient descent on the batches of a list, in NumPy."""
-
-    def __init__(self, first=0):
-        self.batches = [(x.astype(float), y.astype(float)) for x, y in HARD]
-        self.first = first
-
-    def restore(self):
-        self.w, self.b = np.zeros(FEATURES), 0.0
-        self.stream = itertools.islice(itertools.cycle(self.batches), self.first, None)
-
-    def step(self, lr):
-        x, y = next(self.stream)
-        error = x @ self.w + self.b - y
-        self.w = self.w - lr * 2 * x.T @ error / len(y)
-        self.b -= lr * 2 * error.mean()
-        return np.mean(error**2)
-
-    def score(self):
-        x, y = (np.concatenate(parts) for parts in zip(*self.batches, strict=True))
-        return np.mean((x @ self.w + self.b - y) ** 2)
-
-
-def by_hand(first=0, **options):
-    sweep = cr.Sweep(SHORT["start_lr"], SHORT["end_lr"], SHORT["steps"])
-    asked = Probe(sweep, horizon_steps=200, max_steps=130, **options)
-    descent = Descent(first)
-    drive(asked, restore=descent.restore, step=descent.step, score=descent.score)
-    return asked.result()
 
 
 def assert_same_answer(result, expected):
@@ -68,7 +33,7 @@ def assert_same_answer(result, expected):
 @pytest.mark.parametrize("policy", ["one_cycle", "constant"])
 def test_it_is_the_probe_of_the_same_training_in_numpy(policy):
     result = probe(policy=policy)
-    assert_same_answer(result, by_hand(policy=policy))
+    assert_same_answer(result, probe_by_hand(HARD, policy=policy))
     assert (result.method, result.metric, result.mode) == ("probe", "loss", "min")
 
 
@@ -80,8 +45,8 @@ def test_it_is_the_default_and_keeps_to_its_steps():
 
 def test_repeats_go_on_in_the_data_each_with_all_its_runs_at_one_place():
     result = probe(repeats=2, stop_early=False)  # the sweep, of 40 steps, is the longest run
-    assert_same_answer(result.runs[0], by_hand(stop_early=False))
-    assert_same_answer(result.runs[1], by_hand(40 % len(HARD), stop_early=False))
+    assert_same_answer(result.runs[0], probe_by_hand(HARD, stop_early=False))
+    assert_same_answer(result.runs[1], probe_by_hand(HARD, 40 % len(HARD), stop_early=False))
 
 
 def test_arrays_are_drawn_alike_in_all_runs_of_a_repeat():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import numpy as np
@@ -12,12 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import cyclerate as cr
 import cyclerate.torch as ct
-from cyclerate.range_test import Probe, drive
-from tests.torch.small import BATCHES, FEATURES, Regression, X, Y, squared_error
-
-SHORT = {"start_lr": 1e-4, "end_lr": 10.0, "steps": 40, "max_steps": 130, "horizon_steps": 200}
+from tests.adapters.descent import SHORT, probe_by_hand
+from tests.torch.small import BATCHES, Regression, X, Y, squared_error
 
 # Steep in one direction and flat in others: no short training comes to the end of it.
 STEEPNESS = torch.tensor([1.0, 0.3, 0.1, 0.03], dtype=torch.float64)
@@ -28,37 +24,6 @@ def probe(data=HARD, loss_fn=squared_error, *, model=None, optimizer=None, **opt
     model = Regression() if model is None else model
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1.0)
     return ct.range_test(model, optimizer, loss_fn, data, **{**SHORT, **options})
-
-
-class Descent:
-    """Gradient descent on the batches of a list, in NumPy."""
-
-    def __init__(self, batches, first=0):
-        self.batches = [(np.asarray(x), np.asarray(y)) for x, y in batches]
-        self.first = first
-
-    def restore(self):
-        self.w, self.b = np.zeros(FEATURES), 0.0
-        self.stream = itertools.islice(itertools.cycle(self.batches), self.first, None)
-
-    def step(self, lr):
-        x, y = next(self.stream)
-        error = x @ self.w + self.b - y
-        self.w = self.w - lr * 2 * x.T @ error / len(y)
-        self.b -= lr * 2 * error.mean()
-        return np.mean(error**2)
-
-    def score(self):
-        x, y = (np.concatenate(parts) for parts in zip(*self.batches, strict=True))
-        return np.mean((x @ self.w + self.b - y) ** 2)
-
-
-def by_hand(batches, first=0, *, policy="one_cycle"):
-    sweep = cr.Sweep(SHORT["start_lr"], SHORT["end_lr"], SHORT["steps"])
-    asked = Probe(sweep, policy=policy, horizon_steps=200, max_steps=130)
-    descent = Descent(batches, first)
-    drive(asked, restore=descent.restore, step=descent.step, score=descent.score)
-    return asked.result()
 
 
 def assert_same_answer(result, expected):
@@ -77,7 +42,7 @@ def assert_same_answer(result, expected):
 @pytest.mark.parametrize("policy", ["one_cycle", "constant", "triangular"])
 def test_it_is_the_probe_of_the_same_training_in_numpy(policy):
     result = probe(policy=policy)
-    assert_same_answer(result, by_hand(HARD, policy=policy))
+    assert_same_answer(result, probe_by_hand(HARD, policy=policy))
     assert (result.method, result.metric, result.mode) == ("probe", "loss", "min")
     assert 0.01 < result.max_lr < 1.0
     assert result.seconds > 0
@@ -91,10 +56,10 @@ def test_it_is_the_default():
 
 def test_repeats_go_on_in_the_data_each_with_all_its_runs_at_one_place():
     result = probe(repeats=2)
-    first = by_hand(HARD)
+    first = probe_by_hand(HARD)
     longest = max(len(first.lrs), 30)  # the sweep, or a race of a third of 130 - 40 steps
     assert longest % len(HARD) != 0
-    second = by_hand(HARD, longest % len(HARD))
+    second = probe_by_hand(HARD, longest % len(HARD))
     assert_same_answer(result.runs[0], first)
     assert_same_answer(result.runs[1], second)
     assert result.steps == first.steps + second.steps
