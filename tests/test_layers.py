@@ -1,8 +1,8 @@
 """The way of the data is one way, each part standing on those before it.
 
-schedules <- range_test <- training <- report <- experiments <- cli. Adapters stand beside it, on
-the first two; those of trainers also on that of PyTorch. The tests read the import statements of
-the source.
+schedules <- range_test <- training <- report <- experiments <- cli. `cycles` stands on the
+schedules. Adapters stand beside it, on these three; those of trainers also on that of PyTorch. The
+tests read the import statements of the source.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.source import (
     run_on_import,
 )
 
-CORE = {"schedules", "range_test"}
+CORE = {"schedules", "range_test", "cycles"}
 ROOT = CORE | {"__init__"}  # `import cyclerate`: what stands above the root's own imports
 
 # What each part of the package may import of the others. Root helpers (`_*.py`) are for all.
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": CORE,
     "schedules": set(),
     "range_test": {"schedules"},
+    "cycles": {"schedules"},
     **dict.fromkeys(ADAPTERS, CORE),
     **dict.fromkeys(TRAINERS, CORE | {"torch"}),
     "data": set(),
