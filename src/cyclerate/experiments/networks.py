@@ -47,8 +47,13 @@ class ImageTask:
         return self.split.x_train.shape[1:]
 
 
-def image_task(images: Images, train_rows: int, test_rows: int) -> ImageTask:
-    """Takes so many of the training and of the test images, drawn once, the same every time."""
+def image_task(
+    images: Images, train_rows: int | None = None, test_rows: int | None = None
+) -> ImageTask:
+    """Takes so many of the training and of the test images, drawn once, the same every time.
+
+    Without a number, all of them, in a random order.
+    """
     rng = np.random.default_rng(0)
     parts: list[NDArray[Any]] = []
     sets = ((images.x_train, images.y_train, train_rows), (images.x_test, images.y_test, test_rows))
@@ -57,13 +62,18 @@ def image_task(images: Images, train_rows: int, test_rows: int) -> ImageTask:
         parts += [x[chosen], y[chosen].astype(np.int32)]
     split = Split(*parts)
     said = (
-        f"{images.name}: {len(split.x_train):,} of {len(images.x_train):,} training images and "
-        f"{len(split.x_heldout):,} of {len(images.x_test):,} test images, drawn at random once; "
+        f"{images.name}: {_share(split.x_train, images.x_train)} training images and "
+        f"{_share(split.x_heldout, images.x_test)} test images, shuffled once; "
         "pixels are standardised in the network."
     )
     mean, scale = float(split.x_train.mean()), float(split.x_train.std())
     notes = (said, images.note) if images.note else (said,)
     return ImageTask(images.name, split, mean, scale, notes)
+
+
+def _share(taken: NDArray[Any], images: NDArray[Any]) -> str:
+    number = f"{len(images):,}"
+    return f"all {number}" if len(taken) == len(images) else f"{len(taken):,} of {number}"
 
 
 def quick_images() -> ImageTask:
