@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 
@@ -133,3 +134,12 @@ def test_plot_draws_the_values():
     assert x.tolist() == list(range(10))
     assert y.tolist() == [schedule(step) for step in range(10)]
     assert schedule.plot(3, ax=axes) is axes
+
+
+def test_other_rates_need_to_know_which_fields_are_rates():
+    @dataclasses.dataclass(frozen=True)
+    class Mine(cr.Constant):
+        rate_fields = ()
+
+    with pytest.raises(ValueError, match=r"^the schedule must be one with rate_fields"):
+        Mine(0.1).map_rates(lambda lr: 2 * lr)

@@ -83,7 +83,7 @@ def test_max_lr_is_refused_where_there_is_none_to_set():
         (momentum_only, 0.1, "lr must be scheduled"),
         (ct.ScheduledLR(optimizer_of(1.0), cr.Constant(0.0)), 0.1, "above 0 before"),
         (ct.ScheduledLR(optimizer_of(1.0), cr.Constant(1.0)), 0.0, "max_lr must be"),
-        (ct.ScheduledLR(optimizer_of(1.0), Own()), 0.1, "the schedule must be one of cyclerate"),
+        (ct.ScheduledLR(optimizer_of(1.0), Own()), 0.1, "the schedule must be one with rate_fields"),
     ]:
         before = scheduler.get_last_lr()
         with pytest.raises(ValueError, match=message):
@@ -94,7 +94,7 @@ def test_max_lr_is_refused_where_there_is_none_to_set():
 def test_nothing_is_half_done():
     optimizer = optimizer_of(1.0)
     scheduler = ct.ScheduledLR(optimizer, Own())
-    with pytest.raises(ValueError, match="the schedule must be one of cyclerate"):
+    with pytest.raises(ValueError, match="the schedule must be one with rate_fields"):
         set_rate(optimizer, [scheduler], 0.1)
     [group] = optimizer.param_groups
     assert (group["lr"], group["initial_lr"], scheduler.get_last_lr()) == (0.5, 1.0, [0.5])

@@ -6,7 +6,8 @@ import dataclasses
 import sys
 import types
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ class Schedule(ABC):
 
     The value at a step is computed from that step alone; nothing is accumulated or remembered.
 
-    A schedule of your own is a frozen dataclass with `value_at` and `bounds`; see CONTRIBUTING.
+    A schedule of your own is a frozen dataclass with `value_at` and `bounds`, and with the names of
+    the fields that are rates in `rate_fields`; see CONTRIBUTING.
 
     Raises:
         ValueError: A step that is negative or not whole.
@@ -42,6 +44,8 @@ class Schedule(ABC):
     >>> schedule(1), schedule([0, 2]).tolist(), schedule.bounds
     (0.25, [0.0, 0.5], (0.0, 1.0))
     """
+
+    rate_fields: ClassVar[tuple[str, ...]] = ()
 
     @overload
     def __call__(self, step: int) -> float: ...
@@ -93,6 +97,25 @@ class Schedule(ABC):
         from cyclerate.schedules.mirror import Mirrored
 
         return Mirrored(self, low, high)
+
+    def map_rates(self, new: Callable[[float], float]) -> Self:
+        """The schedule with other rates: the same shape and clock, `new(rate)` for each rate.
+
+        Args:
+            new: Gives the new rate for an old one, as `lambda lr: 2 * lr`.
+
+        Raises:
+            ValueError: The schedule does not say which of its fields are rates; or it refuses one.
+
+        >>> import cyclerate as cr
+        >>> cr.Triangular(1.0, 4.0, step_size=5).map_rates(lambda lr: lr / 40).bounds
+        (0.025, 0.1)
+        """
+        if not self.rate_fields:
+            allowed = "one with rate_fields, to be given other rates"
+            raise bad_argument("the schedule", allowed, self)
+        rates = {name: new(getattr(self, name)) for name in self.rate_fields}
+        return dataclasses.replace(cast(Any, self), **rates)
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule as JSON-safe values, for `cyclerate.from_dict`.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.schedules.base import Schedule
@@ -26,6 +26,8 @@ class _Cycle(Schedule):
 
     The subclasses declare `step_size_down` and `shape`, each where its own signature has them.
     """
+
+    rate_fields: ClassVar = ("base_lr", "max_lr")
 
     base_lr: float
     max_lr: float

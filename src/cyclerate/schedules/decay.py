@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.schedules.base import Schedule
@@ -43,6 +43,8 @@ class WarmupStableDecay(Schedule):
     >>> wsd(range(9)).tolist()
     [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
     """
+
+    rate_fields: ClassVar = ("max_lr", "min_lr")
 
     max_lr: float
     total_steps: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_number
 from cyclerate.schedules.base import Schedule, check_schedule
@@ -33,6 +33,8 @@ class Mirrored(Schedule):
     >>> cr.OneCycle(max_lr=1.0, total_steps=10).mirrored(0.85, 0.95)(2)
     0.85
     """
+
+    rate_fields: ClassVar = ("low", "high")
 
     schedule: Schedule
     low: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.schedules.base import Schedule
@@ -53,6 +53,8 @@ class OneCycle(Schedule):
     >>> policy(range(5)).round(6).tolist()
     [0.04, 1.0, 0.67, 0.34, 0.01]
     """
+
+    rate_fields: ClassVar = ("max_lr",)
 
     max_lr: float
     total_steps: int

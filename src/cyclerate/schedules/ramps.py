@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import check_count, check_number
 from cyclerate.schedules.base import Schedule
@@ -28,6 +28,8 @@ class Constant(Schedule):
     0.01
     """
 
+    rate_fields: ClassVar = ("value",)
+
     value: float
 
     def __post_init__(self) -> None:
@@ -44,6 +46,8 @@ class Constant(Schedule):
 @dataclass(frozen=True)
 class _Ramp(Schedule):
     """From `start` at step 0 to `end` at step `steps`, both exactly."""
+
+    rate_fields: ClassVar = ("start", "end")
 
     start: float
     end: float

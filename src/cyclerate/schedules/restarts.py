@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_count, check_number
 from cyclerate.schedules.base import Schedule
@@ -40,6 +40,8 @@ class WarmRestarts(Schedule):
     >>> cr.WarmRestarts(max_lr=1.0, cycle_steps=2, cycle_mult=2)(range(7)).round(6).tolist()
     [1.0, 0.5, 1.0, 0.853553, 0.5, 0.146447, 1.0]
     """
+
+    rate_fields: ClassVar = ("max_lr", "min_lr")
 
     max_lr: float
     cycle_steps: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence as AbstractSequence
+from collections.abc import Callable, Iterable, Sequence as AbstractSequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate.schedules.base import Schedule, check_schedule
@@ -70,6 +71,10 @@ class Sequence(Schedule):
     def bounds(self) -> tuple[float, float]:
         lows, highs = zip(*(schedule.bounds for schedule in self.schedules), strict=True)
         return min(lows), max(highs)
+
+    def map_rates(self, new: Callable[[float], float]) -> Self:
+        parts = tuple(schedule.map_rates(new) for schedule in self.schedules)
+        return dataclasses.replace(self, schedules=parts)
 
     def value_at(self, n: Any, xp: Namespace) -> Any:
         pieces: Pieces = self._pieces  # type: ignore[attr-defined]

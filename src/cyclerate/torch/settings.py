@@ -12,7 +12,7 @@ from torch import Tensor
 from cyclerate._errors import bad_argument
 from cyclerate.schedules import Schedule
 from cyclerate.torch.look_ahead import LookAhead, values_of
-from cyclerate.torch.scaling import Scaling, with_rates
+from cyclerate.torch.scaling import Scaling
 
 Group = dict[str, Any]
 
@@ -80,7 +80,7 @@ class Shared(LookAhead[float]):
         return self._schedule.bounds[1]
 
     def with_rates(self, scaled: Scaling) -> Shared:
-        return Shared(self.key, with_rates(self._schedule, scaled))
+        return Shared(self.key, self._schedule.map_rates(scaled))
 
     def description(self) -> Any:
         return _described(self._schedule)
@@ -129,7 +129,7 @@ class Grouped(LookAhead[list[float]]):
         return max(s.bounds[1] * scale for s, scale in pairs if s is not None)
 
     def with_rates(self, scaled: Scaling) -> Grouped:
-        schedules = [None if s is None else with_rates(s, scaled) for s in self._schedules]
+        schedules = [None if s is None else s.map_rates(scaled) for s in self._schedules]
         return Grouped(self.key, schedules, self._scales)
 
     def description(self) -> Any:
