@@ -83,7 +83,7 @@ def test_max_lr_is_refused_where_there_is_none_to_set():
         (momentum_only, 0.1, "lr must be scheduled"),
         (ct.ScheduledLR(optimizer_of(1.0), cr.Constant(0.0)), 0.1, "above 0 before"),
         (ct.ScheduledLR(optimizer_of(1.0), cr.Constant(1.0)), 0.0, "max_lr must be"),
-        (ct.ScheduledLR(optimizer_of(1.0), Own()), 0.1, "the schedule must be one with rate_fields"),
+        (ct.ScheduledLR(optimizer_of(1.0), Own()), 0.1, "must be one with rate_fields"),
     ]:
         before = scheduler.get_last_lr()
         with pytest.raises(ValueError, match=message):
