@@ -35,6 +35,22 @@ def usual_hidden(train_rows: int, inputs: int) -> tuple[int, int]:
     return wide, wide // 2
 
 
+def dense_network(inputs: int, hidden: tuple[int, ...], outputs: int, seed: int) -> Any:
+    """A dense network with ReLU between its layers; global random state is left alone."""
+    import keras
+
+    widths = [*hidden, outputs]
+    layers = [
+        keras.layers.Dense(
+            width,
+            activation="relu" if i < len(hidden) else None,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=1000 * seed + i),
+        )
+        for i, width in enumerate(widths)
+    ]
+    return keras.Sequential([keras.Input((inputs,)), *layers])
+
+
 @dataclass(kw_only=True)
 class DenseTrainer(KerasTrainer):
     """Trains a dense network.
@@ -58,15 +74,5 @@ class DenseTrainer(KerasTrainer):
 
     def network(self, seed: int) -> Any:
         """The network with the initial weights of a seed; global random state is left alone."""
-        import keras
-
-        widths = [*self.hidden, self.objective.outputs]
-        layers = [
-            keras.layers.Dense(
-                width,
-                activation="relu" if i < len(self.hidden) else None,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=1000 * seed + i),
-            )
-            for i, width in enumerate(widths)
-        ]
-        return keras.Sequential([keras.Input((self.split.x_train.shape[1],)), *layers])
+        inputs = self.split.x_train.shape[1]
+        return dense_network(inputs, self.hidden, self.objective.outputs, seed)
