@@ -33,6 +33,7 @@ PUBLIC = {
         "WarmRestarts",
         "WarmupStableDecay",
         "from_dict",
+        "scale_lr",
     ],
     "cyclerate.keras": [
         "CyclicLR",

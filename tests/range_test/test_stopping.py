@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from cyclerate._divergence import DivergenceMonitor
 from cyclerate.range_test import StopReason
 from cyclerate.range_test.rules import lagged_mean
-from cyclerate.range_test.stopping import DivergenceMonitor
 from tests.range_test.curves import LOG_LRS, fall_and_blow_up, noise
 
 

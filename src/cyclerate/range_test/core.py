@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from cyclerate._divergence import DivergenceMonitor
 from cyclerate._errors import CyclerateError, bad_argument, check_choice
 from cyclerate.range_test.reading import MODES
 from cyclerate.range_test.result import RangeTestResult
-from cyclerate.range_test.stopping import DivergenceMonitor, StopReason
+from cyclerate.range_test.stopping import StopReason
 from cyclerate.range_test.suggestion import smooth_and_suggest
 from cyclerate.range_test.sweep import Sweep
 

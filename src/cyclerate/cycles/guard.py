@@ -1,0 +1,106 @@
+"""Has training exploded? Decided from the losses, told step by step; with advice in numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cyclerate._divergence import DivergenceMonitor
+from cyclerate._errors import check_count
+from cyclerate.cycles.scaling import scale_lr
+from cyclerate.schedules import Schedule
+from cyclerate.schedules.base import check_schedule
+
+_FACTOR = 2.0  # a training comes back from more than a sweep does, and a false alarm costs more
+_WINDOW = 1000
+_BLAMED_STEPS = 5  # the monitor's median is behind by some steps
+_SAFE_FRAC = 1 / 3
+_FIRST_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Explosion:
+    """Where training exploded, and what to do about it.
+
+    Attributes:
+        step: The step of the schedule whose batch had the loss.
+        loss: That loss.
+        lr: The highest rate of the last steps before it.
+        max_lr: The highest rate to try next: a third of `lr`.
+        old_max_lr: The highest rate of the schedule.
+        batch_size: Rows of a batch, where known.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    max_lr: float
+    old_max_lr: float
+    batch_size: int | None = None
+
+    @property
+    def advice(self) -> str:
+        """What happened, what to lower, and by how much."""
+        finite = math.isfinite(self.loss)
+        what = f"exploded to {self.loss:.3g}" if finite else f"became {self.loss}"
+        told = [f"The loss {what} at step {self.step}, at a rate of {self.lr:.3g}."]
+        if not finite and self.step < _FIRST_STEPS:
+            told.append("In the first steps: look for NaN in the data first.")
+        told.append(
+            f"Lower max_lr from {self.old_max_lr:.3g} to {self.max_lr:.3g}, a third of the rate at "
+            "which it happened, and base_lr with it; or cut the gradient's norm."
+        )
+        told.append(self._about_batches())
+        return " ".join(told)
+
+    def _about_batches(self) -> str:
+        if self.batch_size is None or self.batch_size < 2:
+            return "If the rate was scaled for a larger batch, scale it by the square root instead."
+        half = self.batch_size // 2
+        linear, root = (
+            scale_lr(self.max_lr, self.batch_size, half, rule) for rule in ("linear", "sqrt")
+        )
+        return (
+            f"A smaller batch does not help by itself: batches of {half} instead of "
+            f"{self.batch_size} want {linear:.3g} (linear scaling) to {root:.3g} (square root)."
+        )
+
+
+class Guard:
+    """Takes the loss of every step, and says when training has exploded.
+
+    A loss that is not finite has exploded at once. A finite one has when the median of the last
+    five lies above `start + max(start - best, 12 * noise)`: worse than at the start by as much as
+    training had gained, and by far more than the noise. `start` is the median of the first ten.
+
+    Args:
+        schedule: Of the rate.
+        batch_size: Rows of a batch, for the advice.
+
+    >>> import cyclerate as cr
+    >>> guard = Guard(cr.Triangular(0.1, 0.9, step_size=4))
+    >>> guard.take(3, 1.0) is None, guard.take(4, float("nan")).advice[:44]
+    (True, 'The loss became nan at step 4, at a rate of ')
+    """
+
+    def __init__(self, schedule: Schedule, batch_size: int | None = None) -> None:
+        self._schedule = check_schedule("schedule", schedule)
+        self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
+        self._monitor = DivergenceMonitor(_FACTOR, _WINDOW)
+
+    def take(self, step: int, loss: float) -> Explosion | None:
+        """Takes the loss of a step; returns what happened if training has exploded."""
+        if math.isfinite(loss) and not self._monitor.update(loss):
+            return None
+        # A loss is that of the updates before it.
+        blamed = range(max(step - _BLAMED_STEPS, 0), max(step, 1))
+        rates = self._schedule(blamed).tolist()
+        lr = max(rates)
+        return Explosion(
+            step,
+            loss,
+            lr,
+            max_lr=_SAFE_FRAC * lr,
+            old_max_lr=self._schedule.bounds[1],
+            batch_size=self._batch_size,
+        )

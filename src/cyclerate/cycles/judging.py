@@ -1,0 +1,107 @@
+"""The best cycle, and when to stop: judged at the ends of cycles, where the rate is lowest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.cycles.ends import cycle_ends
+from cyclerate.schedules import Schedule
+
+
+class CycleJudge:
+    """Takes one value for each cycle, and says whether it is the best and when to stop.
+
+    A high rate makes a value worse for a while: that is no reason to stop, so nothing is judged
+    there. NaN is never the best.
+
+    Args:
+        mode: "min" or "max", whichever is better. Default "min".
+        patience: How many cycles in a row may bring nothing better. Default 1.
+        min_delta: By how much better a value must be to count. Default 0.
+
+    Attributes:
+        cycles: How many were judged.
+        best: The best value; None before there is one.
+        best_cycle: Its cycle, counted from 1.
+
+    Raises:
+        ValueError: A wrong argument.
+
+    >>> judge = CycleJudge()
+    >>> [judge.is_best(value) for value in (0.5, 0.3, 0.4)], judge.best_cycle, judge.done
+    ([True, True, False], 2, True)
+    """
+
+    def __init__(self, mode: str = "min", patience: int = 1, min_delta: float = 0.0) -> None:
+        self._sign = 1.0 if check_choice("mode", mode, ("min", "max")) == "max" else -1.0
+        self._patience = check_count("patience", patience)
+        self._min_delta = check_number("min_delta", min_delta, low=0)
+        self.cycles = 0
+        self.best: float | None = None
+        self.best_cycle: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the last `patience` cycles brought nothing better."""
+        return self.cycles - (self.best_cycle or 0) >= self._patience
+
+    def is_best(self, value: float) -> bool:
+        """Takes the value of the cycle that is just over; returns whether it is the best."""
+        self.cycles += 1
+        if math.isnan(value):
+            return False
+        if self.best is not None and self._sign * (value - self.best) <= self._min_delta:
+            return False
+        self.best, self.best_cycle = value, self.cycles
+        return True
+
+
+def ends_between(schedule: Schedule, start_step: int, stop_step: int) -> tuple[int, ...]:
+    """Returns the cycle ends of a training that makes the steps `start_step` to `stop_step` - 1.
+
+    A training that begins at a lowest step ends no cycle there: that was an earlier one's.
+
+    >>> import cyclerate as cr
+    >>> ends_between(cr.Triangular(0.1, 1.0, step_size=5), 10, 40)
+    (20, 30, 39)
+    """
+    return tuple(end for end in cycle_ends(schedule, stop_step) if end > start_step)
+
+
+def epochs_that_end_cycles(
+    schedule: Schedule, epoch_ends: Sequence[int], start_step: int = 0
+) -> tuple[int, ...]:
+    """Returns the epochs, counted from 0, with which a cycle ends.
+
+    An epoch ends a cycle if its last step is the lowest one, or the one before it: a triangle
+    shares its lowest step with the next cycle, and with it the next epoch.
+
+    Args:
+        schedule: Of the rate.
+        epoch_ends: The step of the schedule that comes after each epoch.
+        start_step: The step that the first epoch begins with.
+
+    Raises:
+        ValueError: A cycle ends inside an epoch, or none ends at all.
+
+    >>> import cyclerate as cr
+    >>> epochs_that_end_cycles(cr.Triangular(0.1, 1.0, step_size=10), [10, 20, 30, 40])
+    (1, 3)
+    """
+    ends = ends_between(schedule, start_step, epoch_ends[-1])
+    if not ends:
+        raise bad_argument("schedule", "one with a cycle that ends in this training", schedule)
+    after = {steps: epoch for epoch, steps in enumerate(epoch_ends)}
+    found = [after.get(end + 1, after.get(end)) for end in ends]
+    if None in found:
+        inside = ends[found.index(None)]
+        per_epoch = epoch_ends[0] - start_step
+        raise bad_argument(
+            "schedule",
+            "one whose cycles end with an epoch, where there is something to judge: make a cycle "
+            f"whole epochs, a multiple of {per_epoch} steps",
+            f"a cycle that ends at step {inside}",
+        )
+    return tuple(epoch for epoch in found if epoch is not None)
