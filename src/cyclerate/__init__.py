@@ -5,6 +5,8 @@ adapters are imported by name: `import cyclerate.keras`.
 """
 
 from cyclerate.cycles.scaling import scale_lr as scale_lr
+from cyclerate.cycles.fge import fge_schedule as fge_schedule
+from cyclerate.cycles.members import LostMemberWarning as LostMemberWarning
 from cyclerate.range_test import (
     RangeTest as RangeTest,
     RangeTestResult as RangeTestResult,

@@ -1,5 +1,9 @@
 """cyclerate for Keras 3, on JAX, TensorFlow and PyTorch."""
 
+from cyclerate.keras.averaging import (
+    WeightAveraging as WeightAveraging,
+    update_batch_norm as update_batch_norm,
+)
 from cyclerate.keras.callback import ScheduleCallback as ScheduleCallback
 from cyclerate.keras.compat import (
     CyclicalLearningRate as CyclicalLearningRate,
@@ -12,6 +16,7 @@ from cyclerate.keras.compat import (
     TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
     lr_find as lr_find,
 )
+from cyclerate.keras.ensemble import SnapshotEnsemble as SnapshotEnsemble
 from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
 from cyclerate.keras.range_test import range_test as range_test
 from cyclerate.keras.schedule import as_schedule as as_schedule

@@ -5,6 +5,8 @@ Keras offers no public way to do these things. Checked against Keras 3.12 to 3.1
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -50,6 +52,22 @@ def is_built(model: Any) -> bool:
 def build_from_batch(model: Any, batch: Any) -> None:
     """Makes the weights, the metrics and the optimizer's state, from the shapes of one batch."""
     model._symbolic_build(data_batch=batch)  # noqa: SLF001
+
+
+@contextmanager
+def without_optimizer(model: Any) -> Generator[None]:
+    """In the block the model has nothing that only training needs, and is saved without it."""
+    trained_with = model.optimizer, model.compiled
+    model.optimizer, model.compiled = None, False
+    try:
+        yield
+    finally:
+        model.optimizer, model.compiled = trained_with
+
+
+def layers_of(model: Any) -> list[Any]:
+    """All layers of a model, those inside of others too."""
+    return list(model._flatten_layers(include_self=False))  # noqa: SLF001
 
 
 def data_adapter(**arguments: Any) -> Any:

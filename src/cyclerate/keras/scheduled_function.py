@@ -10,6 +10,7 @@ and outside of `apply` the optimizer holds its plain numbers, so it can be saved
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import keras
 from keras import ops
 
 from cyclerate.keras.internals import RATE, TracedNumber
+from cyclerate.keras.shares import Shares
 from cyclerate.schedules import Schedule
 
 TrainFunction = Callable[..., Any]
@@ -51,7 +53,7 @@ class ScheduledFunction:
     def __init__(self, model: Any, optimizer: Any) -> None:
         self._model, self._optimizer = model, optimizer
         self._plain: TrainFunction = model.train_function
-        self._plans: tuple[Plan, ...] = ()
+        self._plans: tuple[Plan | Shares, ...] = ()
         self._inner: TrainFunction | None = None
         # PyTorch runs this adapter's Python at every step unless the step itself is compiled.
         self._eager_numbers = keras.backend.backend() == "torch" and not model.jit_compile
@@ -62,11 +64,21 @@ class ScheduledFunction:
         return {plan.attribute for plan in self._plans}
 
     @property
+    def rate(self) -> Plan | None:
+        """The plan of the rate, if that is scheduled."""
+        return next((plan for plan in self._hyper() if plan.attribute == RATE), None)
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What is scheduled, and how."""
+        return self._plans
+
+    @property
     def plain(self) -> TrainFunction:
         """The train function that the model had before."""
         return self._plain
 
-    def add(self, plans: tuple[Plan, ...]) -> None:
+    def add(self, plans: tuple[Plan | Shares, ...]) -> None:
         """Adds plans; the next step is traced with them."""
         self._plans += plans
         self._inner = None
@@ -89,17 +101,28 @@ class ScheduledFunction:
     def _apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         optimizer = self._optimizer
         attributes = vars(optimizer)
-        plain = {name: attributes[name] for name in self.attributes}
-        attributes.update(self._values(optimizer.iterations))
+        iterations = optimizer.iterations
+        plain = {plan.attribute: attributes[plan.attribute] for plan in self._hyper()}
+        attributes.update(self._values(iterations))
         try:
-            return type(optimizer).apply(optimizer, grads, trainable_variables)
+            with self._shared(iterations):
+                return type(optimizer).apply(optimizer, grads, trainable_variables)
         finally:
             attributes.update(plain)
 
+    def _hyper(self) -> list[Plan]:
+        return [plan for plan in self._plans if isinstance(plan, Plan)]
+
     def _values(self, iterations: Any) -> dict[str, Any]:
         if self._eager_numbers:
-            return {plan.attribute: plan.plain_value(iterations) for plan in self._plans}
-        return {plan.attribute: plan.value(iterations) for plan in self._plans}
+            return {plan.attribute: plan.plain_value(iterations) for plan in self._hyper()}
+        return {plan.attribute: plan.value(iterations) for plan in self._hyper()}
+
+    def _shared(self, iterations: Any) -> AbstractContextManager[None]:
+        shares = [plan for plan in self._plans if isinstance(plan, Shares)]
+        if not shares:
+            return nullcontext()
+        return shares[0].during(self._model.trainable_variables, iterations)
 
     def _compiled(self) -> TrainFunction:
         """A function to be traced with these plans; that of an earlier fit if it fits still."""
@@ -119,7 +142,7 @@ class _Compiled:
     """
 
     plain: TrainFunction
-    plans: tuple[Plan, ...]
+    plans: tuple[Plan | Shares, ...]
     function: TrainFunction
 
 
