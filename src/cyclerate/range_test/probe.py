@@ -181,6 +181,29 @@ class Probe:
         """
         return {self._lr(offset): self._scores[offset] for offset in sorted(self._scores)}
 
+    @property
+    def start(self) -> float:
+        """What the untouched model scores, lower being better."""
+        return self._start
+
+    @property
+    def race_steps(self) -> int:
+        """Length of a race; 0 before the sweep is over."""
+        return self._race_steps
+
+    def race_of(self, policy: str, max_lr: float) -> Race:
+        """Returns a race like the probe's own, by any policy: of the same length and limits.
+
+        Args:
+            policy: "one_cycle", "constant" or "triangular".
+            max_lr: Its highest rate.
+
+        Raises:
+            ValueError: Another policy.
+        """
+        schedule = POLICIES[check_choice("policy", policy, POLICIES)](max_lr, self._race_steps)
+        return self._race_by(schedule, max_lr, self._race_steps)
+
     def tell(self, score: Any) -> None:
         """Ends the present run.
 
@@ -198,11 +221,11 @@ class Probe:
         if run is self._sweep:
             self._after_sweep()
         elif isinstance(run, Race) and run.max_lr is None:
-            self._start = self._to_minimise(score)
+            self._start = self.to_minimise(score)
             self._run = self._sweep
         else:
             failed = isinstance(run, Race) and run.failed
-            ended_at = math.inf if failed else self._to_minimise(score)
+            ended_at = math.inf if failed else self.to_minimise(score)
             self._spent_steps += run.index
             if not self._scouts_left:
                 self._raced.append((self._lr(self._offset), ended_at))
@@ -257,7 +280,7 @@ class Probe:
         first = swept.losses[:_FIRST_STEPS]
         if not np.isfinite(first).any():
             return
-        level = self._to_minimise(np.nanmedian(first))
+        level = self.to_minimise(np.nanmedian(first))
         self._ceiling = level + _FAR_SDS * self._noise()
         self._summit = max(self._ceiling, level + abs(level))
         # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
@@ -299,13 +322,17 @@ class Probe:
         return None
 
     def _race(self, lr: float, steps: int) -> Race:
-        lrs = self._policy(lr, steps)(np.arange(steps)).tolist()
+        return self._race_by(self._policy(lr, steps), lr, steps)
+
+    def _race_by(self, schedule: Schedule, lr: float, steps: int) -> Race:
+        lrs = schedule(np.arange(steps)).tolist()
         return Race(lrs, lr, ceiling=self._ceiling, summit=self._summit, mode=self._sweep.mode)
 
     def _lr(self, offset: float) -> float:
         return 10 ** (self._centre + offset / OFFSETS_PER_DECADE)
 
-    def _to_minimise(self, score: Any) -> float:
+    def to_minimise(self, score: Any) -> float:
+        """Returns a score with its sign turned where more is better; infinity for NaN."""
         number = one_number(score)
         number = number if self._sweep.mode == "min" else -number
         return number if math.isfinite(number) else math.inf
