@@ -76,7 +76,7 @@ def test_an_update_in_two_batches_ends_a_cycle_with_the_second(tmp_path: Path):
 
 def test_a_schedule_that_does_not_set_the_rate_is_refused(tmp_path: Path):
     model = one_weight(keras.optimizers.SGD(0.1))
-    with pytest.raises(ValueError, match="ScheduleCallback.*a fit whose rate is not scheduled"):
+    with pytest.raises(ValueError, match=r"ScheduleCallback.*a fit whose rate is not scheduled"):
         fit_steps(model, 3, ck.SnapshotEnsemble(tmp_path, CYCLES))
     other = ck.ScheduleCallback(lr=cr.Constant(0.1))
     with pytest.raises(ValueError, match="it uses Constant"):

@@ -64,14 +64,9 @@ class ScheduledFunction:
         return {plan.attribute for plan in self._plans}
 
     @property
-    def rate(self) -> Plan | None:
-        """The plan of the rate, if that is scheduled."""
-        return next((plan for plan in self._hyper() if plan.attribute == RATE), None)
-
-    @property
     def plans(self) -> tuple[Plan, ...]:
-        """What is scheduled, and how."""
-        return self._plans
+        """The attributes that are scheduled, and how."""
+        return tuple(plan for plan in self._plans if isinstance(plan, Plan))
 
     @property
     def plain(self) -> TrainFunction:
@@ -102,7 +97,7 @@ class ScheduledFunction:
         optimizer = self._optimizer
         attributes = vars(optimizer)
         iterations = optimizer.iterations
-        plain = {plan.attribute: attributes[plan.attribute] for plan in self._hyper()}
+        plain = {plan.attribute: attributes[plan.attribute] for plan in self.plans}
         attributes.update(self._values(iterations))
         try:
             with self._shared(iterations):
@@ -110,13 +105,10 @@ class ScheduledFunction:
         finally:
             attributes.update(plain)
 
-    def _hyper(self) -> list[Plan]:
-        return [plan for plan in self._plans if isinstance(plan, Plan)]
-
     def _values(self, iterations: Any) -> dict[str, Any]:
         if self._eager_numbers:
-            return {plan.attribute: plan.plain_value(iterations) for plan in self._hyper()}
-        return {plan.attribute: plan.value(iterations) for plan in self._hyper()}
+            return {plan.attribute: plan.plain_value(iterations) for plan in self.plans}
+        return {plan.attribute: plan.value(iterations) for plan in self.plans}
 
     def _shared(self, iterations: Any) -> AbstractContextManager[None]:
         shares = [plan for plan in self._plans if isinstance(plan, Shares)]
