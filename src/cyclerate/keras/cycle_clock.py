@@ -10,7 +10,7 @@ import keras
 from cyclerate._errors import bad_argument
 from cyclerate.cycles import cycle_ends
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import rate_of, raw_iterations
+from cyclerate.keras.internals import RATE, rate_of, raw_iterations
 from cyclerate.keras.schedule import KerasSchedule
 from cyclerate.keras.scheduled_function import ScheduledFunction
 from cyclerate.schedules import Schedule
@@ -91,8 +91,10 @@ class CycleClock:
     def _offset_of(self, schedule: Schedule) -> int:
         """The optimizer's count of updates at the schedule's step 0."""
         function, rate = self._model.train_function, rate_of(self._optimizer)
-        if isinstance(function, ScheduledFunction) and (plan := function.rate) is not None:
-            return self._same(schedule, plan.schedule, plan.offset)
+        plans = function.plans if isinstance(function, ScheduledFunction) else ()
+        for plan in plans:
+            if plan.attribute == RATE:
+                return self._same(schedule, plan.schedule, plan.offset)
         if not isinstance(rate, KerasSchedule):
             raise bad_argument("schedule", _SCHEDULED_BY, "a fit whose rate is not scheduled")
         if self._per_update > 1:
