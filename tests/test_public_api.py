@@ -25,6 +25,7 @@ PUBLIC = {
         "Polynomial",
         "RangeTest",
         "RangeTestResult",
+        "Recommendation",
         "Schedule",
         "Sequence",
         "StopReason",
@@ -53,11 +54,12 @@ PUBLIC = {
         "fit_one_cycle",
         "lr_find",
         "range_test",
+        "recommend",
         "update_batch_norm",
     ],
     "cyclerate.lightning": ["RangeTestCallback"],
-    "cyclerate.optax": ["range_test"],
-    "cyclerate.torch": ["ScheduledLR", "range_test"],
+    "cyclerate.optax": ["range_test", "recommend"],
+    "cyclerate.torch": ["ScheduledLR", "range_test", "recommend"],
     "cyclerate.transformers": ["RangeTestCallback"],
 }
 

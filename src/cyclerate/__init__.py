@@ -10,6 +10,7 @@ from cyclerate.cycles.members import LostMemberWarning as LostMemberWarning
 from cyclerate.range_test import (
     RangeTest as RangeTest,
     RangeTestResult as RangeTestResult,
+    Recommendation as Recommendation,
     StopReason as StopReason,
     Sweep as Sweep,
 )

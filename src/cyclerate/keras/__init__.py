@@ -17,6 +17,14 @@ from cyclerate.keras.compat import (
     lr_find as lr_find,
 )
 from cyclerate.keras.ensemble import SnapshotEnsemble as SnapshotEnsemble
+from cyclerate.keras.fit_cycles import fit_cycles as fit_cycles
+from cyclerate.keras.guarding import DivergenceGuard as DivergenceGuard
+from cyclerate.keras.layer_rates import LayerRates as LayerRates
 from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
 from cyclerate.keras.range_test import range_test as range_test
+from cyclerate.keras.recommend import recommend as recommend
 from cyclerate.keras.schedule import as_schedule as as_schedule
+from cyclerate.keras.stopping import (
+    CycleCheckpoint as CycleCheckpoint,
+    CycleEarlyStopping as CycleEarlyStopping,
+)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import Any
 
 import keras
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.keras.batches import Data, borrow
+from cyclerate.keras.conducting import conducting
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.lending import lent
-from cyclerate.keras.running import HIGHEST_SEED, Runner
+from cyclerate.keras.running import HIGHEST_SEED
 from cyclerate.keras.watching import VALIDATION
 from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
@@ -116,7 +114,7 @@ def range_test(
     (True, True, 0)
     """
     started = time.perf_counter()
-    metric = _metric_name(metric, method, validation_data)
+    metric = metric_name(metric, method, validation_data)
     plan = RangeTestPlan(
         Sweep(start_lr, end_lr, steps, spacing),
         method=method,
@@ -132,26 +130,27 @@ def range_test(
     check_number("seed", seed, high=HIGHEST_SEED - repeats)
     check_model(model)
     progress = Progress(verbose, repeats, method)
-    data = borrow(
-        x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
+    lending = conducting(
+        model,
+        x,
+        y,
+        metric=metric,
+        batch_size=batch_size,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        validation_data=validation_data,
+        progress=progress,
     )
-    validation = _validation(validation_data, batch_size)
-    read = [data, validation] if validation else [data]
-    with closing(progress), lent(model, *read) as snapshot:
-        runner = Runner(
-            model, snapshot, metric=metric, data=data, validation=validation, progress=progress
-        )
-        return repeated(
-            plan,
-            runner.conduct,
-            repeats=repeats,
-            seed=seed,
-            progress=progress,
-            since=started,
-        )
+    with lending as conduct:
+        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress, since=started)
 
 
-def _metric_name(metric: Any, method: Any, validation_data: Any) -> str:
+def metric_name(metric: Any, method: Any, validation_data: Any) -> str:
+    """Returns what the metric is called in the result.
+
+    Raises:
+        ValueError: It is no name, or needs validation data.
+    """
     if not isinstance(metric, str) or not metric:
         raise bad_argument("metric", "the name of a metric", metric)
     plain = metric.removeprefix(VALIDATION)
@@ -172,18 +171,3 @@ def check_model(model: Any) -> None:
     if not model.compiled or model.optimizer is None:
         raise bad_argument("model", "compiled: call model.compile(optimizer, loss) first", model)
     innermost(model.optimizer)
-
-
-def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
-    if validation_data is None:
-        return None
-    allowed = "(x, y), (x, y, sample_weight) or a data set that ends"
-    parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-    if len(parts) > 3:
-        raise bad_argument("validation_data", allowed, validation_data)
-    x, y, sample_weight = (*parts, None, None)[:3]
-    size = batch_size if y is not None else None
-    data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
-    if data.endless:
-        raise bad_argument("validation_data", allowed, validation_data)
-    return data

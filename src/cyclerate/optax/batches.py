@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate.range_test.passes import Passes
+from cyclerate.range_test.passes import Passes, length_of
 
 Batch = Any
 """A pytree of arrays, as the user's loss function takes it."""
@@ -33,7 +33,7 @@ def batches_of(data: Any, batch_size: int | None) -> Passes:
     Raises:
         ValueError: `data` is nothing of these, or empty.
     """
-    if hasattr(data, "shape") or isinstance(data, (tuple, Mapping)):
+    if _are_arrays(data):
         size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
         return _drawn(data, size)
     if batch_size is not None:
@@ -47,10 +47,21 @@ def batches_of(data: Any, batch_size: int | None) -> Passes:
     )
 
 
+def number_of_batches(data: Any, batch_size: int | None) -> int | None:
+    """How many batches a pass over the data has, or None if the data do not say."""
+    if _are_arrays(data):
+        return -(-_common_length(jax.tree.leaves(data)) // (batch_size or _DEFAULT_BATCH_SIZE))
+    return length_of(data)
+
+
 def rows_in(batch: Batch) -> int:
     """The length of the first array in a batch; 1 if it has none."""
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(batch)]
     return shapes[0][0] if shapes and shapes[0] else 1
+
+
+def _are_arrays(data: Any) -> bool:
+    return hasattr(data, "shape") or isinstance(data, (tuple, Mapping))
 
 
 def _drawn(data: Any, batch_size: int) -> Passes:

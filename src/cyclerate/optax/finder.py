@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-
-from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate._randomness import (
-    PutBack,
-    all_of,
-    remember_generators_of,
-    remember_global_randomness,
-)
-from cyclerate.optax.batches import batches_of
-from cyclerate.optax.objective import Objective
-from cyclerate.optax.optimizer import MakeOptimizer, RatedOptimizer
-from cyclerate.optax.running import Runner, Training, compiled_evaluation, compiled_step
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.optax.conducting import conducting
+from cyclerate.optax.optimizer import MakeOptimizer
 from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
@@ -148,60 +137,34 @@ def range_test(
     )
     seed = 0 if seed is None else check_count("seed", seed, low=0)
     repeats = check_count("repeats", repeats)
-    accumulation_steps = check_count("accumulation_steps", accumulation_steps)
-    check_choice("has_aux", has_aux, (True, False))
-    _check_again(data, method)
-    if score_fn is not None and not callable(score_fn):
-        raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
+    check_again(data, method)
     progress = Progress(verbose, repeats, method)
-    batches = batches_of(data, batch_size)
-    objective = Objective(loss_fn, metric, model_state is not None, rng is not None, has_aux)
-    optimizer = RatedOptimizer(make_optimizer, params)
-    if opt_state is not None:
-        optimizer.check_state(opt_state)
-    _check_accumulation(optimizer, accumulation_steps)
-
-    def begin() -> Training:
-        state = optimizer.init(plan.sweep.start_lr, params) if opt_state is None else opt_state
-        return Training(params, state, model_state, rng)
-
-    runner = Runner(
-        begin,
-        compiled_step(objective, optimizer),
-        compiled_evaluation(objective, score_fn, rng),
-        batches,
+    lending = conducting(
+        loss_fn,
+        params,
+        make_optimizer,
+        data,
+        batch_size=batch_size,
+        start_lr=plan.sweep.start_lr,
+        metric=metric,
+        has_aux=has_aux,
+        model_state=model_state,
+        rng=rng,
+        opt_state=opt_state,
         accumulation_steps=accumulation_steps,
-        remember_order=lambda: _remember_order(data),
+        score_fn=score_fn,
         progress=progress,
     )
-    with _lent(data), closing(progress):
-        return repeated(plan, runner.conduct, repeats=repeats, seed=seed, progress=progress)
+    with lending as conduct:
+        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress)
 
 
-def _check_again(data: Any, method: str) -> None:
+def check_again(data: Any, method: str) -> None:
+    """Checks that every run can go through the data.
+
+    Raises:
+        ValueError: They are an iterator, and there is more than one run.
+    """
     if method == "probe" and isinstance(data, Iterator):
         allowed = 'what every run can go through again; an iterator is for method="range"'
         raise bad_argument("data", allowed, data)
-
-
-def _check_accumulation(optimizer: RatedOptimizer, accumulation_steps: int) -> None:
-    if optimizer.accumulates != (accumulation_steps > 1):
-        allowed = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
-        raise bad_argument("accumulation_steps", allowed, accumulation_steps)
-
-
-@contextmanager
-def _lent(data: Any) -> Generator[None]:
-    """Puts back the generators that the data draw from; lets losses be NaN meanwhile."""
-    put_back = all_of([remember_global_randomness(), _remember_order(data)])
-    try:
-        with jax.debug_nans(False), jax.debug_infs(False):  # a sweep is there to diverge
-            yield
-    finally:
-        put_back()
-
-
-def _remember_order(data: Any) -> PutBack:
-    return remember_generators_of(
-        data, getattr(data, "dataset", None), getattr(data, "sampler", None)
-    )

@@ -12,6 +12,18 @@ BeginPass = Callable[[int], Iterator[Any]]
 """Begins a pass over the data; an order of its own is drawn by the seed, if there is one."""
 
 
+def length_of(batches: Any) -> int | None:
+    """Returns how many there are, or None where they do not say.
+
+    >>> length_of([1, 2]), length_of(iter([1, 2]))
+    (2, None)
+    """
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
 class Passes:
     """Batches without end: when the data are used up, they are gone through again.
 

@@ -61,7 +61,10 @@ class RecommendationPlan:
 
     Args:
         budget_steps: Optimizer steps of tuning and training together, at least 80; or None.
-        budget_minutes: The same as wall time; one of the two is given.
+        budget_minutes: The same as wall time.
+        epochs: The same as passes over the data; one of the three is given.
+        batches_per_epoch: Of the data; None if they do not say.
+        accumulation_steps: How many of them make an optimizer step. Default 1.
         policies: What to choose from: "one_cycle", "triangular", "constant".
         start_lr: The first rate of the sweep. Default 1e-6.
         end_lr: The last one. Default 10.
@@ -84,28 +87,30 @@ class RecommendationPlan:
         *,
         budget_steps: int | None = None,
         budget_minutes: float | None = None,
+        epochs: int | None = None,
+        batches_per_epoch: int | None = None,
+        accumulation_steps: int = 1,
         policies: Sequence[str] = USUAL_POLICIES,
         start_lr: float = 1e-6,
         end_lr: float = 10.0,
         metric: str = "loss",
         mode: str = "min",
     ) -> None:
-        if (budget_steps is None) == (budget_minutes is None):
-            raise bad_argument(
-                "budget_steps and budget_minutes",
-                "one given, the other None",
-                (budget_steps, budget_minutes),
-            )
+        given = (budget_steps, budget_minutes, epochs)
+        if sum(budget is not None for budget in given) != 1:
+            raise bad_argument("budget_steps, budget_minutes and epochs", "one given", given)
         self.policies = _checked(policies)
+        if epochs is not None:
+            accumulated = check_count("accumulation_steps", accumulation_steps)
+            budget_steps = _steps_in(epochs, batches_per_epoch) // accumulated
         self.budget_steps = budget_steps
         if budget_steps is not None:
             self.budget_steps = check_count("budget_steps", budget_steps)
             tuning_for(self.budget_steps, len(self.policies))
-        self.budget_seconds = None
+        self.budget_seconds = 0.0
         if budget_minutes is not None:
-            self.budget_seconds = 60 * check_number(
-                "budget_minutes", budget_minutes, low=0, low_open=True
-            )
+            minutes = check_number("budget_minutes", budget_minutes, low=0, low_open=True)
+            self.budget_seconds = 60 * minutes
         self.told: dict[str, Any] = {"metric": metric, "mode": mode}
         self.sweep = Sweep(start_lr, end_lr)
 
@@ -241,7 +246,7 @@ class Recommender:
         Raises:
             CyclerateError: Fewer than the least.
         """
-        budget = self._plan.budget_seconds or 0.0
+        budget = self._plan.budget_seconds
         used = self._clock() - self._since
         steps = int((budget - used) / self._seconds_per_step)
         if steps < least:
@@ -315,6 +320,15 @@ def recommended(
     recommender = plan.new(since=began)
     conduct(recommender, seed)
     return recommender.recommendation(seconds=time.perf_counter() - began)
+
+
+def _steps_in(epochs: Any, batches_per_epoch: int | None) -> int:
+    if batches_per_epoch is None:
+        allowed = (
+            "None, and budget_steps given, where the data do not say how many batches they have"
+        )
+        raise bad_argument("epochs", allowed, epochs)
+    return check_count("epochs", epochs) * batches_per_epoch
 
 
 def _checked(policies: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate.range_test.passes import Passes
+from cyclerate.range_test.passes import Passes, length_of
 
 _BATCH_SIZE = 32
 _ALLOWED = (
@@ -48,6 +48,13 @@ def batches_of(
     if validation_data is None:
         return batches, None
     return batches, _pass_over("validation_data", validation_data, size, shuffled=False)
+
+
+def number_of_batches(data: Any, batch_size: int | None) -> int | None:
+    """How many batches a pass over the data has, or None if the data do not say."""
+    if _are_rows(data):
+        return -(-len(data[0]) // (batch_size or _BATCH_SIZE))
+    return length_of(data)
 
 
 def moved(batch: Any, device: torch.device) -> Any:

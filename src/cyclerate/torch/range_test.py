@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import torch
@@ -11,17 +10,13 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from cyclerate._errors import check_choice, check_count
+from cyclerate._errors import check_count
 from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
 from cyclerate.range_test.progress import Progress
-from cyclerate.torch.batches import batches_of
-from cyclerate.torch.keeping import PLACES
-from cyclerate.torch.lending import lent
+from cyclerate.torch.conducting import conducting
 from cyclerate.torch.metrics import VALIDATION, metric_of
-from cyclerate.torch.objective import Metric, Objective
-from cyclerate.torch.running import Runner
-from cyclerate.torch.training import Training
+from cyclerate.torch.objective import Metric
 
 
 def range_test(
@@ -151,32 +146,25 @@ def range_test(
     )
     seed = 0 if seed is None else check_count("seed", seed, low=0)
     repeats = check_count("repeats", repeats)
-    check_choice("snapshot", snapshot, PLACES)
     progress = Progress(verbose, repeats, method)
-    objective = Objective(
+    lending = conducting(
         model,
-        loss_fn,
-        forward=forward,
-        metric=measure,
-        device=device,
-        autocast=_uses(scaler) if autocast is None else autocast,
-    )
-    batches, begin_validation = batches_of(data, validation_data, batch_size)
-    training = Training(
         optimizer,
-        objective,
-        batches,
-        begin_validation if method == "range" else None,
+        loss_fn,
+        data,
+        batch_size=batch_size,
+        metric=metric,
+        measure=measure,
+        forward=forward,
         accumulation_steps=accumulation_steps,
         scaler=scaler,
+        autocast=autocast,
         clip_grad_norm=clip_grad_norm,
+        validation_data=validation_data,
+        validates_each_step=method == "range",
+        snapshot=snapshot,
+        device=device,
+        progress=progress,
     )
-    read = [data, validation_data]
-    lending = lent([model, optimizer, loss_fn, metric, scaler], read, snapshot)
-    with closing(progress), lending as state, closing(batches):
-        runner = Runner(training, state, batches, begin_validation, data=read, progress=progress)
-        return repeated(plan, runner.conduct, repeats=repeats, seed=seed, progress=progress)
-
-
-def _uses(scaler: Any) -> bool:
-    return isinstance(scaler, GradScaler) and scaler.is_enabled()
+    with lending as conduct:
+        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress)
