@@ -46,7 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 # functions.
 FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "optax", *TRAINERS}
 LOADS: dict[str, set[str]] = {
-    "training/trainer.py": {"keras"},  # a Keras network; its package does not import it
+    # One network of a framework each; their package imports neither.
+    "training/keras_learner.py": {"keras"},
+    "training/torch_learner.py": {"torch"},
     "keras": {"keras", "tensorflow", "torch", "jax"},
     "torch": {"torch"},
     "optax": {"jax", "optax"},

@@ -9,13 +9,13 @@ import pytest
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.training.compare import evaluation_steps
 from cyclerate.training.dense import DenseTrainer, usual_batch_size, usual_hidden
 from cyclerate.training.objective import make_objective
 from cyclerate.training.optimizers import default_rate
 from cyclerate.training.policies import plan_budget
 from cyclerate.training.record import Cell, PolicyInfo
-from cyclerate.training.trainer import DataOrder, Split
+from cyclerate.training.running import DataOrder, evaluation_steps
+from cyclerate.training.trainer import Split
 
 BUDGET = plan_budget(epochs=8, steps_per_epoch=2)
 OBJECTIVES = {"binary": (2, 1), "classes": (3, 3), "regression": (None, 1)}

@@ -205,7 +205,7 @@ def _explain(record: Record, plan: Plan, talk: Talk) -> None:
 
 
 def _train(record: Record, trainer: DenseTrainer, out: Path, talk: Talk) -> Record:
-    from cyclerate.training.compare import run_cells
+    from cyclerate.training.recording import run_cells
 
     total = len(record.policies) * len(record.seeds) * record.total_steps
     with talk.bar("training", total) as bar:

@@ -1,12 +1,9 @@
-"""Comparisons of policies: the record, the table made of it, and the runs behind it."""
+"""Recipes for your own model: policies compared, folds cross-validated."""
 
-from cyclerate.training.record import (
-    Best as Best,
-    Cell as Cell,
-    DataInfo as DataInfo,
-    Metric as Metric,
-    ModelInfo as ModelInfo,
-    PolicyInfo as PolicyInfo,
-    Record as Record,
-    SummaryRow as SummaryRow,
+from cyclerate.training.comparing import compare as compare
+from cyclerate.training.comparison import Comparison as Comparison
+from cyclerate.training.cross_validation import (
+    CrossValidation as CrossValidation,
+    cross_validate as cross_validate,
 )
+from cyclerate.training.paired import Difference as Difference

@@ -75,6 +75,17 @@ def make_objective(classes: int | None, metric: str | None = None, scale: float 
     return Objective(loss, outputs, Metric(chosen, _METRICS[chosen][0]), scale)
 
 
+def keras_loss(name: str) -> Any:
+    """The loss of logits, or of standardised numbers, as an object of Keras."""
+    import keras
+
+    if name == "binary_crossentropy":
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    if name == "sparse_categorical_crossentropy":
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return keras.losses.MeanSquaredError()
+
+
 def _binary_loss(z: Outputs, y: NDArray[Any]) -> Outputs:
     return np.logaddexp(0.0, z[:, 0]) - y * z[:, 0]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from cyclerate._errors import check_choice
-from cyclerate.schedules import Schedule
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
@@ -19,19 +18,16 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_optimizer(name: str, schedule: Schedule | None = None) -> Any:
-    """An optimizer with a schedule compiled into its step, or with its own default rate.
+def make_optimizer(name: str) -> Any:
+    """An optimizer with its own default rate.
 
     Raises:
         ValueError: The name is not in `OPTIMIZERS`.
     """
     import keras
 
-    from cyclerate.keras import as_schedule
-
     kind, settings = OPTIMIZERS[check_choice("optimizer", name, OPTIMIZERS)]
-    rate = {} if schedule is None else {"learning_rate": as_schedule(schedule)}
-    return getattr(keras.optimizers, kind)(**rate, **settings)
+    return getattr(keras.optimizers, kind)(**settings)
 
 
 def default_rate(name: str) -> float:

@@ -25,6 +25,11 @@ def versions(backend: str) -> dict[str, str]:
     }
 
 
+def framework_versions(*names: str) -> dict[str, str]:
+    """Versions of the frameworks that compute."""
+    return {name: str(sys.modules[name].__version__) for name in names}
+
+
 def machine() -> dict[str, str]:
     """The processor, the cores this process may use, and the memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

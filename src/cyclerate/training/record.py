@@ -76,7 +76,7 @@ class PolicyInfo:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run: one policy with one seed.
+    """One training run: one policy with one seed, on one fold of the data.
 
     Each evaluation adds one point to every curve; `steps` counts the optimizer steps done by then.
     A value that was not finite is None.
@@ -90,6 +90,7 @@ class Cell:
     heldout_metric: Losses
     seconds: float
     diverged: bool
+    fold: int = 0
 
     def __post_init__(self) -> None:
         for name in ("train_loss", "heldout_loss", "heldout_metric"):

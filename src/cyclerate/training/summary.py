@@ -31,9 +31,9 @@ def summarise(
 ) -> tuple[SummaryRow, ...]:
     """Makes the table: one row for each policy that has cells, in the order of `policies`.
 
-    Each seed races to the final held-out loss that the reference had *with that seed*. Seeds with
-    which the reference diverged race to nothing and are not counted. The means of loss and metric
-    leave diverged cells out; their number is in the row.
+    Each seed races to the final held-out loss that the reference had *with that seed* (on the same
+    fold). Seeds with which the reference diverged race to nothing and are not counted. The means of
+    loss and metric leave diverged cells out; their number is in the row.
 
     Args:
         cells: The runs.
@@ -45,7 +45,7 @@ def summarise(
     """
     cells = tuple(cells)
     finish_lines = {
-        cell.seed: loss
+        (cell.seed, cell.fold): loss
         for cell in cells
         if cell.policy == reference
         and not cell.diverged
@@ -65,12 +65,12 @@ def pick_best(cells: Iterable[Cell]) -> Cell | None:
     return min(finished, key=lambda pair: pair[0])[1] if finished else None
 
 
-def _row(policy: str, cells: list[Cell], finish_lines: dict[int, float]) -> SummaryRow:
+def _row(policy: str, cells: list[Cell], finish_lines: dict[tuple[int, int], float]) -> SummaryRow:
     sound = [cell for cell in cells if not cell.diverged]
     losses = [loss for cell in sound if (loss := final(cell.heldout_loss)) is not None]
     scores = [score for cell in sound if (score := final(cell.heldout_metric)) is not None]
-    racing = [cell for cell in cells if cell.seed in finish_lines]
-    arrivals = [steps_to_reference(cell, finish_lines[cell.seed]) for cell in racing]
+    racing = [cell for cell in cells if (cell.seed, cell.fold) in finish_lines]
+    arrivals = [steps_to_reference(cell, finish_lines[cell.seed, cell.fold]) for cell in racing]
     reached = [steps for steps in arrivals if steps is not None]
     all_reached = bool(reached) and len(reached) == len(racing)
     return SummaryRow(

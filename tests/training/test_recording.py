@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclerate.training.compare import evaluation_steps, run_cells
 from cyclerate.training.record import Best, Cell, PolicyInfo, Record
+from cyclerate.training.recording import run_cells
 from tests.report.records import raced
 
 LOSSES = {"fixed": (0.5, 0.4), "triangular": (0.3, 0.6)}
@@ -78,17 +78,3 @@ def test_what_is_done_is_kept_when_a_later_cell_fails(tmp_path: Path):
     kept = Record.load(tmp_path)
     assert [(cell.policy, cell.seed) for cell in kept.cells] == [("fixed", 0), ("fixed", 1)]
     assert (tmp_path / "best.keras").read_text() == "fixed 1"
-
-
-def test_runs_are_judged_finely_first_and_then_every_epoch():
-    steps = evaluation_steps(total_steps=800, steps_per_epoch=100)
-    assert steps == [*range(25, 401, 25), 500, 600, 700, 800]
-    assert evaluation_steps(total_steps=795, steps_per_epoch=100)[-2:] == [700, 795]
-
-
-@pytest.mark.parametrize(("total", "per_epoch"), [(6, 1), (7, 3), (1, 5)])
-def test_very_short_runs_are_judged_at_their_end(total: int, per_epoch: int):
-    steps = evaluation_steps(total, per_epoch)
-    assert steps[-1] == total
-    assert steps == sorted(set(steps))
-    assert steps[0] >= 1

@@ -15,8 +15,6 @@ from cyclerate.training.summary import pick_best, summarise
 
 Progress = Callable[[PolicyInfo, int, int], None]
 
-_FINE_EPOCHS = 4
-
 
 class Trainer(Protocol):
     """Trains one cell at a time and can save the network of the last one."""
@@ -28,20 +26,6 @@ class Trainer(Protocol):
     def save(self, path: Path) -> None:
         """Saves the network of the cell trained last."""
         ...
-
-
-def evaluation_steps(total_steps: int, steps_per_epoch: int) -> list[int]:
-    """The steps after which a run is judged: every epoch, and four times in each of the first 4.
-
-    A good policy does in its first epochs what the reference does in all of them, so that is where
-    "steps to reach" needs a finer measure.
-
-    >>> evaluation_steps(total_steps=20, steps_per_epoch=4)
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20]
-    """
-    quarters = (steps_per_epoch * part // 4 for part in range(1, 4 * _FINE_EPOCHS))
-    whole = range(steps_per_epoch, total_steps, steps_per_epoch)
-    return sorted({step for step in quarters if 0 < step < total_steps} | {*whole, total_steps})
 
 
 def run_cells(
