@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.range_test.policy_choice import DECADES, Choice, PolicyRace
 from cyclerate.range_test.probe import POLICIES
 from cyclerate.range_test.result import RangeTestResult
@@ -59,6 +59,10 @@ class Recommendation:
         answer = (self.policy, self.schedule, self.max_lr, self.base_lr, self.interval)
         if any(part is None for part in answer) and any(part is not None for part in answer):
             raise bad_argument("policy, schedule and rates", "all given or all None", answer)
+        if self.policy is not None:
+            check_choice("policy", self.policy, POLICIES)
+            check_number("max_lr", self.max_lr, low=0, low_open=True)
+            check_number("base_lr", self.base_lr, low=0, low_open=True)
         if not isinstance(self.range_test, RangeTestResult):
             raise bad_argument("range_test", "the result of a range test", self.range_test)
         if not isinstance(self.verdict, str):
@@ -153,8 +157,7 @@ class Recommendation:
         read["evidence"] = tuple(_race(race) for race in evidence)
         read["range_test"] = RangeTestResult.from_dict(values["range_test"])
         if read["interval"] is not None:
-            low, high = read["interval"]
-            read["interval"] = (check_number("interval[0]", low), check_number("interval[1]", high))
+            read["interval"] = _pair(read["interval"])
         return cls(**read)
 
     def __str__(self) -> str:
@@ -185,6 +188,12 @@ class Recommendation:
             f"The policy: {self.verdict}",
             f"The {self.range_test.metric} after a race: {raced}",
         ]
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    if not isinstance(values, (list, tuple)) or len(values) != 2:
+        raise bad_argument("interval", "a pair (low, high)", values)
+    return check_number("interval[0]", values[0]), check_number("interval[1]", values[1])
 
 
 def _race(values: Any) -> PolicyRace:
