@@ -20,7 +20,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name}.", suffix=f".tmp{target.suffix}"
+        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp" + "".join(target.suffixes)
     )
     os.close(descriptor)
     temporary = Path(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cyclerate._divergence import DivergenceMonitor
@@ -11,9 +12,13 @@ from cyclerate.cycles.scaling import scale_lr
 from cyclerate.schedules import Schedule
 from cyclerate.schedules.base import check_schedule
 
-_FACTOR = 2.0  # a training comes back from more than a sweep does, and a false alarm costs more
+# A training comes back from more than a sweep does. Of 436 small trainings that went well, at rates
+# up to the highest that any of them bore, 11 had an alarm; 22 at a factor of 1, which a sweep has.
+_FACTOR = 2.0
 _WINDOW = 1000
 _BLAMED_STEPS = 5  # the monitor's median is behind by some steps
+# Of 61 small trainings with an alarm, made again at this part of the rate where it came, 49 went
+# well; 41 at a half, 58 at a tenth.
 _SAFE_FRAC = 1 / 3
 _FIRST_STEPS = 3
 
@@ -104,3 +109,35 @@ class Guard:
             old_max_lr=self._schedule.bounds[1],
             batch_size=self._batch_size,
         )
+
+
+class LastGood:
+    """The state that training had at the end of its last good cycle, or at its start.
+
+    The end of a cycle is good once some steps after it were: an explosion is seen a little late.
+
+    Args:
+        keep: Copies the state of now, and returns what puts it back.
+
+    Attributes:
+        after: The step that was the last one before the state; None for the start.
+    """
+
+    def __init__(self, keep: Callable[[], Callable[[], object]]) -> None:
+        self._keep = keep
+        self.after: int | None = None
+        self._put_back = keep()
+        self._waiting: list[tuple[int, Callable[[], object]]] = []
+
+    def step_was_fine(self, step: int) -> None:
+        """Takes note that the loss of a step was nothing to worry about."""
+        while self._waiting and step >= self._waiting[0][0] + _BLAMED_STEPS:
+            self.after, self._put_back = self._waiting.pop(0)
+
+    def cycle_is_over(self, step: int) -> None:
+        """Copies the state after a step that ended a cycle."""
+        self._waiting.append((step, self._keep()))
+
+    def put_back(self) -> None:
+        """Puts it back."""
+        self._put_back()

@@ -15,6 +15,7 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate.keras.scheduled_function import Plan, ScheduledFunction
+from cyclerate.keras.shares import Shares
 
 _HOOK = "make_train_function"
 
@@ -37,7 +38,7 @@ class Replacement(Protocol):
 
 
 def install(
-    model: Any, optimizer: Any, plans: tuple[Plan, ...], when_over: Callable[[], None]
+    model: Any, optimizer: Any, plans: tuple[Plan | Shares, ...], when_over: Callable[[], None]
 ) -> None:
     """Makes the model's updates use `plans` until `remove`.
 

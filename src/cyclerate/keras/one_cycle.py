@@ -8,13 +8,8 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count
-from cyclerate.keras.batches import number_of_batches, shuffled_by_keras
-from cyclerate.keras.callback import ScheduleCallback
-from cyclerate.keras.hyper import has_momentum, innermost
-from cyclerate.keras.range_test import check_model, range_test
-from cyclerate.range_test import RangeTestResult
-from cyclerate.schedules import OneCycle, Schedule
+from cyclerate.keras.fitting import Fit
+from cyclerate.schedules import OneCycle
 
 
 def fit_one_cycle(
@@ -35,6 +30,7 @@ def fit_one_cycle(
     end_div: float = 1e4,
     shape: str = "cosine",
     three_phase: bool = False,
+    guard: bool = False,
     callbacks: Any = None,
     verbose: str | int = "auto",
     range_test_options: Mapping[str, Any] | None = None,
@@ -63,14 +59,17 @@ def fit_one_cycle(
         end_div: As in `OneCycle`.
         shape: As in `OneCycle`.
         three_phase: As in `OneCycle`.
-        callbacks: More callbacks, a list of them or one.
+        guard: Whether a `DivergenceGuard` watches the loss. Default False.
+        callbacks: More callbacks, a list of them or one; the rate of a `LayerRates` among them is
+            the one that is found.
         verbose: As in `fit`.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
         **fit_options: Anything else that `fit` takes, as `shuffle`.
 
     Returns:
-        Keras's History; `history.steps` holds rate and momentum of every update, and
-        `history.range_test` what the range test found (None if `max_lr` was given).
+        Keras's History; `history.steps` holds rate and momentum of every update,
+        `history.range_test` what the range test found (None if `max_lr` was given), and
+        `history.explosion` what the guard saw (None if nothing happened).
 
     Raises:
         ValueError: A wrong argument; the number of batches is not known.
@@ -87,78 +86,38 @@ def fit_one_cycle(
     >>> len(history.steps["learning_rate"]), max(history.steps["learning_rate"])
     (8, 0.1)
     """
-    check_model(model)
-    epochs = check_count("epochs", epochs)
-    for name in ("validation_split", "initial_epoch"):
-        if fit_options.get(name):
-            raise bad_argument(name, "left out: the cycle spans all the data and all epochs", name)
-    optimizer = innermost(model.optimizer)
-    batches = epochs * _batches_per_epoch(x, batch_size, steps_per_epoch)
-    updates = batches // (optimizer.gradient_accumulation_steps or 1)
-    data = {"batch_size": batch_size, "sample_weight": sample_weight, "class_weight": class_weight}
+    fit = Fit(
+        model,
+        x,
+        y,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        callbacks=callbacks,
+        verbose=verbose,
+        options=fit_options,
+    )
+    updates = fit.updates(epochs)
     policy = OneCycle(
         1.0 if max_lr is None else max_lr,
-        check_count("epochs, counted in updates of the weights", updates),
+        updates,
         up_frac=up_frac,
         start_div=start_div,
         end_div=end_div,
         shape=shape,
         three_phase=three_phase,
     )
-    cycled = _momentum(policy, momentum, optimizer)
+    fit.momentum(policy, momentum)  # refuses before anything is tried
     found = None
     if max_lr is None:
-        asked: dict[str, Any] = {
-            "horizon_steps": updates,
-            "policy": "one_cycle",
-            **(range_test_options or {}),
-        }
-        found = range_test(model, x, y, **data, verbose=verbose, **asked)
-        policy = dataclasses.replace(policy, max_lr=_clear_answer(found))
-        cycled = _momentum(policy, momentum, optimizer)
-    if not shuffled_by_keras(x):
-        fit_options.setdefault("shuffle", False)
-    cycle = ScheduleCallback(lr=policy, momentum=cycled)
-    history = model.fit(
-        x,
-        y,
-        **data,
+        max_lr, found = fit.find("one_cycle", updates, range_test_options)
+        policy = dataclasses.replace(policy, max_lr=max_lr)
+    return fit.run(
+        policy,
+        momentum,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
         validation_data=validation_data,
-        callbacks=[cycle, *keras.tree.flatten(callbacks or [])],
-        verbose=verbose,
-        **fit_options,
+        guard=guard,
+        found=found,
     )
-    history.range_test = found
-    return history
-
-
-def _batches_per_epoch(x: Any, batch_size: int | None, steps_per_epoch: int | None) -> int:
-    if steps_per_epoch is not None:
-        return check_count("steps_per_epoch", steps_per_epoch)
-    batches = number_of_batches(x, batch_size)
-    if batches is None:
-        raise bad_argument("steps_per_epoch", f"given for a {type(x).__name__}", None)
-    return batches
-
-
-def _momentum(
-    policy: OneCycle, momentum: tuple[float, float] | None, optimizer: Any
-) -> Schedule | None:
-    if momentum is None:
-        return None
-    if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
-        raise bad_argument("momentum", "(lowest, highest) or None", momentum)
-    cycled = policy.mirrored(*momentum)
-    return cycled if has_momentum(optimizer) else None
-
-
-def _clear_answer(found: RangeTestResult) -> float:
-    if found.max_lr is None:
-        raise CyclerateError(
-            f"The range test found no clear answer, so nothing was trained. {found.verdict} "
-            f"{found.stop_reason.value} Give max_lr yourself, or let the test look elsewhere: "
-            'range_test_options={"start_lr": ..., "end_lr": ..., "repeats": 3}.'
-        )
-    return found.max_lr

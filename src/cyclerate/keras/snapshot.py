@@ -49,10 +49,16 @@ class Snapshot:
     Taken of a model whose state exists (built), since what does not exist cannot be copied. On
     PyTorch it includes the buffers, the gradients and the train/eval flags of its modules. It costs
     one copy of each variable, on the device that it lives on.
+
+    Args:
+        model: The model.
+        metrics: Whether the metrics are in it; if not, they go on.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._values = [(v, _copy(v.value)) for v in variables_of(model)]
+    def __init__(self, model: Any, *, metrics: bool = True) -> None:
+        left_out = set() if metrics else {id(v) for v in metrics_variables_of(model)}
+        variables = [v for v in variables_of(model) if id(v) not in left_out]
+        self._values = [(v, _copy(v.value)) for v in variables]
         self._torch = _TorchState(model) if keras.backend.backend() == "torch" else None
 
     def put_back(self, *, again: bool = False) -> None:
@@ -70,10 +76,15 @@ class Snapshot:
 
 def variables_of(model: Any) -> list[Any]:
     """Every variable that a training step may change, each once."""
-    found = list(model.variables) + list(model.metrics_variables)
-    found += [variable for metric in model.metrics for variable in metric.variables]
+    found = [*model.variables, *metrics_variables_of(model)]
     found += [variable for optimizer in optimizers_of(model) for variable in optimizer.variables]
     return list({id(variable): variable for variable in found}.values())
+
+
+def metrics_variables_of(model: Any) -> list[Any]:
+    """The variables of the metrics, some of them twice."""
+    own = [variable for metric in model.metrics for variable in metric.variables]
+    return [*model.metrics_variables, *own]
 
 
 def optimizers_of(model: Any) -> Iterator[Any]:
