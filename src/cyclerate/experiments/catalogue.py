@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclerate.experiments import cardio, mnist, one_cycle, range_test, smith2017
+from cyclerate.experiments import cardio, k_fold, mnist, one_cycle, range_test, smith2017, snapshot
 from cyclerate.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -13,5 +13,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         range_test.EXPERIMENT,
         one_cycle.EXPERIMENT,
         smith2017.EXPERIMENT,
+        k_fold.EXPERIMENT,
+        snapshot.EXPERIMENT,
     )
 }

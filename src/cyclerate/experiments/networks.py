@@ -86,7 +86,9 @@ def quick_images() -> ImageTask:
     return image_task(images, *_QUICK_ROWS)
 
 
-def conv_network(task: ImageTask, filters: tuple[int, ...], dense: int) -> Callable[[int], Any]:
+def conv_network(
+    task: ImageTask, filters: tuple[int, ...], dense: int, *, batch_norm: bool = False
+) -> Callable[[int], Any]:
     """Returns what builds a small convolutional network with the weights of a seed.
 
     Blocks of a 3x3 convolution and 2x2 max pooling, a dense layer, and the logits; ReLU between.
@@ -95,6 +97,7 @@ def conv_network(task: ImageTask, filters: tuple[int, ...], dense: int) -> Calla
         task: The images.
         filters: How many each convolution has.
         dense: Width of the dense layer.
+        batch_norm: Normalise the outputs of the dense layer.
     """
 
     def build(seed: int) -> Any:
@@ -114,6 +117,8 @@ def conv_network(task: ImageTask, filters: tuple[int, ...], dense: int) -> Calla
         for i, (width, activation) in enumerate([(dense, "relu"), (CLASSES, None)]):
             kernel = keras.initializers.GlorotUniform(seed=1000 * seed + 100 + i)
             layers.append(keras.layers.Dense(width, activation, kernel_initializer=kernel))
+        if batch_norm:
+            layers.insert(-1, keras.layers.BatchNormalization())
         return keras.Sequential(layers)
 
     return build

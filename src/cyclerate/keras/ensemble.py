@@ -178,11 +178,18 @@ class KerasEnsemble:
         return len(self.members)
 
     def models(self) -> Iterator[tuple[Member, Any]]:
-        """Loads the members one after another; hold on to one, and it stays in memory."""
+        """Gives each member as a model: one object, which takes on one member after another.
+
+        So it is compiled once. It is the iterator's own: read from it before going on.
+        """
+        model: Any = None
         for member, path in self._members.each():
-            model: Any = keras.saving.load_model(
-                path, custom_objects=self._custom_objects, compile=False, safe_mode=True
-            )
+            if model is None:
+                model = keras.saving.load_model(
+                    path, custom_objects=self._custom_objects, compile=False, safe_mode=True
+                )
+            else:
+                model.load_weights(path)
             yield member, model
 
     def predictions(
