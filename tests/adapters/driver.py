@@ -34,6 +34,10 @@ class Trainee(Protocol):
         """Runs the adapter's range test on it."""
         ...
 
+    def recommend(self, **options: Any) -> cr.Recommendation:
+        """Runs the adapter's recommendation on it."""
+        ...
+
     def state(self) -> Mapping[str, Any]:
         """Everything that must be as before: name -> bytes, numbers, or objects to be the same."""
         ...

@@ -88,6 +88,9 @@ class KerasTrainee:
     def range_test(self, **options: Any) -> cr.RangeTestResult:
         return ck.range_test(self.model, self.x, self.tested_y, batch_size=8, **options)
 
+    def recommend(self, **options: Any) -> cr.Recommendation:
+        return ck.recommend(self.model, self.x, self.tested_y, batch_size=8, **options)
+
     def state(self) -> Mapping[str, Any]:
         model, seeds = self.model, global_seed_generator()
         state = {f"{i} {v.path}": value(v).tobytes() for i, v in enumerate(variables_of(model))}

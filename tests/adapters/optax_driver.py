@@ -76,7 +76,13 @@ class OptaxTrainee:
             self.tested_y[::2] = np.nan
 
     def range_test(self, **options: Any) -> cr.RangeTestResult:
-        return co.range_test(
+        return self._asked(co.range_test, options)
+
+    def recommend(self, **options: Any) -> cr.Recommendation:
+        return self._asked(co.recommend, options)
+
+    def _asked(self, function: Any, options: dict[str, Any]) -> Any:
+        return function(
             loss_fn,
             self.params,
             optimizer,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
+from cyclerate._errors import CyclerateError
 from cyclerate.range_test import Probe, Race, RangeTest
 from tests.adapters.driver import Driver, Trainee
 
@@ -229,6 +230,64 @@ class TestRangeTest:
         self, trainee: Trainee, options: dict, message: str
     ):
         check_refused(trainee, {"method": "probe", **options}, message)
+
+
+BUDGET = {"start_lr": 1e-4, "end_lr": 1.0, "budget_steps": 100}
+
+
+class TestRecommend:
+    def test_tuning_and_training_are_the_budget_and_all_is_given_back(
+        self, driver: Driver, never_tested: np.ndarray
+    ):
+        trainee = driver.trainee()
+        before = trainee.state()
+        found = trainee.recommend(**BUDGET)
+        assert trainee.state() == before
+        assert found.steps + found.training_steps == 100
+        assert (found.range_test.planned_steps, found.range_test.method) == (10, "probe")
+        assert len(found.range_test.races) >= 3
+        if found.schedule is not None:
+            assert found.schedule == cr.OneCycle(found.max_lr, found.training_steps)
+        np.testing.assert_array_equal(trainee.train_on(), never_tested)
+
+    @pytest.mark.parametrize("error", [Interruption, KeyboardInterrupt])
+    def test_all_is_given_back_after_an_error(
+        self, driver: Driver, error: type[BaseException], never_tested: np.ndarray, monkeypatch
+    ):
+        trainee = driver.trainee()
+        before = trainee.state()
+        monkeypatch.setattr(Race, "tell", interrupted_after(Race, 3, error))
+        with pytest.raises(error):
+            trainee.recommend(**BUDGET)
+        assert trainee.state() == before
+        np.testing.assert_array_equal(trainee.train_on(), never_tested)
+
+    def test_minutes_that_are_too_few_are_measured_and_give_all_back(self, trainee: Trainee):
+        before = trainee.state()
+        with pytest.raises(CyclerateError, match="budget_minutes is too small"):
+            trainee.recommend(budget_minutes=1e-4)
+        assert trainee.state() == before
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({}, "one given"),
+            ({"budget_steps": 20}, "budget_steps must be at least 80"),
+            ({"epochs": 1}, "budget_steps must be at least 80"),
+            ({"budget_steps": 100, "policies": ["sawtooth"]}, "policies must be one of"),
+            ({"budget_steps": 100, "seed": -1}, "seed must be"),
+            ({"budget_steps": 100, "verbose": 2}, "verbose must be one of"),
+            ({"budget_steps": 100, "metric": ""}, "metric must be"),
+        ],
+        ids=lambda part: str(part) if isinstance(part, dict) else "",
+    )
+    def test_nonsense_is_refused_and_touches_nothing(
+        self, trainee: Trainee, options: dict, message: str
+    ):
+        before = trainee.state()
+        with pytest.raises(ValueError, match=message):
+            trainee.recommend(**options)
+        assert trainee.state() == before
 
 
 def check_refused(trainee: Trainee, options: dict, message: str):

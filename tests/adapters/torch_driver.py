@@ -86,6 +86,11 @@ class TorchTrainee:
         loss_fn = nn.MSELoss()
         return ct.range_test(self.model, self.optimizer, loss_fn, data, batch_size=8, **options)
 
+    def recommend(self, **options: Any) -> cr.Recommendation:
+        data = (self.x, self.tested_y)
+        loss_fn = nn.MSELoss()
+        return ct.recommend(self.model, self.optimizer, loss_fn, data, batch_size=8, **options)
+
     def state(self) -> Mapping[str, Any]:
         optimizer = self.optimizer.state_dict()
         weights = [*self.model.parameters(), *self.model.buffers()]
