@@ -483,8 +483,8 @@ EXPERIMENT = Experiment(
         (
             "The articles train deep networks on CIFAR for hundreds of epochs. Here: "
             "Fashion-MNIST, two convolutions of 16 and 32 filters and a dense layer of 64 with "
-            f"batch normalisation, SGD with momentum 0.9, batches of {BATCH}, {_EPOCHS} epochs for every "
-            "policy."
+            f"batch normalisation, SGD with momentum 0.9, batches of {BATCH}, {_EPOCHS} epochs for "
+            "every policy."
         ),
         (
             f"Warm restarts: {CYCLES} cycles. FGE: 13 epochs along a cosine down to a fifth of the "
