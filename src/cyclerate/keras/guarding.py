@@ -11,6 +11,7 @@ import keras
 from cyclerate._errors import bad_argument
 from cyclerate.cycles.guard import Explosion, Guard, LastGood
 from cyclerate.cycles.judging import ends_between
+from cyclerate.keras.cycle_clock import up_to_date
 from cyclerate.keras.internals import is_built
 from cyclerate.keras.rate_in_use import RateInUse, rate_in_use
 from cyclerate.keras.snapshot import Snapshot
@@ -110,7 +111,7 @@ class DivergenceGuard(keras.callbacks.Callback):
 
     def _stop(self, explosion: Explosion) -> None:
         model = self.model
-        _synchronise(model)
+        up_to_date(model)
         self._last_good.put_back()
         self.restored_step = self._last_good.after
         model.stop_training = True
@@ -121,14 +122,8 @@ class DivergenceGuard(keras.callbacks.Callback):
 
 
 def _kept(model: Any) -> Callable[[], None]:
-    _synchronise(model)
+    up_to_date(model)
     return Snapshot(model, metrics=False).put_back
-
-
-def _synchronise(model: Any) -> None:
-    """On JAX, the variables are empty during an epoch: the state is with the trainer."""
-    if keras.backend.backend() == "jax":
-        model.jax_state_sync()
 
 
 def _make_state(model: Any) -> None:

@@ -24,7 +24,7 @@ class RateInUse:
         batches_per_epoch: Batches of an epoch.
         epochs: Epochs that are to come.
         batches_before: Batches that the optimizer had counted before.
-        accumulated: Batches of an update.
+        accumulated: Batches of a step of the schedule.
     """
 
     schedule: Schedule
@@ -63,7 +63,7 @@ def rate_in_use(
     if params.get("steps") is None:
         raise bad_argument("steps_per_epoch", "given, so that a cycle's end is known", None)
     optimizer = innermost(model.optimizer)
-    found, start_step = _found(model, optimizer)
+    found, start_step, accumulated = _found(model, optimizer)
     if schedule is None and found is None:
         allowed = "given, where neither ScheduleCallback nor as_schedule is in use"
         raise bad_argument("schedule", allowed, None)
@@ -75,16 +75,17 @@ def rate_in_use(
         batches_per_epoch=params["steps"],
         epochs=params["epochs"] - first_epoch,
         batches_before=int(raw_iterations(optimizer)),
-        accumulated=optimizer.gradient_accumulation_steps or 1,
+        accumulated=accumulated,
     )
 
 
-def _found(model: Any, optimizer: Any) -> tuple[Schedule | None, int]:
-    function = model.train_function
+def _found(model: Any, optimizer: Any) -> tuple[Schedule | None, int, int]:
+    """The schedule, its step, and how many batches make a step of it."""
+    function, accumulated = model.train_function, optimizer.gradient_accumulation_steps or 1
     for plan in function.plans if isinstance(function, ScheduledFunction) else ():
         if plan.attribute == RATE:
-            return plan.schedule, int(optimizer.iterations) - plan.offset
+            return plan.schedule, int(optimizer.iterations) - plan.offset, accumulated
     rate = rate_of(optimizer)
-    if isinstance(rate, KerasSchedule):
-        return rate.schedule, int(raw_iterations(optimizer))
-    return None, 0
+    if isinstance(rate, KerasSchedule):  # it counts batches
+        return rate.schedule, int(raw_iterations(optimizer)), 1
+    return None, 0, accumulated
