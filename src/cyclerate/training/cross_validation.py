@@ -1,4 +1,4 @@
-"""One policy on every fold of your data, with predictions for every row from the fold without it."""
+"""One policy on every fold of your data, and predictions of each row by a run without it."""
 
 from __future__ import annotations
 

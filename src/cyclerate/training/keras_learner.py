@@ -27,7 +27,7 @@ from cyclerate.training.provenance import framework_versions
 if TYPE_CHECKING:
     from cyclerate.range_test import RangeTestResult
 
-_CHUNK_ROWS = 4096
+_CHUNK_ROWS = 1024
 
 
 @dataclass
@@ -120,13 +120,14 @@ class KerasLearner:
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """The outputs for rows, in evaluation mode."""
-        chunks = [x[i : i + _CHUNK_ROWS] for i in range(0, len(x), _CHUNK_ROWS)]
+        rows = self._chunk_rows(len(x))
+        chunks = [x[i : i + rows] for i in range(0, len(x), rows)]
         parts = [_numpy(self.model.predict_on_batch(chunk)) for chunk in chunks]
         return np.concatenate(parts).astype(np.float64)
 
     def evaluate(self, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
         """The loss of rows and the metrics that the model was compiled with."""
-        rows = min(_CHUNK_ROWS, max(self.batch_size, 512))
+        rows = self._chunk_rows(len(x))
         values = self.model.evaluate(x, y, batch_size=rows, verbose=0, return_dict=True)
         return {name: float(value) for name, value in values.items()}
 
@@ -135,6 +136,11 @@ class KerasLearner:
         temporary = path.with_name(f".{path.stem}.part.keras")
         self.model.save(temporary)
         temporary.replace(path)
+
+    def _chunk_rows(self, rows: int) -> int:
+        """Chunks of equal size, if it can be: another size is compiled anew."""
+        most = max(self.batch_size, _CHUNK_ROWS)
+        return -(-rows // -(-rows // most))
 
     def _made(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Any:
         model = call(self.make_model, seed)

@@ -224,7 +224,7 @@ class Study:
             "policy": kind,
             **(self.range_test_options or {}),
         }
-        name = f"range_tests/{seed}-{fold}"
+        name = f"range_tests/{kind}-{seed}-{fold}"
         decided_by = {**self._decided_by(seed, fold), "range_test": _plain_options(options)}
         kept = self._shop.cells.load(name, decided_by)
         if kept is None:
