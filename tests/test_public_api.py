@@ -65,7 +65,13 @@ PUBLIC = {
     "cyclerate.lightning": ["RangeTestCallback"],
     "cyclerate.optax": ["range_test", "recommend"],
     "cyclerate.sklearn": ["CyclicClassifier", "CyclicRegressor"],
-    "cyclerate.torch": ["ScheduledLR", "range_test", "recommend"],
+    "cyclerate.torch": [
+        "ScheduledLR",
+        "SnapshotEnsemble",
+        "WeightAveraging",
+        "range_test",
+        "recommend",
+    ],
     "cyclerate.transformers": ["RangeTestCallback"],
 }
 
