@@ -72,7 +72,7 @@ class SnapshotEnsemble:
     >>> saving = SnapshotEnsemble("members", model, lr, total_steps=6)
     >>> for _ in range(6):
     ...     optimizer.step()
-    ...     saving.step()
+    ...     _ = saving.step()
     ...     scheduler.step()
     >>> ensemble = SnapshotEnsemble.load("members", model, outputs="logits")
     >>> [member.step for member in ensemble.members], ensemble.predict(torch.ones(5, 2)).shape
