@@ -111,16 +111,24 @@ def run(table: Table) -> Iterator[tuple[str, list[dict[str, float]]]]:
     for estimator in table.estimators:
         kind = StratifiedKFold if is_classifier(estimator) else KFold
         folds = kind(FOLDS, shuffle=True, random_state=0).split(x, y)
-        results = [fold(table, pipeline(estimator), x, y, *rows) for rows in folds]
+        results = [
+            fold(
+                table,
+                pipeline(estimator),
+                (x.iloc[train], y.iloc[train], x.iloc[test], y.iloc[test]),
+            )
+            for train, test in folds
+        ]
         yield type(estimator).__name__, results
 
 
-def fold(table: Table, model: Any, x: Any, y: Any, train: Any, test: Any) -> dict[str, float]:
+def fold(table: Table, model: Any, split: tuple[Any, Any, Any, Any]) -> dict[str, float]:
+    x_train, y_train, x_test, y_test = split
     began = time.process_time()
-    model.fit(x.iloc[train], y.iloc[train])
+    model.fit(x_train, y_train)
     result = {"seconds": time.process_time() - began}
     for name, scoring in table.scores:
-        score = get_scorer(scoring)(model, x.iloc[test], y.iloc[test])
+        score = get_scorer(scoring)(model, x_test, y_test)
         result[name] = -score if scoring.startswith("neg_") else score
     return result
 
@@ -152,13 +160,12 @@ def main(wanted: list[str]) -> None:
     import keras
 
     warnings.simplefilter("ignore", ConvergenceWarning)
-    lines = [
-        f"Mean of {FOLDS} folds ± their standard deviation; median time. "
+    versions = (
         f"scikit-learn {sklearn.__version__}, Keras {keras.__version__} on "
         f"{keras.backend.backend()}, NumPy {np.__version__}, Python {platform.python_version()}, "
-        f"{platform.machine()}.",
-        "",
-    ]
+        f"{platform.machine()}."
+    )
+    lines = [f"Mean of {FOLDS} folds ± their standard deviation; median time. {versions}", ""]
     for table in TABLES:
         if not wanted or table.name in wanted:
             lines += rows_of(table)

@@ -23,8 +23,9 @@ def module_of(path: Path) -> str:
 
 def public_objects() -> Iterator[tuple[str, object]]:
     """The classes and functions that users see, each with its full name."""
-    adapters = [f"cyclerate.{name}" for name in (*ADAPTERS, *TRAINERS) if (PACKAGE / name).exists()]
-    for module in map(importlib.import_module, ["cyclerate", *adapters]):
+    names = (*ADAPTERS, *TRAINERS, "sklearn")
+    parts = [f"cyclerate.{name}" for name in names if (PACKAGE / name).exists()]
+    for module in map(importlib.import_module, ["cyclerate", *parts]):
         for name in public_names(module):
             thing = getattr(module, name)
             if inspect.isclass(thing) or inspect.isfunction(thing):

@@ -1,8 +1,9 @@
 """The way of the data is one way, each part standing on those before it.
 
 schedules <- range_test <- training <- report <- experiments <- cli. `cycles` stands on the
-schedules. Adapters stand beside it, on these three; those of trainers also on that of PyTorch. The
-tests read the import statements of the source.
+schedules. Adapters stand beside it, on these three; those of trainers also on that of PyTorch.
+`sklearn` stands on `training` and on the adapter for Keras. The tests read the import statements of
+the source.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(TRAINERS, CORE | {"torch"}),
     "data": set(),
     "training": ROOT | {*ADAPTERS} | {"data"},
+    "sklearn": ROOT | {"keras", "training"},
     "report": ROOT | {"training"},
     "experiments": ROOT | {*ADAPTERS} | {"data", "training", "report"},
     "cli": ROOT | {*ADAPTERS} | {"data", "training", "report", "experiments"},
@@ -52,12 +54,13 @@ LOADS: dict[str, set[str]] = {
     "keras": {"keras", "tensorflow", "torch", "jax"},
     "torch": {"torch"},
     "optax": {"jax", "optax"},
+    "sklearn": {"keras"},
     "lightning": {"torch", "lightning"},
     "transformers": {"torch", "transformers"},
 }
 
 SLOW = {"matplotlib", "pandas", "sklearn", "scipy", "rich", "typer", "jinja2"}
-SLOW_IS_FINE = {"data", "training", "report", "experiments", "cli"}
+SLOW_IS_FINE = {"data", "training", "sklearn", "report", "experiments", "cli"}
 
 
 def part_of(path: Path) -> str:

@@ -1,0 +1,189 @@
+"""What a user sees of the estimators: scores, found rates, weights, names, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from cyclerate._errors import CyclerateError
+from cyclerate.sklearn import CyclicClassifier, CyclicRegressor
+
+# One shape of network and of batch, one rate: compiled once for the whole file.
+QUICK = {"hidden": (16,), "epochs": 30, "batch_size": 32, "max_lr": 0.05, "random_state": 0}
+
+
+def iris() -> tuple[pd.DataFrame, np.ndarray]:
+    data = load_iris(as_frame=True)
+    return data.data, data.target_names[data.target]
+
+
+def line(slope: float = 1.0, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(0).normal(size=(96, 2))
+    return x, slope * (x[:, 0] - 2 * x[:, 1]) + offset
+
+
+def global_state() -> tuple[object, ...]:
+    numpy = np.random.get_state()  # noqa: NPY002 - the generator that is to be left alone
+    return random.getstate(), numpy[1].tolist(), numpy[2]
+
+
+@pytest.fixture(scope="module")
+def found() -> CyclicClassifier:
+    """An estimator that found its rate."""
+    settings = {**QUICK, "max_lr": None}
+    return CyclicClassifier(**settings).fit(*iris())
+
+
+def test_the_rate_is_found_and_told(found: CyclicClassifier):
+    assert found.range_test_.max_lr == found.max_lr_
+    assert 1e-3 < found.max_lr_ < 1.0
+    assert found.score(*iris()) > 0.95
+    assert found.n_iter_ == 30
+    assert len(found.history_["loss"]) == 30
+    assert found.history_["loss"][-1] < 0.2 * found.history_["loss"][0]
+    # 30 epochs of 4 batches: the cycle spans them all, and ends far below where it began.
+    assert found.history_["learning_rate"][-1] < found.max_lr_ / 1e4
+    assert max(found.history_["learning_rate"]) > 0.9 * found.max_lr_
+
+
+def test_labels_names_and_probabilities(found: CyclicClassifier):
+    x, y = iris()
+    assert found.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert found.feature_names_in_.tolist() == list(x.columns)
+    probabilities = found.predict_proba(x)
+    assert np.allclose(probabilities.sum(axis=1), 1.0)
+    chosen = found.classes_[probabilities.argmax(axis=1)]
+    assert (chosen == found.predict(x)).all()
+    assert (chosen == y).mean() > 0.95
+    row = found.predict_proba(x.iloc[70:71])
+    assert np.abs(row - probabilities[70:71]).max() < 1e-12
+
+
+def test_a_copy_through_bytes_predicts_the_same_to_the_bit(found: CyclicClassifier):
+    x, _ = iris()
+    again = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(again.predict_proba(x), found.predict_proba(x))
+    assert again.max_lr_ == found.max_lr_
+    assert b"keras.src" not in pickle.dumps(found)
+
+
+def test_a_seed_decides_everything_and_leaves_the_global_generators_alone():
+    x, y = iris()
+    before = global_state()
+    first = CyclicClassifier(**QUICK).fit(x, y).predict_proba(x)
+    # The network compiled for the first is lent again: nothing of its training is left in it.
+    second = CyclicClassifier(**QUICK).fit(x, y).predict_proba(x)
+    other = CyclicClassifier(**{**QUICK, "random_state": 1}).fit(x, y).predict_proba(x)
+    assert np.array_equal(first, second)
+    assert np.abs(first - other).max() > 1e-3
+    assert global_state() == before
+
+
+def test_a_row_of_weight_0_is_as_if_it_were_not_there():
+    x, y = iris()
+    kept = np.arange(150) % 50 < 40
+    swapped = np.where(kept, y, "setosa")
+    with_weights = CyclicClassifier(**QUICK).fit(x, swapped, sample_weight=2.0 * kept)
+    without = CyclicClassifier(**QUICK).fit(x[kept], y[kept])
+    assert np.array_equal(with_weights.predict_proba(x), without.predict_proba(x))
+
+
+def test_weights_move_the_answer():
+    x = np.zeros((64, 2))
+    y = np.arange(64) % 2
+    weights = np.where(y == 1, 3.0, 1.0)
+    network = CyclicClassifier(**QUICK).fit(x, y, sample_weight=weights)
+    assert network.predict_proba(x)[0, 1] == pytest.approx(0.75, abs=0.05)
+
+
+def test_predictions_come_in_the_unit_of_the_targets():
+    x, y = line(slope=1e4, offset=3e6)
+    network = CyclicRegressor(**QUICK).fit(x, y)
+    assert network.score(x, y) > 0.97
+    assert network.predict(x).mean() == pytest.approx(3e6, rel=1e-3)
+    both = CyclicRegressor(**QUICK).fit(x, np.stack([y, -1e-3 * y], axis=1))
+    predicted = both.predict(x)
+    assert predicted.shape == (96, 2)
+    assert both.score(x, np.stack([y, -1e-3 * y], axis=1)) > 0.97
+
+
+def test_features_are_standardised_unless_asked_not_to():
+    x, y = iris()
+    far = 1e6 + 1e3 * x
+    assert CyclicClassifier(**QUICK).fit(far, y).score(far, y) > 0.95
+    plain = CyclicClassifier(**QUICK, standardize=False)
+    assert plain.fit(x, y).score(x, y) > 0.9
+    with pytest.raises(ValueError, match="standardize must be one of True, False"):
+        plain.set_params(standardize="yes").fit(x, y)
+
+
+def test_where_no_rate_is_clear_it_says_so_and_takes_the_usual_one():
+    # Nothing to learn: the features say nothing, and half of the rows are of each class.
+    x, y = np.zeros((96, 4)), np.arange(96) % 2
+    with pytest.warns(ConvergenceWarning, match=r"no clear answer; trained up to 0\.001"):
+        network = CyclicClassifier(**{**QUICK, "max_lr": None}).fit(x, y)
+    assert network.max_lr_ == 0.001
+    assert network.range_test_.max_lr is None
+    assert network.predict_proba(x)[0, 1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_constant_target_is_predicted():
+    x, _ = line()
+    network = CyclicRegressor(**QUICK).fit(x, np.full(96, 7.0))
+    assert network.predict(x) == pytest.approx(7.0, abs=0.05)
+
+
+def test_one_row_is_enough_for_numbers():
+    network = CyclicRegressor(**QUICK).fit([[1.0, 2.0]], [5.0])
+    assert network.predict([[1.0, 2.0]]) == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_grid_over_a_pipeline():
+    x, y = iris()
+    pipe = make_pipeline(MinMaxScaler(), CyclicClassifier(**QUICK))
+    grid = {"cyclicclassifier__weight_decay": [None, 20.0]}
+    search = GridSearchCV(pipe, grid, cv=2).fit(x, y)
+    # At the peak so much decay sets every kernel to 0.
+    assert search.best_params_ == {"cyclicclassifier__weight_decay": None}
+    good, bad = search.cv_results_["mean_test_score"]
+    assert good > 0.9
+    assert bad < 0.8
+
+
+def test_a_training_that_diverged_is_no_model():
+    x, y = line()
+    wild = CyclicRegressor(**{**QUICK, "optimizer": "sgd", "max_lr": 1e6})
+    with pytest.raises(CyclerateError, match="diverged"):
+        wild.fit(x, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"hidden": 16}, "hidden must be the widths"),
+        ({"hidden": (16, 0)}, "hidden must be a whole number >= 1"),
+        ({"epochs": 0}, "epochs must be a whole number >= 1"),
+        ({"batch_size": -1}, "batch_size must be a whole number >= 1"),
+        ({"max_lr": 0}, "max_lr must be a finite number > 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be a finite number >= 0"),
+        ({"optimizer": "adams"}, "optimizer must be one of"),
+    ],
+)
+def test_a_wrong_parameter_is_named(parameters: dict[str, object], message: str):
+    with pytest.raises(ValueError, match=message):
+        CyclicRegressor(**{**QUICK, **parameters}).fit(*line())
+
+
+def test_one_class_cannot_be_learned():
+    x, _ = line()
+    with pytest.raises(ValueError, match="of two classes or more"):
+        CyclicClassifier(**QUICK).fit(x, np.zeros(96))
