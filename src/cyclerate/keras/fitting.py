@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count
+from cyclerate._errors import bad_argument, check_count
 from cyclerate.keras.batches import number_of_batches, shuffled_by_keras
 from cyclerate.keras.callback import ScheduleCallback
 from cyclerate.keras.guarding import DivergenceGuard
@@ -16,6 +16,7 @@ from cyclerate.keras.hyper import has_momentum, innermost
 from cyclerate.keras.layer_rates import LayerRates
 from cyclerate.keras.range_test import check_model, range_test
 from cyclerate.range_test import RangeTestResult
+from cyclerate.range_test.answer import clear_max_lr
 from cyclerate.schedules import Schedule
 
 
@@ -117,13 +118,7 @@ class Fit:
         }
         with self._layer_rates():
             found = range_test(self._model, **asked)
-        if found.max_lr is None:
-            raise CyclerateError(
-                f"The range test found no clear answer, so nothing was trained. {found.verdict} "
-                f"{found.stop_reason.value} Give max_lr yourself, or let the test look elsewhere: "
-                'range_test_options={"start_lr": ..., "end_lr": ..., "repeats": 3}.'
-            )
-        return found.max_lr, found
+        return clear_max_lr(found), found
 
     def run(
         self,

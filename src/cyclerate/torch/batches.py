@@ -57,6 +57,14 @@ def number_of_batches(data: Any, batch_size: int | None) -> int | None:
     return length_of(data)
 
 
+def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:
+    """How many batches to train on a pass has: of rows, whole ones only. None: they do not say."""
+    if _are_rows(data):
+        rows = len(data[0])
+        return rows // min(batch_size or _BATCH_SIZE, rows)
+    return length_of(data)
+
+
 def moved(batch: Any, device: torch.device) -> Any:
     """The batch with its tensors on `device`: those in tuples, lists and dicts, too."""
     if isinstance(batch, Tensor):

@@ -68,20 +68,28 @@ class Training:
         self._begin_validation = begin_validation
 
     def step(self, rate: float) -> Tensor:
-        """Makes an optimizer step.
-
-        A step that the scaler skips is made again on the next batches: the scaler has lowered its
-        scale meanwhile.
+        """Makes an optimizer step at a rate.
 
         Args:
             rate: The rate of the group with the highest one; the others keep their ratios to it.
 
         Returns:
-            The value of the step's own batches, taken before it; or that of the validation, taken
-            after it. On the device: nothing waits for it.
+            As `step_as_set`.
         """
         for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
             group["lr"] = updated(group["lr"], rate * ratio)
+        return self.step_as_set()
+
+    def step_as_set(self) -> Tensor:
+        """Makes an optimizer step at the rates that the groups have.
+
+        A step that the scaler skips is made again on the next batches: the scaler has lowered its
+        scale meanwhile.
+
+        Returns:
+            The value of the step's own batches, taken before it; or that of the validation, taken
+            after it. On the device: nothing waits for it.
+        """
         for _ in range(MOST_SKIPPED_STEPS):
             value = self._accumulate()
             if self._update():

@@ -1,0 +1,92 @@
+"""Rates by depth, and layers that thaw one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import cyclerate.torch as ct
+
+
+def three_layers() -> nn.Module:
+    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(3)))
+    for layer in model:
+        nn.init.ones_(layer.weight)
+    return model
+
+
+def moves(model: nn.Module) -> list[float]:
+    return [1.0 - layer.weight.item() for layer in model]
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, **options) -> None:
+    batches = [(torch.ones(4, 1), torch.zeros(4, 1))]
+    ct.fit_one_cycle(
+        model, optimizer, lambda out, _: out.mean(), batches, epochs, 0.1, start_div=1.0, **options
+    )
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_a_layer_moves_by_its_part_of_the_step(kind):
+    model = three_layers()
+    optimizer = kind(ct.layer_groups(model, lr=0.1, decay=0.5))
+    train(model, optimizer, 1)
+    assert moves(model) == pytest.approx([0.025, 0.05, 0.1], rel=1e-5)
+
+
+def test_frozen_layers_do_not_move_and_all_is_thawed_afterwards():
+    model = three_layers()
+    groups = ct.layer_groups(model, lr=0.1, decay=0.5)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
+    seen = []
+
+    class Note(nn.Module):
+        """The weights, each time before a step."""
+
+        def forward(self, x):
+            seen.append(moves(model))
+            return model(x)
+
+    train(Note(), optimizer, 3, unfreeze_epochs=1)
+    after = [*seen[1:], moves(model)]
+    assert [[moved != 0 for moved in moved_then] for moved_then in after] == [
+        [False, False, True],
+        [False, True, True],
+        [True, True, True],
+    ]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_layers_can_be_blocks():
+    model = three_layers()
+    low, top = ct.layer_groups(model, 1.0, 0.5, layers=[[model[0], model[1]], model[2]])
+    assert (low["lr"], len(low["params"]), top["lr"], len(top["params"])) == (0.5, 2, 1.0, 1)
+
+
+def test_frozen_parameters_are_in_no_group_and_shared_ones_in_one():
+    model = three_layers()
+    model[0].weight.requires_grad_(False)
+    model[2].weight = model[1].weight
+    groups = ct.layer_groups(model, 1.0)
+    assert [group["params"] for group in groups] == [[model[1].weight]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lr", {"lr": 0.0}),
+        ("decay", {"decay": 2.0}),
+        ("layers", {"layers": []}),
+        ("layers", {"layers": [nn.Linear(1, 1)]}),
+        ("layers", {"layers": ["0"]}),
+    ],
+)
+def test_wrong_arguments_are_named(name: str, options: dict):
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        ct.layer_groups(three_layers(), **{"lr": 0.1, **options})
+
+
+def test_one_group_has_nothing_to_thaw():
+    with pytest.raises(ValueError, match=r"^optimizer must be"):
+        ct.GradualUnfreezing(torch.optim.SGD(three_layers().parameters()), every_steps=1)
