@@ -6,8 +6,11 @@
     python -m benchmarks.finders probes --policy one_cycle
     python -m benchmarks.finders peers         (in the environment of requirements/peers.txt)
     python -m benchmarks.finders rate_free --name prodigy       (likewise)
+    python -m benchmarks.finders reach --method recommend  (the rate-free ones as before)
+    python -m benchmarks.finders small_probes --half design
     python -m benchmarks.finders bases
-    python -m benchmarks.finders table         (docs/finders.md from what is stored; no training)
+    python -m benchmarks.finders table         (docs/finders.md and docs/recommend.md from what is
+                                                stored; no training)
 
 What is stored under benchmarks/finders/cache is not made again without --again.
 """
@@ -22,7 +25,19 @@ from functools import partial
 
 import torch
 
-from benchmarks.finders import bases, cache, grid, probes, races, rate_free, sweeps, table
+from benchmarks.finders import (
+    bases,
+    cache,
+    grid,
+    probes,
+    races,
+    rate_free,
+    reach_table,
+    reaching,
+    small_probes,
+    sweeps,
+    table,
+)
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.tasks import BY_NAME, TASKS, Task
 
@@ -31,6 +46,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     if arguments.what == "table":
         table.write()
+        reach_table.write()
         return
     tasks = [BY_NAME[arguments.task]] if arguments.task else TASKS
     tasks = [task for task in tasks if arguments.half in (None, task.half)]
@@ -38,11 +54,17 @@ def main() -> None:
     torch.set_flush_denormal(True)  # a dying network is full of them, and each is slow
     kind, make = _PIECES[arguments.what](arguments)
     for task in tasks:
-        if arguments.again or not cache.path_of(kind, task).exists():
+        if arguments.again or not _is_made(arguments, kind, task):
             began = time.perf_counter()
             make(task)
             seconds = time.perf_counter() - began
             print(f"{kind} {task.half} {task.name} {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def _is_made(arguments: argparse.Namespace, kind: str, task: Task) -> bool:
+    if arguments.what == "reach":
+        return reaching.complete(task, arguments.method)
+    return cache.path_of(kind, task).exists()
 
 
 def _grid(arguments: argparse.Namespace) -> Piece:
@@ -76,6 +98,15 @@ def _rate_free(arguments: argparse.Namespace) -> Piece:
     return rate_free.kind_of(name), partial(rate_free.record, name=name)
 
 
+def _reach(arguments: argparse.Namespace) -> Piece:
+    method = arguments.method
+    return reaching.kind_of(method), partial(reaching.record, method=method, again=arguments.again)
+
+
+def _small_probes(_arguments: argparse.Namespace) -> Piece:
+    return "small_probes", small_probes.record
+
+
 def _bases(_arguments: argparse.Namespace) -> Piece:
     return "bases", bases.record
 
@@ -89,6 +120,8 @@ _PIECES: dict[str, Callable[[argparse.Namespace], Piece]] = {
     "probes": _probes,
     "peers": _peers,
     "rate_free": _rate_free,
+    "reach": _reach,
+    "small_probes": _small_probes,
     "bases": _bases,
 }
 
@@ -98,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", choices=[*_PIECES, "table"])
     parser.add_argument("--policy", choices=list(POLICIES), default="one_cycle")
     parser.add_argument("--name", choices=list(rate_free.MAKERS), default="prodigy")
+    parser.add_argument("--method", choices=list(reaching.METHODS), default="recommend")
     parser.add_argument("--task", choices=list(BY_NAME))
     parser.add_argument("--half", choices=["design", "validation", "fresh"])
     parser.add_argument("--again", action="store_true", help="replace what is stored")

@@ -8,7 +8,7 @@ from benchmarks.finders import cache
 from benchmarks.finders.sweeps import SEEDS, SWEEP
 from benchmarks.finders.tasks import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import Probe, drive
+from cyclerate.range_test import Probe, Procedure, drive
 
 
 def record(task: Task, policy: str) -> None:
@@ -31,6 +31,12 @@ def record(task: Task, policy: str) -> None:
 def probe(trainee: Trainee, policy: str) -> Probe:
     """Drives a probe; its batches are those that a training with this seed would see first."""
     asked = Probe(SWEEP, policy=policy, horizon_steps=trainee.task.steps)
+    drive_on(trainee, asked)
+    return asked
+
+
+def drive_on(trainee: Trainee, procedure: Procedure) -> None:
+    """Drives a procedure to its end; a run sees the batches that a training with the seed does."""
     batches = trainee.batches()
 
     def restore() -> None:
@@ -40,9 +46,8 @@ def probe(trainee: Trainee, policy: str) -> Probe:
         batches = trainee.batches()
 
     drive(
-        asked,
+        procedure,
         restore=restore,
         step=lambda lr: trainee.step(lr, next(batches)),
         score=trainee.score,
     )
-    return asked

@@ -58,25 +58,30 @@ MAKERS: dict[str, tuple[Callable[[nn.Module, int], Made], str]] = {
 
 def kind_of(name: str) -> str:
     """Returns the folder of an optimizer's results."""
-    return "rate_free_" + name.replace(" ", "_").replace("-", "_")
+    return "rate_free_" + plain(name)
+
+
+def plain(name: str) -> str:
+    """Returns a name as a part of a folder's name."""
+    return name.replace(",", "").replace(" ", "_").replace("-", "_")
 
 
 def record(task: Task, name: str) -> None:
     """Trains with every seed; stores the training and held-out losses at the end."""
-    losses = [_whole(task, name, seed) for seed in SEEDS]
+    losses = [whole(task, name, seed, task.steps) for seed in SEEDS]
     cache.write(kind_of(name), task, {"seeds": SEEDS, "losses": losses}, (MAKERS[name][1],))
 
 
-def _whole(task: Task, name: str, seed: int) -> list[float]:
-    """Trains the whole task without a rate; returns the training and held-out loss."""
+def whole(task: Task, name: str, seed: int, steps: int) -> list[float]:
+    """Trains a task without a rate; returns the training and held-out loss."""
     trainee = Trainee(task, seed)
-    optimizer, scheduler = MAKERS[name][0](trainee.model, task.steps)
+    optimizer, scheduler = MAKERS[name][0](trainee.model, steps)
     averages = hasattr(optimizer, "eval")  # of its own: another point to judge than to train at
     if averages:
         optimizer.train()
     trainee.optimizer = optimizer
     torch.manual_seed(seed)
-    for _, rows in zip(range(task.steps), trainee.batches(), strict=False):
+    for _, rows in zip(range(steps), trainee.batches(), strict=False):
         if not math.isfinite(trainee.step_as_is(rows)):
             return [math.nan, math.nan]
         if scheduler:

@@ -7,7 +7,17 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.finders import bases, cache, data, models, regret, scoring, sweeps
+from benchmarks.finders import (
+    bases,
+    cache,
+    data,
+    models,
+    reach_table,
+    reaching,
+    regret,
+    scoring,
+    sweeps,
+)
 from benchmarks.finders.optimizers import OPTIMIZERS
 from benchmarks.finders.regret import Landscape
 from benchmarks.finders.stack import Stack
@@ -119,3 +129,65 @@ def test_a_lowest_rate_is_judged_against_the_best_of_them(tmp_path, monkeypatch)
         "low": [0.25],
         "none": [1.0],
     }
+
+
+BUDGETS = [str(budget) for budget in reaching.BUDGETS]
+
+
+def test_only_budgets_that_are_missing_are_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", tmp_path)
+    asked = []
+
+    def make(task: Task, seed: int, budgets: list[int]) -> list[dict]:
+        asked.append(budgets)
+        return [{"train_loss": float(steps)} for steps in budgets]
+
+    monkeypatch.setitem(reaching.METHODS, "recommend", (make, ()))
+    task = small("sgd")
+    cache.write("reach_recommend", task, {"ends": {"0.5": [{"train_loss": 9.0}]}})
+    assert not reaching.complete(task, "recommend")
+    reaching.record(task, "recommend")
+    assert asked == [[3, 9, 12, 18]]
+    assert reaching.complete(task, "recommend")
+    ends = cache.read("reach_recommend", task)["ends"]
+    assert [ends[name][0]["train_loss"] for name in BUDGETS] == [3.0, 9.0, 9.0, 12.0, 18.0]
+    reaching.record(task, "recommend", again=True)
+    assert asked[1] == [3, 6, 9, 12, 18]
+
+
+def test_the_smallest_budget_that_is_enough_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", tmp_path)
+    tasks = list(TASKS[:3])
+    fixed = {"train_loss": [[1.5, 1.0, None]], "start_train_loss": [2.0]}
+    losses = ([1.5, 1.2, 1.0, 0.9, 1.1], [1.5, None, 1.2, 1.005, 0.9], [None] * 5)
+    for task, ends in zip(tasks, losses, strict=True):
+        cache.write("grid_constant", task, fixed)
+        kept = {name: [{"train_loss": loss}] for name, loss in zip(BUDGETS, ends, strict=True)}
+        cache.write("reach_recommend", task, {"seeds": [0], "ends": kept})
+    found = reach_table.reached("recommend", tasks)
+    assert found.budgets == (0.75, 1.5, np.inf)
+    assert [found.share_by(budget) for budget in (0.5, 0.75)] == [0.0, pytest.approx(1 / 3)]
+    assert [found.quartile(share) for share in (0.25, 0.5, 0.75)] == [0.75, 1.5, np.inf]
+    assert reach_table.reached("recommend", tasks, within=0.01).budgets == (0.75, 1.0, np.inf)
+    assert reach_table.reached("prodigy", tasks) is None
+
+
+def test_a_recommended_training_keeps_to_its_budget():
+    task = Task("small", data.digits, partial(models.mlp, 64, 16, 10), "momentum", 32, 200)
+    end = reaching.METHODS["recommend"][0](task, 0, [50, 150])
+    assert (end[0]["train_loss"], end[0]["why"]) == (
+        pytest.approx(np.nan, nan_ok=True),
+        "too few steps",
+    )
+    assert end[1]["tuning_steps"] <= 45
+    assert end[1]["train_loss"] < 1.0
+
+
+def test_one_training_at_the_default_rate_serves_all_budgets():
+    task = small("adam")
+    ends = reaching.METHODS["default rate"][0](task, 0, [5, STEPS])
+    trainee = Trainee(task, seed=0)
+    trainee.train([1e-3] * 5)
+    assert ends[0]["train_loss"] == pytest.approx(trainee.train_loss())
+    trainee.train([1e-3] * STEPS)
+    assert ends[1]["train_loss"] == pytest.approx(trainee.train_loss())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cyclerate._errors import check_choice, check_number
 from cyclerate.range_test.probe import POLICIES
@@ -74,20 +73,19 @@ def choose(raced: Sequence[PolicyRace], *, start: float, mode: str) -> Choice | 
         return Choice(kept, f"{kept} was not raced against others")
     sign = 1 if mode == "min" else -1
     scores = {race.policy: math.inf if race.score is None else sign * race.score for race in raced}
-    ranked = sorted(scores, key=lambda policy: scores[policy])
-    best, second = ranked[0], ranked[1]
+    best = min(scores, key=lambda policy: scores[policy])
     clear = CLEAR_FRAC * (sign * start - scores[best])
-    if best != kept and scores[kept] - scores[best] > clear:
+    if scores[kept] - scores[best] > clear:
         return Choice(best, f"{best} was clearly better than {kept}")
-    if best == kept and scores[second] - scores[best] > clear:
+    close = [policy for policy in scores if scores[policy] - scores[kept] <= clear]
+    if close == [kept]:
         return Choice(kept, f"{kept} was clearly the best")
-    return Choice(kept, _not_apart(kept, [policy for policy in ranked if policy != kept]))
+    return Choice(kept, _not_apart(kept, close))
 
 
-def _not_apart(kept: str, others: Sequence[Any]) -> str:
-    prior = (
-        "1cycle is rarely the worse one in a whole training"
-        if kept == "one_cycle"
-        else "it was named first"
-    )
-    return f"{kept} and {' and '.join(others)} could not be told apart, and {prior}"
+def _not_apart(kept: str, close: Sequence[str]) -> str:
+    names = f"{', '.join(close[:-1])} and {close[-1]}"
+    prior = "it was named first"
+    if kept == "one_cycle":
+        prior = "1cycle is rarely the worse one in a whole training"
+    return f"{names} could not be told apart; {kept} is kept: {prior}"

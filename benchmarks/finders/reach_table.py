@@ -1,0 +1,107 @@
+"""The tables of docs/recommend.md, from what is stored; nothing is trained.
+
+How many steps, tuning included, until a training ends as low as the best of 23 fixed rates? The
+answer is the smallest budget whose training does, as a share of one run with a fixed rate. A policy
+that lowers its rate is low only at its end, so trainings are judged at their ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks._page import write_generated
+from benchmarks.finders import cache, grid, reaching, scoring
+from benchmarks.finders.table import HALVES
+from benchmarks.finders.tasks import Task
+
+PAGE = Path(__file__).parents[2] / "docs" / "recommend.md"
+NEAR = 0.01
+"""Of the fall from the untrained loss: this near to the best fixed rate is nearly as good."""
+
+_QUARTILES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """By which budget the trainings of a method were good enough: infinity where by none."""
+
+    method: str
+    budgets: tuple[float, ...]
+
+    def share_by(self, budget: float) -> float:
+        """Returns the share of tasks that need no more than a budget."""
+        return float(np.mean([reached <= budget for reached in self.budgets]))
+
+    def quartile(self, share: float) -> float:
+        """Returns the budget that this share of the tasks needs no more than."""
+        return float(np.quantile(self.budgets, share, method="inverted_cdf"))
+
+
+def write() -> None:
+    """Replaces what stands between the two marks of the page."""
+    parts: list[str] = []
+    for name, heading in HALVES.items():
+        tasks = scoring.half(name)
+        tables = [_table(tasks, within) for within in (0.0, NEAR)]
+        if all(tables):
+            parts += [f"### {heading}", "As low as the best fixed rate:", tables[0]]
+            parts += [f"Within {NEAR:.0%} of the fall of it:", tables[1]]
+    write_generated(PAGE, "\n\n".join(parts))
+
+
+def reached(method: str, tasks: Iterable[Task], within: float = 0.0) -> Reached | None:
+    """Returns by which budget each task was done, if all of them are stored.
+
+    Args:
+        method: A key of `reaching.METHODS`.
+        tasks: The tasks.
+        within: How much higher than the best fixed rate's the loss may be, as a share of the fall.
+    """
+    tasks = list(tasks)
+    if not all(reaching.complete(task, method) for task in tasks):
+        return None
+    return Reached(method, tuple(by for task in tasks for by in _of(task, method, within)))
+
+
+def _of(task: Task, method: str, within: float) -> list[float]:
+    """Returns the smallest budget that is enough, for each seed."""
+    stored, fixed = cache.read(reaching.kind_of(method), task), cache.read("grid_constant", task)
+    if stored is None or fixed is None:
+        raise ValueError(f"{task.name}: nothing is stored for {method}, or for a constant rate")
+    best = float(np.nanmin(np.array(fixed["train_loss"], dtype=float)))
+    enough = best + within * (float(np.mean(fixed["start_train_loss"])) - best)
+    ends = zip(*(stored["ends"][str(budget)] for budget in reaching.BUDGETS), strict=True)
+    return [_first_enough([end["train_loss"] for end in of_seed], enough) for of_seed in ends]
+
+
+def _first_enough(losses: list[float | None], enough: float) -> float:
+    found = zip(reaching.BUDGETS, losses, strict=True)
+    return min((by for by, loss in found if loss is not None and loss <= enough), default=math.inf)
+
+
+def _table(tasks: list[Task], within: float) -> str:
+    found = [reached(method, tasks, within) for method in reaching.METHODS]
+    rows = [_row(one) for one in found if one is not None]
+    if not rows:
+        return ""
+    shares = [f"by {budget:.0%}" for budget in reaching.BUDGETS]
+    headings = ["method", "tasks", *shares, "first quartile", "median", "third quartile"]
+    searched = f"{len(grid.LRS)} runs"
+    whole = ["grid search", str(len(tasks)), *["0%"] * len(shares), *[searched] * len(_QUARTILES)]
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows, whole]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _row(found: Reached) -> list[str]:
+    shares = [f"{found.share_by(budget):.0%}" for budget in reaching.BUDGETS]
+    quartiles = [_budget(found.quartile(share)) for share in _QUARTILES]
+    return [found.method, str(len(found.budgets)), *shares, *quartiles]
+
+
+def _budget(value: float) -> str:
+    return f"over {max(reaching.BUDGETS):.0%}" if math.isinf(value) else f"{value:.0%}"
