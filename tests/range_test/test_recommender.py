@@ -5,7 +5,8 @@ import pytest
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.range_test import Race, RecommendationPlan, drive
-from cyclerate.range_test.recommender import TIMING_STEPS, Recommender
+from cyclerate.range_test.recommender import Recommender
+from cyclerate.range_test.timing import TIMING_STEPS, TimedRace
 
 
 class Bowl:
@@ -181,3 +182,18 @@ def test_there_is_no_recommendation_before_the_end():
         recommender.tell(None)
     with pytest.raises(CyclerateError, match="before the time of a step"):
         recommender.result()
+
+
+def test_the_first_steps_do_not_count_for_the_time_of_one():
+    ticks = iter([100.0, 101.0, 101.5, 101.6, 101.7, *(101.7 + 0.2 * i for i in range(1, 11))])
+    race = TimedRace(1e-6, lambda: next(ticks))
+    while not race.done:
+        race.tell(1.0)
+    assert race.seconds_per_step == pytest.approx(0.2)
+
+
+def test_a_loss_that_is_not_finite_from_the_start_says_so():
+    race = TimedRace(1e-6, lambda: 0.0)
+    race.tell(float("nan"))
+    with pytest.raises(CyclerateError, match="loss is not finite"):
+        _ = race.seconds_per_step
