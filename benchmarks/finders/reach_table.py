@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._page import write_generated
-from benchmarks.finders import cache, grid, reaching, scoring
-from benchmarks.finders.table import HALVES
+from benchmarks.finders import cache, grid, policy_grids, reaching, scoring, small_probes
+from benchmarks.finders.table import HALVES, HEADINGS, SHARES
 from benchmarks.finders.tasks import Task
 
 PAGE = Path(__file__).parents[2] / "docs" / "recommend.md"
@@ -44,6 +44,10 @@ class Reached:
 
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
+    write_generated(PAGE, "\n\n".join([*_reached(), *_policies(), *_small_probes()]))
+
+
+def _reached() -> list[str]:
     parts: list[str] = []
     for name, heading in HALVES.items():
         tasks = scoring.half(name)
@@ -51,7 +55,44 @@ def write() -> None:
         if all(tables):
             parts += [f"### {heading}", "As low as the best fixed rate:", tables[0]]
             parts += [f"Within {NEAR:.0%} of the fall of it:", tables[1]]
-    write_generated(PAGE, "\n\n".join(parts))
+    return parts
+
+
+def _policies() -> list[str]:
+    found = policy_grids.beside()
+    if not found:
+        return []
+    headings = ["policy", "tasks", "best on", "given up: mean", "worst", "rate beside 1cycle's"]
+    rows = [
+        [
+            HEADINGS[policy],
+            str(len(one.given_up)),
+            str(one.best),
+            f"{np.mean(one.given_up):.3f}",
+            f"{max(one.given_up):.3f}",
+            f"{10**one.decades:.2f}",
+        ]
+        for policy, one in found.items()
+    ]
+    return ["### The policies, each at its best rate", _lines(headings, rows)]
+
+
+def _small_probes() -> list[str]:
+    tasks = scoring.half("design")
+    scores = [
+        scoring.score(small_probes.rule(budget), "one_cycle", tasks)
+        for budget in small_probes.BUDGETS
+    ]
+    found = [score.columns() for score in scores if score is not None and score.tasks == len(tasks)]
+    if not found:
+        return []
+    names = ["median", "mean", "share above 0.1", "no answer", "mean, answered"]
+    rows = [[f"{one['steps']:.0f}", *(_figure(name, one[name]) for name in names)] for one in found]
+    return ["### The rates that few steps find", _lines(["tuning steps", *names], rows)]
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:.0%}" if name in SHARES else f"{value:.3f}"
 
 
 def reached(method: str, tasks: Iterable[Task], within: float = 0.0) -> Reached | None:
@@ -93,7 +134,11 @@ def _table(tasks: list[Task], within: float) -> str:
     headings = ["method", "tasks", *shares, "first quartile", "median", "third quartile"]
     searched = f"{len(grid.LRS)} runs"
     whole = ["grid search", str(len(tasks)), *["0%"] * len(shares), *[searched] * len(_QUARTILES)]
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows, whole]
+    return _lines(headings, [*rows, whole])
+
+
+def _lines(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -12,6 +12,7 @@ from benchmarks.finders import (
     cache,
     data,
     models,
+    policy_grids,
     reach_table,
     reaching,
     regret,
@@ -191,3 +192,25 @@ def test_one_training_at_the_default_rate_serves_all_budgets():
     assert ends[0]["train_loss"] == pytest.approx(trainee.train_loss())
     trainee.train([1e-3] * STEPS)
     assert ends[1]["train_loss"] == pytest.approx(trainee.train_loss())
+
+
+def test_policies_are_set_beside_each_other_at_their_best_rates(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", tmp_path)
+    losses = {
+        "one_cycle": [[0.5, 0.2, None]],
+        "triangular": [[0.4, 0.5, None]],
+        "constant": [[0.3, 0.1, 0.6]],
+    }
+    for policy, of_policy in losses.items():
+        grid = {"lrs": [0.01, 0.1, 1.0], "train_loss": of_policy, "start_train_loss": [1.1]}
+        cache.write(f"grid_{policy}", TASKS[0], grid)
+    cache.write("grid_constant", TASKS[1], {"lrs": [0.1]})
+    found = policy_grids.beside()
+    assert {policy: one.best for policy, one in found.items()} == {
+        "one_cycle": 0,
+        "triangular": 0,
+        "constant": 1,
+    }
+    assert found["triangular"].given_up == pytest.approx((0.3,))
+    assert found["triangular"].decades == pytest.approx(-1.0)
+    assert found["constant"].given_up == (0.0,)
