@@ -1,4 +1,4 @@
-"""A comparison: every policy with every seed, one cell after another, kept as it goes.
+"""The comparison of the command: every policy with every seed, kept as it goes.
 
 It knows no framework: whoever can train one cell can be compared.
 """
@@ -8,16 +8,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from cyclerate.training.cells import Cells, OtherSettings
+from cyclerate.training.plain import build
 from cyclerate.training.record import FILE_NAME, Best, Cell, PolicyInfo, Record
 from cyclerate.training.summary import pick_best, summarise
 
 Progress = Callable[[PolicyInfo, int, int], None]
 
+_BEST = "cells/best"
+
 
 class Trainer(Protocol):
     """Trains one cell at a time and can save the network of the last one."""
+
+    def decided_by(self) -> dict[str, Any]:
+        """All that decides a cell, but for its policy and its seed, as JSON values."""
+        ...
 
     def train(self, policy: PolicyInfo, seed: int, progress: Callable[[int], None]) -> Cell:
         """Trains from the seed's own initial weights; calls `progress` with the steps done."""
@@ -37,8 +45,9 @@ def run_cells(
 ) -> Record:
     """Trains every cell of a comparison.
 
-    After each cell the record is written, and the network too if it is the best so far: what is
-    done stays done when a later cell fails or the run is interrupted.
+    After each cell it is written, and before it the network, if it is the best so far: what is done
+    stays done when a later cell fails or the run is killed, and the same call goes on from there.
+    Cells of other settings in the folder are trained anew.
 
     Args:
         record: The comparison to run, without cells.
@@ -50,16 +59,41 @@ def run_cells(
     Returns:
         The record with all its cells.
     """
+    cells, decided_by = Cells(out_dir), trainer.decided_by()
+
+    def trained(policy: PolicyInfo, seed: int) -> Cell:
+        return trainer.train(policy, seed, lambda steps: progress(policy, seed, steps))
+
     for policy in record.policies:
         for seed in record.seeds:
-            cell = trainer.train(
-                policy, seed, lambda steps, p=policy, s=seed: progress(p, s, steps)
-            )
+            name = f"cells/{policy.name}-{seed}-0"
+            decided = {**decided_by, "schedule": policy.schedule, "seed": seed}
+            kept = _kept(cells, name, decided)
+            cell = trained(policy, seed) if kept is None else build(Cell, kept, name)
+            progress(policy, seed, cell.steps[-1])
             record = with_cell(record, cell, model_file)
-            if model_file and pick_best(record.cells) is cell:
-                trainer.save(out_dir / model_file)
+            if kept is None:
+                if model_file and pick_best(record.cells) is cell:
+                    trainer.save(out_dir / model_file)
+                    cells.save(_BEST, {"cell": decided}, {})
+                cells.save(name, decided, vars(cell))
             record.save(out_dir / FILE_NAME)
+    if model_file and record.best:
+        policy = record.policy(record.best.policy)
+        decided = {**decided_by, "schedule": policy.schedule, "seed": record.best.seed}
+        if _kept(cells, _BEST, {"cell": decided}) is None or not (out_dir / model_file).is_file():
+            # The network that lies there is another comparison's.
+            trained(policy, record.best.seed)
+            trainer.save(out_dir / model_file)
+            cells.save(_BEST, {"cell": decided}, {})
     return record
+
+
+def _kept(cells: Cells, name: str, decided_by: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return cells.load(name, decided_by)
+    except OtherSettings:
+        return None
 
 
 def with_cell(record: Record, cell: Cell, model_file: str | None) -> Record:

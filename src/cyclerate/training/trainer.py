@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate.schedules import from_dict
+from cyclerate.training.learner import digest
 from cyclerate.training.objective import Objective, keras_loss
 from cyclerate.training.optimizers import OPTIMIZERS, make_optimizer
 from cyclerate.training.record import Cell, PolicyInfo
@@ -76,6 +77,19 @@ class KerasTrainer(ABC):
         if self._learner is None:
             self._learner = KerasLearner(self._compiled, self.batch_size)
         return self._learner
+
+    def decided_by(self) -> dict[str, Any]:
+        """All that decides a cell, but for its policy and its seed, as JSON values."""
+        start = self.learner.start(0, self.split.x_train, self._targets())
+        return {
+            "data": digest(vars(self.split).values()),
+            "model": {**start.description, "initial_weights": start.weights},
+            "objective": [self.objective.loss_name, self.objective.metric.name],
+            "scale": self.objective.scale,
+            "total_steps": self.budget.total_steps,
+            "batch_size": self.batch_size,
+            "versions": start.versions,
+        }
 
     def range_test(self, seed: int, **options: Any) -> RangeTestResult:
         """Runs a range test on the network of a seed.
