@@ -51,3 +51,14 @@ def test_the_best_network_answers_new_rows(
     runpy.run_path(str(EXAMPLES / "use_best_network.py"), run_name="__main__")
     told = capsys.readouterr().out
     assert told == "z,x,predicted soil\n0.1,-0.9,dry\n0.2,0.9,wet\n"
+
+
+def test_the_snapshots_of_a_network_predict_together(capsys: pytest.CaptureFixture[str]):
+    runpy.run_path(str(EXAMPLES / "keras_snapshots.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert re.findall(r"cycle (\d), saved after step (\d+)", told) == [
+        (str(cycle), str(44 * cycle - 1)) for cycle in range(1, 6)
+    ]
+    together = re.search(r"5 members together on 450 digits held out: (0\.\d+)", told)
+    assert together is not None
+    assert float(together[1]) > 0.93

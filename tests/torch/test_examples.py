@@ -18,3 +18,14 @@ def test_two_lines(capsys):
     accuracy = re.search(r"accuracy on the 450 digits held out: (0\.\d+)", told)
     assert accuracy is not None
     assert float(accuracy[1]) > 0.95
+
+
+def test_snapshots_predict_together(capsys):
+    runpy.run_path(str(ROOT / "examples" / "torch_snapshots.py"))
+    told = capsys.readouterr().out
+    assert re.findall(r"cycle (\d), saved after step (\d+)", told) == [
+        (str(cycle), str(44 * cycle - 1)) for cycle in range(1, 6)
+    ]
+    together = re.search(r"5 members together on 450 digits held out: (0\.\d+)", told)
+    assert together is not None
+    assert float(together[1]) > 0.93
