@@ -79,6 +79,13 @@ PUBLIC = {
         "range_test",
         "recommend",
     ],
+    "cyclerate.training": [
+        "Comparison",
+        "CrossValidation",
+        "Difference",
+        "compare",
+        "cross_validate",
+    ],
     "cyclerate.transformers": ["RangeTestCallback"],
 }
 

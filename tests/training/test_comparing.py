@@ -112,12 +112,9 @@ def test_a_kill_loses_no_finished_cell_and_changes_no_number(tmp_path: Path):
     finished = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.json")}
     assert 3 <= len(finished) < 24
     settings: dict[str, Any] = {"seeds": 8, "epochs": 40}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     rest = compared(out=killed, **settings)
     assert {name: (cells / name).stat().st_mtime_ns for name in finished} == finished
     assert frame(rest).equals(frame(compared(out=undisturbed, **settings)))
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
