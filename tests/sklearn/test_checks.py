@@ -1,22 +1,10 @@
-"""The checks that scikit-learn asks of every estimator.
-
-They ask nothing of the backend, and fit a hundred tiny networks of many shapes: so they run on the
-one that compiles nothing.
-"""
+"""The checks that scikit-learn asks of every estimator."""
 
 from __future__ import annotations
 
-import keras
-import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cyclerate.sklearn import CyclicClassifier, CyclicRegressor
-from tests.one_thread import one_thread
-
-if keras.backend.backend() != "torch":
-    pytest.skip("on PyTorch, where nothing is compiled", allow_module_level=True)
-
-pytestmark = pytest.mark.keras_backend
 
 # The words of scikit-learn, which excuses its own bagging, boosting and forests with them. With a
 # batch of all rows the two differ from the seventh digit on: a network is trained in float32.
@@ -26,12 +14,6 @@ EXPECTED_TO_FAIL = {
     )
 }
 QUICK = {"hidden": (16,), "epochs": 12, "batch_size": 512, "max_lr": 0.1, "random_state": 0}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick():
-    with one_thread():
-        yield
 
 
 @parametrize_with_checks(
