@@ -29,3 +29,12 @@ def test_snapshots_predict_together(capsys):
     together = re.search(r"5 members together on 450 digits held out: (0\.\d+)", told)
     assert together is not None
     assert float(together[1]) > 0.93
+
+
+def test_fine_tune(capsys):
+    runpy.run_path(str(ROOT / "examples" / "torch_fine_tune.py"))
+    told = capsys.readouterr().out
+    accuracies = [float(a) for a in re.findall(r"accuracy on the other rows (0\.\d+)", told)]
+    assert len(accuracies) == 3
+    assert accuracies[-1] > max(accuracies[0], 0.65)
+    assert told.endswith("over that of the head: 0.15, 0.38, 1.00\n")
