@@ -1,7 +1,7 @@
-"""Does the guard see explosions, does it leave good trainings alone, and how far is its advice safe?
+"""Does the guard see explosions, does it leave good trainings alone, is its advice safe?
 
-Small networks on two small tables, each trained by triangular cycles at rising rates until one of its
-trainings has an alarm; that one is made again at parts of the rate at which the alarm came.
+Small networks on two small tables, each trained by triangular cycles at rising rates until one of
+its trainings has an alarm; that one is made again at parts of the rate at which the alarm came.
 
     .venv/bin/python -m benchmarks.explosions
 """
@@ -35,6 +35,8 @@ OPTIMIZERS: dict[str, tuple[float, Callable[..., torch.optim.Optimizer]]] = {
 
 
 class Task(NamedTuple):
+    """What is trained."""
+
     table: str
     depth: int
     activation: type[nn.Module]
@@ -44,6 +46,8 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
+    """How it went."""
+
     alarms: dict[float, int | None]  # by factor, the step
     good: bool  # all steps were made, and the loss ended below its start
     schedule: cr.Schedule
