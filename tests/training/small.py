@@ -44,4 +44,4 @@ def compared(**changes: Any) -> Comparison:
 
 
 if __name__ == "__main__":
-    compared(out=sys.argv[1], seeds=8, epochs=40)
+    compared(out=sys.argv[1], seeds=4, epochs=20)

@@ -105,13 +105,13 @@ def test_a_kill_loses_no_finished_cell_and_changes_no_number(tmp_path: Path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     cells = killed / "cells"
-    while process.poll() is None and len(list(cells.glob("*.json"))) < 3:
+    while process.poll() is None and len(list(cells.glob("*.json"))) < 2:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.json")}
-    assert 3 <= len(finished) < 24
-    settings: dict[str, Any] = {"seeds": 8, "epochs": 40}
+    assert 2 <= len(finished) < 12
+    settings: dict[str, Any] = {"seeds": 4, "epochs": 20}
     rest = compared(out=killed, **settings)
     assert {name: (cells / name).stat().st_mtime_ns for name in finished} == finished
     assert frame(rest).equals(frame(compared(out=undisturbed, **settings)))
@@ -195,14 +195,14 @@ def test_a_keras_model_is_trained_as_it_is_compiled():
         model = keras.Sequential(
             [keras.layers.Dense(1, "sigmoid", kernel_initializer=start), keras.layers.Dropout(0.1)]
         )
-        model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["AUC"])
+        model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
         return model
 
     policies = {"fixed": "fixed", "still": cr.Constant(1e-9)}
     x, y = data()
     one = compare(make_keras, x, y, epochs=3, batch_size=32, seeds=[3], policies=policies)
     assert one.schedules["fixed"] == cr.Constant(0.02)
-    assert one.metric == "AUC"
+    assert one.metric == "accuracy"
     fixed, still = (cell.heldout_loss for cell in one.cells)
     assert fixed[-1] < 0.99 * still[-1]
     assert still[-1] == pytest.approx(still[0], rel=1e-4)

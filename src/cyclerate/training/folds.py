@@ -64,7 +64,7 @@ def make_folds(y: NDArray[Any], folds: Any, groups: NDArray[Any] | None = None) 
     """
     if groups is not None and len(groups) != len(y):
         raise bad_argument("groups", f"one for each of the {len(y)} rows", f"{len(groups)} of them")
-    if hasattr(folds, "split"):
+    if hasattr(folds, "split") and not isinstance(folds, str):
         return _folds_of(folds, y, class_of_rows(y, fewest=1), groups)
     if not isinstance(folds, (int, np.integer)) or isinstance(folds, bool):
         raise bad_argument("folds", _FOLDS, folds)
