@@ -45,13 +45,15 @@ _POLICIES = {
     "fge": ("FGE", "FGE", "triangular"),
 }
 _ENSEMBLES = ("restarts", "fge")
-_QUICK, _QUICK_TESTS = ("one_cycle", "restarts"), ("one_cycle", "triangular")
+# A quick run has one range test for all, a short one, and whole batches only.
+_QUICK, _QUICK_TEST, _QUICK_BATCH = ("one_cycle", "restarts"), "triangular", 100
+_QUICK_SEARCH = {"steps": 30, "max_steps": 60}
 
 
 def cells(size: Size) -> tuple[Cell, ...]:
     """A range test for each kind of policy, and a training by each policy; few in a quick run."""
     common = {
-        "batch_size": BATCH,
+        "batch_size": _QUICK_BATCH if size.quick else BATCH,
         "epochs": size.epochs(_EPOCHS, quick=CYCLES),
         "filters": FILTERS,
         "dense": DENSE,
@@ -60,10 +62,15 @@ def cells(size: Size) -> tuple[Cell, ...]:
     }
     tests = {
         policy: range_test_cell(
-            _test_of(policy), f"range test for {words}", None, common, policy=policy
+            f"range test {policy}",
+            f"range test for {words}",
+            None,
+            common,
+            policy=policy,
+            **(_QUICK_SEARCH if size.quick else {}),
         )
         for policy, words in _TESTS.items()
-        if policy in _QUICK_TESTS or not size.quick
+        if policy == _QUICK_TEST or not size.quick
     }
     more = {
         "fixed": {"ema": EMA_MOMENTUM},
@@ -71,15 +78,20 @@ def cells(size: Size) -> tuple[Cell, ...]:
         "fge": {"members": FGE_MEMBERS, "top": _FGE_TOP, "low": _FGE_LOW},
     }
     trained = [
-        Cell(name, label, {**common, **more.get(name, {}), "rate": tests[policy].settings})
-        for name, (_, label, policy) in _POLICIES.items()
-        if policy in tests and (name in _QUICK or not size.quick)
+        Cell(
+            name,
+            label,
+            {**common, **more.get(name, {}), "rate": tests[_tested(name, size)].settings},
+        )
+        for name, (_, label, _) in _POLICIES.items()
+        if name in _QUICK or not size.quick
     ]
     return (*tests.values(), *trained)
 
 
-def _test_of(policy: str) -> str:
-    return f"range test {policy}"
+def _tested(name: str, size: Size) -> str:
+    """The policy whose range test gives the rate of a training."""
+    return _QUICK_TEST if size.quick else _POLICIES[name][2]
 
 
 @dataclass
@@ -87,6 +99,7 @@ class SnapshotStage:
     """The images."""
 
     task: ImageTask
+    size: Size
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -95,23 +108,23 @@ class SnapshotStage:
 
     def run(self, cell: Cell, seed: int, done: Reproduction) -> Outcome:
         """Finds, or trains."""
-        epochs = cell.settings["epochs"]
-        per_epoch = -(-len(self.task.split.x_train) // BATCH)
+        epochs, batch = cell.settings["epochs"], cell.settings["batch_size"]
+        per_epoch = -(-len(self.task.split.x_train) // batch)
         if "range_test" in cell.settings:
             trainer = NetworkTrainer(
                 split=self.task.split,
                 objective=self.task.objective,
                 build=conv_network(self.task, FILTERS, DENSE, batch_norm=True),
-                batch_size=BATCH,
+                batch_size=batch,
                 budget=Plan(per_epoch, per_epoch * epochs),
                 optimizer=_OPTIMIZER,
             )
             return find_rate(trainer, seed, **cell.settings["range_test"])
-        found = found_rates(done, _test_of(_POLICIES[cell.name][2]), seed)
+        found = found_rates(done, f"range test {_tested(cell.name, self.size)}", seed)
         if found is None:
             return NO_RATE
         schedule = schedule_of(cell.name, found.max_lr, per_epoch * epochs)
-        return _Training(self.task, cell.name, schedule, seed, epochs).outcome()
+        return _Training(self.task, cell.name, schedule, seed, epochs, batch).outcome()
 
 
 def schedule_of(policy: str, max_lr: float, steps: int) -> Schedule:
@@ -139,6 +152,7 @@ class _Training:
     schedule: Schedule
     seed: int
     epochs: int
+    batch_size: int
 
     def outcome(self) -> Outcome:
         """Trains; the values are accuracies and losses on the test images."""
@@ -191,7 +205,7 @@ class _Training:
         history = model.fit(
             split.x_train,
             split.y_train,
-            batch_size=BATCH,
+            batch_size=self.batch_size,
             epochs=self.epochs,
             validation_data=(split.x_heldout, split.y_heldout),
             validation_batch_size=_ALL_AT_ONCE,
@@ -236,12 +250,13 @@ class _Training:
 
 def open_stage(size: Size) -> SnapshotStage:
     """Loads the images."""
-    return SnapshotStage(quick_images() if size.quick else image_task(fashion_mnist()))
+    task = quick_images() if size.quick else image_task(fashion_mnist())
+    return SnapshotStage(task, size)
 
 
 def charts(record: Reproduction) -> tuple[Chart, ...]:
     """The trainings; members alone and together; the range test of the cycles."""
-    tested = range_test_chart(record, _test_of("triangular"), "cycles", "for cycles")
+    tested = range_test_chart(record, "range test triangular", "cycles", "for cycles")
     return (_training_chart(record), _members_chart(record), tested)
 
 
