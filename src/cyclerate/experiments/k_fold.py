@@ -339,8 +339,8 @@ def _on_cut(record: Reproduction) -> str:
         "Where the end of a fold cuts a cycle, going on gives each fold another part of it. Going "
         f"on less anew: {_phrase(found)}. The fold that loses most is number {worst + 1}, by "
         f"{saying.signed_points(_gap(record, worst), 2)}: it ends where the rate is at "
-        f"{phases[worst]:.0%} of the way from base_lr to max_lr; begun anew, every fold ends at "
-        f"{phases[0]:.0%}."
+        f"{saying.share(phases[worst], 0)} of the way from base_lr to max_lr; begun anew, every "
+        f"fold ends at {saying.share(phases[0], 0)}."
     )
 
 
