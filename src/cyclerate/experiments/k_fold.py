@@ -434,7 +434,7 @@ EXPERIMENT = Experiment(
     ),
     backend="jax",
     seeds=3,
-    minutes=10,
+    minutes=12,
     cells=cells,
     open=open_stage,
     charts=charts,
