@@ -283,9 +283,9 @@ def _training_chart(record: Reproduction) -> Chart:
 
 def _members_chart(record: Reproduction) -> Chart:
     lines = tuple(
-        _over_members(record, name, f"{_POLICIES[name][0]}, {curve}", curve)
+        _over_members(record, name, f"{_POLICIES[name][0]} {word}", curve)
         for name in _ENSEMBLES
-        for curve in ("together", "alone")
+        for curve, word in (("together", "all"), ("alone", "one"))
     )
     ends = "; ".join(
         f"{_POLICIES[name][0]} {measured(record, name, 'ensemble', share=True)}"
@@ -294,11 +294,14 @@ def _members_chart(record: Reproduction) -> Chart:
     )
     return Chart(
         name="members",
-        title="Members, from the latest back: alone and together",
-        x_label="members",
+        title="Members alone and together",
+        x_label="members, the latest first",
         y_label="test accuracy",
         lines=lines,
-        caption=f"Means over the seeds. All members together: {ends}.",
+        caption=(
+            "Means over the seeds: the mean of the latest members (all), and the last of these "
+            f"alone (one). All members together: {ends}."
+        ),
         alt=f"Line chart of the accuracy by the number of members. All together: {ends}.",
         percent=True,
     )
@@ -349,11 +352,10 @@ def _main_table(record: Reproduction) -> Table:
         (
             label,
             said,
+            saying.rates(record.values(f"range test {_tested(cell, record.size)}", "max_lr")),
             measured(record, cell, value, share=True),
-            measured(record, cell, _loss_of(value), decimals=3),
+            measured(record, cell, loss, decimals=3) if (loss := _loss_of(value)) else MISSING,
         )
-        if _loss_of(value)
-        else (label, said, measured(record, cell, value, share=True), MISSING)
         for label, cell, value, said in _ROWS
         if record.of(cell)
     )
@@ -363,7 +365,9 @@ def _main_table(record: Reproduction) -> Table:
         f"{seeds} seed{'' if seeds == 1 else 's'}; every group of rows is one training, all of the "
         "same length. The best member is chosen on the test images, which flatters it."
     )
-    return Table("Articles and here", ("model", "articles", "accuracy", "loss"), rows, legend)
+    return Table(
+        "Articles and here", ("model", "articles", "top rate", "accuracy", "loss"), rows, legend
+    )
 
 
 def _loss_of(value: str) -> str:
@@ -426,7 +430,7 @@ def lessons(record: Reproduction) -> tuple[str, ...]:
                 _verdict(record, "The members of FGE together", *_PAIRS[3][1:]),
                 _verdict(record, "The averaged weights (SWA) of the restarts", *_PAIRS[5][1:]),
                 _verdict(record, "The averaged weights (SWA) of FGE", *_PAIRS[6][1:]),
-                _verdict(record, "The exponential average (EMA)", *_PAIRS[7][1:]),
+                _verdict(record, "The weights averaged exponentially (EMA)", *_PAIRS[7][1:]),
                 _singles(record),
             ),
         )
