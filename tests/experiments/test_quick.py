@@ -62,7 +62,11 @@ def check_numbers(experiment: Experiment, record: Reproduction) -> None:
     """A number of the record is in the tables; another in its place changes them and the texts."""
     before = "".join(table.text() for table in experiment.tables(record))
     accuracies = [(run, run.outcome.values.get("metric")) for run in record.runs]
-    shown = [run for run, share in accuracies if share and f"{100 * share:.1f} %" in before]
+    shown = [
+        run
+        for run, share in accuracies
+        if share and (f"{100 * share:.1f} %" in before or f"{100 * share:.2f} %" in before)
+    ]
     assert len(shown) > 1
     trained = shown[0]
     others = {**trained.outcome.values, "metric": 0.0123, "loss": 7.654, "train_loss": 7.654}
@@ -70,7 +74,8 @@ def check_numbers(experiment: Experiment, record: Reproduction) -> None:
     changed = dataclasses.replace(trained, outcome=outcome)
     runs = tuple(changed if run is trained else run for run in record.runs)
     after = dataclasses.replace(record, runs=runs)
-    assert any("1.2 %" in table.text() for table in experiment.tables(after))
+    texts = [table.text() for table in experiment.tables(after)]
+    assert any("1.2 %" in text or "1.23 %" in text for text in texts)
     assert experiment.lessons(after) != experiment.lessons(record)
 
 
