@@ -28,7 +28,9 @@ class Told(keras.callbacks.Callback):
         self.model.set_weights([np.full((1, 1), float(epoch))])
 
 
-def fit(model: Any, values: list[float], *callbacks: Any, cycle: Any = CYCLE, batches: int = 2) -> int:
+def fit(
+    model: Any, values: list[float], *callbacks: Any, cycle: Any = CYCLE, batches: int = 2
+) -> int:
     x, y = (np.concatenate([part] * batches) for part in (ONES, ZEROS))
     scheduled = [ck.ScheduleCallback(lr=cycle)] if cycle else []
     history = model.fit(
