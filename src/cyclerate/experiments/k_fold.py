@@ -339,9 +339,9 @@ def _on_cut(record: Reproduction) -> str:
     return (
         "Where the end of a fold cuts a cycle, going on gives each fold another part of it. Going "
         f"on, less beginning anew: {_phrase(found)}. The fold that loses most is number "
-        f"{worst + 1}, by {saying.signed_points(_gap(record, worst), 2)}: it ends where the rate is "
-        f"at {saying.share(phases[worst], 0)} of the way from base_lr to max_lr; begun anew, every "
-        f"fold ends at {saying.share(phases[0], 0)}."
+        f"{worst + 1}, by {saying.signed_points(_gap(record, worst), 2)}: it ends where the rate "
+        f"is at {saying.share(phases[worst], 0)} of the way from base_lr to max_lr; begun anew, "
+        f"every fold ends at {saying.share(phases[0], 0)}."
     )
 
 
