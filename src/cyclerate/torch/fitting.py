@@ -50,6 +50,8 @@ class FitHistory:
     >>> history = FitHistory(steps={"loss": [2.0, 1.0]}, epochs={"loss": [1.5]})
     >>> history.epochs["loss"][-1], history.range_test, history.explosion
     (1.5, None, None)
+    >>> history
+    FitHistory(2 steps, 1 epoch, loss 1.5)
     """
 
     steps: dict[str, list[float]]
@@ -58,6 +60,15 @@ class FitHistory:
     explosion: Explosion | None = None
     stopped_cycle: int | None = None
     best_cycle: int | None = None
+
+    def __repr__(self) -> str:
+        """The lengths and the last epoch; the lists themselves would fill the screen."""
+        count = len(self.epochs["loss"])
+        last = [f"{name} {values[-1]:.4g}" for name, values in self.epochs.items() if values]
+        lengths = [f"{len(self.steps['loss'])} steps", f"{count} epoch{'s' * (count != 1)}"]
+        if self.range_test is not None and self.range_test.max_lr is not None:
+            last.append(f"max_lr {self.range_test.max_lr:.2g}")
+        return f"{type(self).__name__}({', '.join([*lengths, *last])})"
 
 
 @dataclass(frozen=True)
