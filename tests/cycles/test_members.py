@@ -55,7 +55,7 @@ def test_members_are_files_that_the_manifest_names_with_their_checksums(tmp_path
             }
         ],
     }
-    assert Members(tmp_path / "new" / "run", KERAS).usable == (member,)
+    assert Members(tmp_path / "new" / "run", KERAS).members == (member,)
 
 
 def test_the_last_ones_are_kept_and_no_file_goes_while_the_manifest_names_it(

@@ -15,9 +15,11 @@ from tests.keras.toys import Weights, mean_of_output, one_weight, value
 CYCLE = cr.WarmRestarts(0.1, cycle_steps=4)
 
 
-def fit_with(values: np.ndarray, cycle: cr.Schedule = CYCLE, epochs: int = 1) -> tuple[Any, ...]:
+def fit_with(
+    values: np.ndarray, cycle: cr.Schedule = CYCLE, epochs: int = 1, optimizer: Any = None
+) -> tuple[Any, ...]:
     """The loss of a batch is its value times the weight, whose gradient is the value."""
-    model = one_weight(keras.optimizers.SGD(momentum=0.9), mean_of_output)
+    model = one_weight(optimizer or keras.optimizers.SGD(momentum=0.9), mean_of_output)
     guard, weights = ck.DivergenceGuard(batch_size=4), Weights()
     x = np.repeat(values.astype("float32"), 4)[:, None]
     callbacks = [weights, guard, ck.ScheduleCallback(lr=cycle)]
@@ -64,3 +66,16 @@ def test_a_training_that_goes_well_is_left_alone():
     assert guard.explosion is None
     assert len(seen) == 18
     assert value(model.weights[0]).item() == seen[-1]
+
+
+def test_a_batch_that_is_skipped_is_no_step():
+    inner = keras.optimizers.SGD(momentum=0.9)
+    scaled = keras.optimizers.LossScaleOptimizer(inner, initial_scale=1e36)
+    batches = np.full(20, 0.1)
+    batches[1], batches[15] = 1e4, np.nan  # the first overflows under that scale
+    with pytest.warns(UserWarning, match="became nan at step 14.*after step 7, the end of a cycle"):
+        model, guard, seen = fit_with(batches, optimizer=scaled)
+    assert seen[1] == seen[0]
+    assert guard.restored_step == 7
+    assert value(model.weights[0]).item() == pytest.approx(seen[8], abs=0)
+    assert int(inner.iterations) == 8

@@ -64,6 +64,27 @@ def test_with_patience_it_goes_on():
     assert value(model.weights[0]).item() == 7.0
 
 
+def test_accumulated_batches_are_a_step_unless_the_schedule_is_in_the_optimizer():
+    stopping = ck.CycleEarlyStopping()
+    model = one_weight(keras.optimizers.SGD(gradient_accumulation_steps=2))
+    assert fit(model, VALUES, stopping) == 8  # judged in epochs 3 and 7
+    assert (stopping.best, stopping.best_cycle) == (0.3, 2)
+    rate = ck.as_schedule(CYCLE)
+    model = one_weight(keras.optimizers.SGD(rate, gradient_accumulation_steps=2))
+    assert fit(model, VALUES, stopping, cycle=None) == 6  # in epochs 1, 3 and 5
+    assert (stopping.best, stopping.best_cycle) == (0.4, 2)
+
+
+def test_a_model_is_saved_with_its_optimizer(tmp_path: Path):
+    model = one_weight(keras.optimizers.SGD(ck.as_schedule(CYCLE)))
+    checkpoint = ck.CycleCheckpoint(tmp_path / "best.keras")
+    fit(model, VALUES, checkpoint, cycle=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
+    best = keras.saving.load_model(checkpoint.saved[0])
+    assert value(best.weights[0]).item() == 7.0
+    assert int(best.optimizer.iterations) == 16
+
+
 def test_the_best_cycles_are_saved_whole(tmp_path: Path):
     model = one_weight(keras.optimizers.SGD())
     checkpoint = ck.CycleCheckpoint(tmp_path / "{cycle}-{epoch}.weights.h5")
@@ -79,9 +100,11 @@ def test_cycles_that_end_inside_an_epoch_are_refused():
     model = one_weight(keras.optimizers.SGD())
     with pytest.raises(ValueError, match=r"a multiple of 3 steps.* ends at step 7"):
         fit(model, VALUES, ck.CycleEarlyStopping(), batches=3)
-    with pytest.raises(ValueError, match="that of this training"):
+    with pytest.raises(ValueError, match="that of the fit, WarmRestarts"):
         fit(model, VALUES, ck.CycleEarlyStopping(cr.WarmRestarts(0.2, 4)))
-    with pytest.raises(ValueError, match=r"^schedule must be given"):
+    with pytest.raises(
+        ValueError, match=r"^schedule must be set by .*a fit whose rate is not scheduled"
+    ):
         fit(model, VALUES, ck.CycleEarlyStopping(), cycle=None)
     assert value(model.weights[0]).item() == 1.0
 

@@ -235,6 +235,10 @@ class Members:
         suffix: Of the files that can be read.
         last: Only so many members, the latest; None for all.
 
+    Attributes:
+        members: Those that can be used, by their step.
+        lost: Why the others cannot, by the name of the file.
+
     Raises:
         NoMembersError: There is none, or none of them can be used.
         ValueError: The manifest is none of an ensemble, or of files of another format.
@@ -250,10 +254,13 @@ class Members:
         if others:
             raise bad_argument("folder", f"one of {suffix} files", listed(others))
         self.lost: dict[str, str] = {}
-        self.usable: tuple[Member, ...] = named
+        self.members: tuple[Member, ...] = named
         for member in named:
             self._check(member)
         self._some_are_left()
+
+    def __len__(self) -> int:
+        return len(self.members)
 
     def each(self) -> Iterable[tuple[Member, Path]]:
         """Gives every member with its file, checked again just before.
@@ -261,7 +268,7 @@ class Members:
         Raises:
             NoMembersError: None of them can be used any more.
         """
-        for member in self.usable:
+        for member in self.members:
             if self._check(member):
                 yield member, self._folder / member.file
         self._some_are_left()
@@ -274,7 +281,7 @@ class Members:
             same, reason = False, error.strerror or str(error)
         if not same:
             self.lost[member.file] = reason
-            self.usable = tuple(other for other in self.usable if other is not member)
+            self.members = tuple(other for other in self.members if other is not member)
             warnings.warn(
                 f"{self._folder / member.file} (cycle {member.cycle}) is left out of the "
                 f"ensemble: {reason}.",
@@ -284,7 +291,7 @@ class Members:
         return same
 
     def _some_are_left(self) -> None:
-        if not self.usable:
+        if not self.members:
             became = listed(f"{file}: {reason}" for file, reason in self.lost.items())
             raise NoMembersError(
                 f"{self._folder} holds no usable member; {count(len(self.lost), 'file')} lost"

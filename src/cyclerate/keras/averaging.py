@@ -9,13 +9,13 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.cycles.combining import running_mean
-from cyclerate.keras.cycle_clock import CycleClock, up_to_date
+from cyclerate.keras.cycle_callback import CycleCallback
+from cyclerate.keras.cycle_clock import CycleEnd, up_to_date
 from cyclerate.keras.internals import data_adapter, layers_of
 from cyclerate.schedules import Schedule
-from cyclerate.schedules.base import check_schedule
 
 
-class WeightAveraging(keras.callbacks.Callback):
+class WeightAveraging(CycleCallback):
     """Averages the weights at the end of every cycle, or of every epoch (SWA).
 
     The equal mean of the trainable weights, in float64 on the host. After the fit the model has
@@ -70,11 +70,8 @@ class WeightAveraging(keras.callbacks.Callback):
         batch_size: int | None = None,
         assign: bool = True,
     ) -> None:
-        super().__init__()
-        self.schedule = None if schedule is None else check_schedule("schedule", schedule)
-        self.start_cycle = check_count("start_cycle", start_cycle)
+        super().__init__(schedule, start_cycle, total_steps)
         self.start_epoch = check_count("start_epoch", start_epoch, low=0)
-        self.total_steps = None if total_steps is None else check_count("total_steps", total_steps)
         if schedule is not None and start_epoch:
             raise bad_argument("start_epoch", "left out with a schedule", start_epoch)
         if schedule is None and start_cycle > 1:
@@ -83,7 +80,6 @@ class WeightAveraging(keras.callbacks.Callback):
         self.count = 0
         self._batch_norm_data, self._batch_size = batch_norm_data, batch_size
         self._assign = assign
-        self._clock: CycleClock | None = None
 
     def assign_to(self, model: Any) -> None:
         """Gives a model of the same layers the mean, and the statistics that belong to it.
@@ -98,33 +94,20 @@ class WeightAveraging(keras.callbacks.Callback):
         if self._batch_norm_data is not None and self._batch_norm_data is not False:
             update_batch_norm(model, self._batch_norm_data, batch_size=self._batch_size)
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._clock = None
-
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._batch_norm_data is None and _batch_norms(self.model):
             allowed = "data, or False, for a model with batch normalisation"
             raise bad_argument("batch_norm_data", allowed, None)
-        if self.schedule is None:
-            return
-        if self._clock is not None:
-            self._clock.begin_epoch()
-            return
-        self._clock = CycleClock(
-            self.model,
-            self.schedule,
-            params=self.params,
-            first_epoch=epoch,
-            total_steps=self.total_steps,
-        )
+        if self.schedule is not None:
+            super().on_epoch_begin(epoch, logs)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        end = None if self._clock is None else self._clock.ended(batch)
-        if end is not None and end.cycle >= self.start_cycle:
-            self._add()
+    def on_cycle_end(self, end: CycleEnd) -> None:
+        """Adds the weights to the mean."""
+        self._add()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.schedule is None and epoch >= self.start_epoch:
+            up_to_date(self.model)
             self._add()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -132,7 +115,6 @@ class WeightAveraging(keras.callbacks.Callback):
             self.assign_to(self.model)
 
     def _add(self) -> None:
-        up_to_date(self.model)
         weights = [_float64(variable) for variable in self.model.trainable_variables]
         self.count += 1
         if self.weights is None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from cyclerate._errors import check_count
 from cyclerate.cycles.combining import Outputs, mean_of, probabilities_from
 from cyclerate.cycles.members import Member, MemberFolder, Members
-from cyclerate.keras.cycle_clock import CycleClock, up_to_date
+from cyclerate.keras.cycle_callback import CycleCallback
+from cyclerate.keras.cycle_clock import CycleEnd
 from cyclerate.keras.internals import without_optimizer
 from cyclerate.schedules import Schedule
-from cyclerate.schedules.base import check_schedule
 
 _SUFFIX = ".keras"
 
 
-class SnapshotEnsemble(keras.callbacks.Callback):
+class SnapshotEnsemble(CycleCallback):
     """Saves the model at the end of every cycle; the saved models predict together.
 
     A member is the model right after the update with the cycle's lowest rate, also where that is
@@ -28,12 +28,13 @@ class SnapshotEnsemble(keras.callbacks.Callback):
     manifest, `ensemble.json`; a training that is killed leaves a folder that can be read.
 
     Used beside what sets the rate: `ScheduleCallback(lr=schedule)`, or an optimizer made with
-    `as_schedule(schedule)`. With `gradient_accumulation_steps` it needs the former. A callback that
-    is used in several fits goes on.
+    `as_schedule(schedule)`, which counts batches where gradients accumulate. A callback that is
+    used in several fits goes on.
 
     Args:
         folder: Where the members are kept.
-        schedule: The schedule of the rate: cycles as `WarmRestarts` or `fge_schedule`.
+        schedule: The schedule of the rate: cycles as `WarmRestarts` or `fge_schedule`. Default:
+            that of the fit's `ScheduleCallback` or `as_schedule`.
         keep: How many members are kept, the latest. Default: all.
         start_cycle: The first cycle to save, counted from 1. Default 1.
         total_steps: Optimizer steps of the training, from the schedule's step 0: its last step ends
@@ -46,9 +47,10 @@ class SnapshotEnsemble(keras.callbacks.Callback):
         members: What has been saved and kept.
 
     Raises:
-        ValueError: The folder holds a previous run; `schedule` is none, or cannot be written. When
-            the fit begins: its rate is not set by `schedule`; its length is unknown; a cycle ends
-            inside of several steps that `steps_per_execution` makes one.
+        ValueError: The folder holds a previous run; `schedule` is none, or cannot be written (all
+            this when the fit begins, where `schedule` is left out). When the fit begins: its rate
+            is not set by `schedule`; its length is unknown; a cycle ends inside of several steps
+            that `steps_per_execution` makes one.
 
     Source: Huang et al. 2017, arXiv 1704.00109, section 3.
 
@@ -60,7 +62,7 @@ class SnapshotEnsemble(keras.callbacks.Callback):
     >>> model.compile("sgd", "sparse_categorical_crossentropy")
     >>> x, y = np.ones((8, 2)), np.zeros(8)
     >>> lr = cr.WarmRestarts(max_lr=0.1, cycle_steps=2)
-    >>> callbacks = [ck.ScheduleCallback(lr=lr), SnapshotEnsemble("members", lr)]
+    >>> callbacks = [ck.ScheduleCallback(lr=lr), SnapshotEnsemble("members")]
     >>> _ = model.fit(x, y, batch_size=4, epochs=3, callbacks=callbacks, verbose=0)
     >>> ensemble = SnapshotEnsemble.load("members")
     >>> [member.step for member in ensemble.members], ensemble.predict(x).shape
@@ -70,7 +72,7 @@ class SnapshotEnsemble(keras.callbacks.Callback):
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        schedule: Schedule,
+        schedule: Schedule | None = None,
         *,
         keep: int | None = None,
         start_cycle: int = 1,
@@ -78,19 +80,18 @@ class SnapshotEnsemble(keras.callbacks.Callback):
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
-        super().__init__()
-        self.schedule = check_schedule("schedule", schedule)
-        self.start_cycle = check_count("start_cycle", start_cycle)
-        self.total_steps = None if total_steps is None else check_count("total_steps", total_steps)
-        self._folder = MemberFolder(
-            folder, schedule, _SUFFIX, keep=keep, overwrite=overwrite, resume=resume
+        super().__init__(schedule, start_cycle, total_steps)
+        self._make_folder = partial(
+            MemberFolder, folder, suffix=_SUFFIX, keep=keep, overwrite=overwrite, resume=resume
         )
-        self._clock: CycleClock | None = None
+        self._folder: MemberFolder | None = None
+        if schedule is not None:
+            self.on_schedule(schedule)
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The members there are, by their step."""
-        return self._folder.members
+        return () if self._folder is None else self._folder.members
 
     @staticmethod
     def load(
@@ -116,27 +117,16 @@ class SnapshotEnsemble(keras.callbacks.Callback):
         """
         return KerasEnsemble(folder, outputs=outputs, last=last, custom_objects=custom_objects)
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._clock = None
+    def on_schedule(self, schedule: Schedule) -> None:
+        """Looks at the folder, once it is known by which schedule the members are made."""
+        if self._folder is None:
+            self._folder = self._make_folder(schedule=schedule)
+            self.schedule = schedule
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self._clock is not None:
-            self._clock.begin_epoch()
-            return
-        self._clock = CycleClock(
-            self.model,
-            self.schedule,
-            params=self.params,
-            first_epoch=epoch,
-            total_steps=self.total_steps,
-        )
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        assert self._clock is not None  # noqa: S101 - an epoch has begun
-        end = self._clock.ended(batch)
-        if end is None or end.cycle < self.start_cycle:
-            return
-        up_to_date(self.model)
+    def on_cycle_end(self, end: CycleEnd) -> None:
+        """Saves a member."""
+        assert self._folder is not None  # noqa: S101 - the fit has a schedule
+        assert self.schedule is not None  # noqa: S101
         self._folder.add(end.step, end.cycle, self.schedule(end.step), self._save)
 
     def _save(self, path: Path) -> None:
@@ -144,7 +134,7 @@ class SnapshotEnsemble(keras.callbacks.Callback):
             self.model.save(path)
 
 
-class KerasEnsemble:
+class KerasEnsemble(Members):
     """The members of a folder, predicting together; made by `SnapshotEnsemble.load`.
 
     Attributes:
@@ -160,22 +150,9 @@ class KerasEnsemble:
         last: int | None = None,
         custom_objects: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(folder, _SUFFIX, last=last)
         self._convert = probabilities_from(outputs)
-        self._members = Members(folder, _SUFFIX, last=last)
         self._custom_objects = None if custom_objects is None else dict(custom_objects)
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The members that can be used, by their step."""
-        return self._members.usable
-
-    @property
-    def lost(self) -> dict[str, str]:
-        """Why other members cannot be used, by the name of the file."""
-        return dict(self._members.lost)
-
-    def __len__(self) -> int:
-        return len(self.members)
 
     def models(self) -> Iterator[tuple[Member, Any]]:
         """Gives each member as a model: one object, which takes on one member after another.
@@ -183,7 +160,7 @@ class KerasEnsemble:
         So it is compiled once. It is the iterator's own: read from it before going on.
         """
         model: Any = None
-        for member, path in self._members.each():
+        for member, path in self.each():
             if model is None:
                 model = keras.saving.load_model(
                     path, custom_objects=self._custom_objects, compile=False, safe_mode=True

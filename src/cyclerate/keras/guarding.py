@@ -10,10 +10,9 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate.cycles.guard import Explosion, Guard, LastGood
-from cyclerate.cycles.judging import ends_between
-from cyclerate.keras.cycle_clock import up_to_date
+from cyclerate.keras.cycle_clock import CycleClock, up_to_date
 from cyclerate.keras.internals import is_built
-from cyclerate.keras.rate_in_use import RateInUse, rate_in_use
+from cyclerate.keras.rate_in_use import rate_in_use
 from cyclerate.keras.snapshot import Snapshot
 from cyclerate.schedules import Schedule
 
@@ -71,44 +70,41 @@ class DivergenceGuard(keras.callbacks.Callback):
     def _clear(self) -> None:
         self.explosion: Explosion | None = None
         self.restored_step: int | None = None
-        self._rate: RateInUse | None = None
+        self._clock: CycleClock | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._clear()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._batches_of_epoch, self._mean = 0, 0.0
-        if self._rate is None:  # by now every callback has begun its training
-            self._begin(rate_in_use(self.model, self._schedule, self.params, epoch))
-
-    def _begin(self, rate: RateInUse) -> None:
-        self._rate, self._batches = rate, 0
+        self._batches, self._mean = 0, 0.0
+        if self._clock is not None:
+            self._clock.begin_epoch()
+            return
+        # By now every callback has begun its training.
+        rate = rate_in_use(self.model, self._schedule, self.params, epoch)
+        clock = CycleClock(self.model, rate)
         self._guard = Guard(rate.schedule, self._batch_size)
-        self._ends = list(ends_between(rate.schedule, rate.start_step, rate.epoch_ends[-1]))
         _make_state(self.model)
         self._last_good = LastGood(lambda: _kept(self.model))
+        self._clock = clock
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._rate is None or self.explosion is not None:
+        if self._clock is None or self.explosion is not None:
             return
-        loss = self._loss_of(batch, (logs or {})["loss"])
-        step = self._rate.step_after(self._batches)
-        self._batches += batch + 1 - self._batches_of_epoch
-        self._batches_of_epoch = batch + 1
+        loss = self._loss_of(self._clock.batches_after(batch), (logs or {})["loss"])
+        step, end = self._clock.step, self._clock.ended(batch)
         self.explosion = self._guard.take(step, loss)
         if self.explosion is not None:
             self._stop(self.explosion)
             return
         self._last_good.step_was_fine(step)
-        done = self._rate.step_after(self._batches)
-        while self._ends and self._ends[0] < done:
-            self._last_good.cycle_is_over(self._ends.pop(0))
+        if end is not None:
+            self._last_good.cycle_is_over(end.step)
 
-    def _loss_of(self, batch: int, mean: float) -> float:
+    def _loss_of(self, batches: int, mean: float) -> float:
         """The batch's own loss: Keras tells the mean of the epoch so far."""
-        before, after = self._batches_of_epoch, batch + 1
-        loss = self._mean + (mean - self._mean) * after / (after - before)
-        self._mean = mean
+        loss = self._mean + (mean - self._mean) * batches / (batches - self._batches)
+        self._batches, self._mean = batches, mean
         return loss
 
     def _stop(self, explosion: Explosion) -> None:

@@ -152,7 +152,7 @@ class SnapshotEnsemble:
         self._safetensors.save_model(self._model, path)
 
 
-class TorchEnsemble:
+class TorchEnsemble(Members):
     """The members of a folder, predicting together; made by `SnapshotEnsemble.load`.
 
     Attributes:
@@ -171,22 +171,9 @@ class TorchEnsemble:
     ) -> None:
         self._safetensors = require("safetensors.torch", "torch")
         self._model = _checked(model)
+        super().__init__(folder, _SUFFIX, last=last)
         self._convert = probabilities_from(outputs)
         self._forward = forward or _outputs_for
-        self._members = Members(folder, _SUFFIX, last=last)
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The members that can be used, by their step."""
-        return self._members.usable
-
-    @property
-    def lost(self) -> dict[str, str]:
-        """Why other members cannot be used, by the name of the file."""
-        return dict(self._members.lost)
-
-    def __len__(self) -> int:
-        return len(self.members)
 
     def predictions(self, data: Any, batch_size: int = 256) -> Iterator[tuple[Member, Tensor]]:
         """Gives what each member predicts: probabilities or values, in float64, on the host.
@@ -202,7 +189,7 @@ class TorchEnsemble:
             ValueError: The data are nothing like that, or come shuffled.
         """
         batches = _batches_of(data, check_count("batch_size", batch_size))
-        for member, path in self._members.each():
+        for member, path in self.each():
             yield member, torch.from_numpy(self._convert(self._outputs(path, batches())))
 
     def predict(self, data: Any, batch_size: int = 256) -> Tensor:
