@@ -450,8 +450,8 @@ EXPERIMENT = Experiment(
         (
             "The networks, the lengths and the figures' numbers are not given in its text. Here: "
             "two convolutions of 16 and 32 filters and a dense layer of 64; 64 and 32 units for "
-            "Boston Housing; plain SGD; 4 epochs of 10,000 images (100 of the table), so that it "
-            "takes minutes without a GPU. --scale makes it longer."
+            "Boston Housing; plain SGD; 4 epochs of the images (100 of the table), so that it "
+            "takes less than an hour without a GPU. --scale makes it longer."
         ),
         "The point before the loss shoots up is read as the lowest one of the smoothed loss.",
         "The data are standardised, as the article asks.",
