@@ -84,4 +84,5 @@ def test_a_wrong_policy_is_named(name: str, arguments: tuple):
 
 def test_base_lr_is_a_quarter_where_it_is_not_given():
     assert cycle_policy("triangular2", 0.01, 0.4, 5, None) == cr.Triangular2(0.01, 0.4, 5)
+    assert cycle_policy("triangular2", 2.0, None, 5, None) == cr.Triangular2(2.0, 2.0, 5)
     assert cycle_policy("triangular2", None, 0.4, 5, None) == cr.Triangular2(0.1, 0.4, 5)

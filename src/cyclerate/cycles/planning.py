@@ -93,14 +93,15 @@ def plan_cycles(
 
 
 def cycle_policy(
-    policy: str, base_lr: float | None, max_lr: float, step_size: int, gamma: float | None
+    policy: str, base_lr: float | None, max_lr: float | None, step_size: int, gamma: float | None
 ) -> Schedule:
     """Returns the schedule of a training in cycles.
 
     Args:
         policy: "triangular", "triangular2" or "exp_range".
         base_lr: The lowest rate. None: a quarter of `max_lr` (Smith 2017, section 3.3).
-        max_lr: The highest rate.
+        max_lr: The highest rate. None while it has to be found: some rate, so that the other
+            arguments are checked before.
         step_size: Half a cycle, in steps.
         gamma: What the amplitude of "exp_range" is multiplied by at every step.
 
@@ -113,6 +114,8 @@ def cycle_policy(
     check_choice("policy", policy, POLICIES)
     if (gamma is None) == (policy == "exp_range"):
         raise bad_argument("gamma", "given for 'exp_range', and for nothing else", gamma)
+    if max_lr is None:
+        max_lr = 1.0 if base_lr is None else base_lr
     # Before a quarter is taken of it, it has to be a rate.
     base_lr = Triangular(0.0, max_lr, step_size).max_lr / 4 if base_lr is None else base_lr
     if gamma is not None:

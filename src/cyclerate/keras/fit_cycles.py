@@ -103,8 +103,7 @@ def fit_cycles(
         options=fit_options,
     )
     step_size = plan.step_size(fit.batches_per_epoch, fit.accumulated)
-    highest = (1.0 if base_lr is None else base_lr) if max_lr is None else max_lr
-    schedule = cycle_policy(policy, base_lr, highest, step_size, gamma)
+    schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
     fit.momentum(schedule, momentum)  # refuses before anything is tried
     found = None
     if max_lr is None:

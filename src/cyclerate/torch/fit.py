@@ -218,8 +218,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
         options=settings,
     )
     step_size = plan.step_size(fit.batches_per_epoch, settings.accumulation_steps)
-    highest = (1.0 if base_lr is None else base_lr) if max_lr is None else max_lr
-    schedule = cycle_policy(policy, base_lr, highest, step_size, gamma)
+    schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
     fit.settings(schedule, momentum)  # refuses before anything is tried
     found = None
     if max_lr is None:
