@@ -23,7 +23,9 @@ import cyclerate as cr
 from cyclerate._divergence import DivergenceMonitor
 
 STEPS, BLAMED_STEPS, WINDOW = 240, 5, 1000
-FACTORS = (1.0, 2.0, 4.0)  # of the monitor; the guard's is 2
+# Of the monitor: the factor, and how many losses give the starting level.
+RULES = ((1.0, 1), (2.0, 1), (4.0, 1), (2.0, 3), (2.0, 10))
+GUARDS = (2.0, 1)
 PARTS = {"all of it": 1.0, "a half": 1 / 2, "a third": 1 / 3, "a fifth": 1 / 5, "a tenth": 1 / 10}
 RISING = 4.0 ** np.arange(-1, 6)
 NETWORKS = ((1, nn.ReLU, False), (4, nn.ReLU, False), (3, nn.Tanh, False), (3, nn.ReLU, True))
@@ -48,8 +50,8 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
     """How it went."""
 
-    alarms: dict[float, int | None]  # by factor, the step
-    good: bool  # all steps were made, and the loss ended below its start
+    alarms: dict[tuple[float, int], int | None]  # by rule, the step
+    good: bool  # all steps were made, and the loss ended below that of the first batch
     schedule: cr.Schedule
 
 
@@ -84,8 +86,8 @@ def train(task: Task, max_lr: float, seed: int) -> Outcome:
     model = network(x.shape[1], outputs, task)
     optimizer = OPTIMIZERS[task.optimizer][1](model.parameters())
     schedule = cr.Triangular(max_lr / 4, max_lr, STEPS // 6)
-    monitors = {factor: DivergenceMonitor(factor, WINDOW) for factor in FACTORS}
-    alarms: dict[float, int | None] = dict.fromkeys(FACTORS)
+    monitors = {rule: DivergenceMonitor(rule[0], WINDOW, rule[1]) for rule in RULES}
+    alarms: dict[tuple[float, int], int | None] = dict.fromkeys(RULES)
     losses: list[float] = []
     for step in range(STEPS):
         rows = torch.randint(len(x), (task.batch_size,))
@@ -94,21 +96,21 @@ def train(task: Task, max_lr: float, seed: int) -> Outcome:
         loss = loss_fn(model(x[rows]), y[rows])
         losses.append(loss.item())
         finite = math.isfinite(losses[-1])
-        for factor, monitor in monitors.items():
-            if alarms[factor] is None and (not finite or monitor.update(losses[-1])):
-                alarms[factor] = step
+        for rule, monitor in monitors.items():
+            if alarms[rule] is None and (not finite or monitor.update(losses[-1])):
+                alarms[rule] = step
         if not finite:
             break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    good = len(losses) == STEPS and np.median(losses[-20:]) < np.median(losses[:10])
+    good = len(losses) == STEPS and np.median(losses[-20:]) < losses[0]
     return Outcome(alarms, bool(good), schedule)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    counts: collections.Counter[tuple[float, bool, bool]] = collections.Counter()
+    counts: collections.Counter[tuple[tuple[float, int], bool, bool]] = collections.Counter()
     well = dict.fromkeys(PARTS, 0)
     repeated = 0
     for table, (depth, activation, norm), optimizer, size, seed in itertools.product(
@@ -117,21 +119,20 @@ def main() -> None:
         task = Task(table, depth, activation, norm, optimizer, size)
         for rate in OPTIMIZERS[optimizer][0] * RISING:
             outcome = train(task, rate, seed)
-            for factor, step in outcome.alarms.items():
-                counts[factor, outcome.good, step is not None] += 1
-            if (step := outcome.alarms[2.0]) is not None:
+            for rule, step in outcome.alarms.items():
+                counts[rule, outcome.good, step is not None] += 1
+            if (step := outcome.alarms[GUARDS]) is not None:
                 blamed = range(max(step - BLAMED_STEPS, 0), max(step, 1))
                 highest = max(outcome.schedule(blamed).tolist())
                 repeated += 1
                 for name, part in PARTS.items():
                     well[name] += train(task, part * highest, seed + 10).good
                 break
-    for factor in FACTORS:
-        false, quiet = counts[factor, True, True], counts[factor, True, False]
-        seen, missed = counts[factor, False, True], counts[factor, False, False]
-        print(
-            f"factor {factor:g}: an alarm in {false} of {false + quiet} trainings that went well,"
-        )
+    for rule in RULES:
+        false, quiet = counts[rule, True, True], counts[rule, True, False]
+        seen, missed = counts[rule, False, True], counts[rule, False, False]
+        print(f"factor {rule[0]:g}, first {rule[1]} losses:")
+        print(f"  an alarm in {false} of {false + quiet} trainings that went well,")
         print(f"  and in {seen} of {seen + missed} that did not")
     for name, good in well.items():
         print(f"at {name} of the rate: {good} of {repeated} went well")

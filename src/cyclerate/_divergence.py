@@ -7,8 +7,8 @@ from statistics import median
 
 import numpy as np
 
-_START_STEPS = 10  # values that give the starting level; no verdict before them
-_MEDIAN_STEPS = 5  # a spike shorter than three of them goes unnoticed
+_START_STEPS = 10
+_MEDIAN_STEPS = 5  # a spike shorter than three of them goes unnoticed; no verdict before them
 _NOISE_SDS = 6.0
 _MAD_TO_SD = 1.4826  # for a normal distribution
 _RESOLUTION = float(np.finfo(np.float32).eps)  # losses are computed in float32
@@ -21,7 +21,7 @@ class DivergenceMonitor:
 
         start + factor * max((start - best) / 2, 6 * noise * (1 + 10 / n))
 
-    where `start` is the median of the first ten values, `best` the lowest running median so far
+    where `start` is the median of the first values, `best` the lowest running median so far
     and `noise` the standard deviation of the `n` differences between neighbours, from their
     median. Everything is a difference of losses, so neither the sign nor the scale of the loss
     matters (`loss > 4 * best` stops at once on negative losses and on losses near zero), and
@@ -30,10 +30,16 @@ class DivergenceMonitor:
     Args:
         factor: How far above the start is too far. Default 1.
         window: How many of the latest differences tell the noise. Default: all.
+        start_steps: How many values give the starting level; no verdict before them. Default 10.
     """
 
-    def __init__(self, factor: float = 1.0, window: int | None = None) -> None:
-        self._factor = factor
+    def __init__(
+        self,
+        factor: float = 1.0,
+        window: int | None = None,
+        start_steps: int = _START_STEPS,
+    ) -> None:
+        self._factor, self._start_steps = factor, start_steps
         self._first: list[float] = []
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
         self._jumps: deque[float] = deque(maxlen=window)
@@ -44,13 +50,14 @@ class DivergenceMonitor:
         if self._last:
             self._jumps.append(abs(value - self._last[-1]))
         self._last.append(value)
-        if len(self._last) < _MEDIAN_STEPS:
+        starting = len(self._first) < self._start_steps
+        if starting:
             self._first.append(value)
+        if len(self._last) < _MEDIAN_STEPS:
             return False
         level = median(self._last)
         self._best = min(self._best, level)
-        if len(self._first) < _START_STEPS:
-            self._first.append(value)
+        if starting:
             return False
         start = median(self._first)
         if level <= start:  # the noise, which takes longer, is not asked for

@@ -49,6 +49,13 @@ def test_a_rise_at_the_peak_of_a_cycle_is_no_explosion(seed: int):
     assert explosion(falling(400, seed) + bump) is None
 
 
+def test_an_explosion_in_the_first_steps_is_seen_too():
+    noise = np.random.default_rng(0).normal(0, 0.5, 40)
+    found = explosion([2.3, *(50 + noise)])
+    assert found is not None
+    assert found.step < 10
+
+
 def test_a_spike_of_two_steps_passes():
     losses = falling(100)
     losses[50:52] = 1e6

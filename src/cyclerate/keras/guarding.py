@@ -26,7 +26,7 @@ class DivergenceGuard(keras.callbacks.Callback):
 
     A finite loss has exploded when the median of the last five batches is worse than the start by
     as much as training had gained, and by far more than the noise; a loss may have any sign. The
-    start are the first ten batches, so these have to be sane.
+    start is the loss of the first batch.
 
     The copy is made at the batch that ends a cycle, wherever in an epoch that is. It costs one copy
     of weights and optimizer state (two for five steps), and the host looks at each batch's loss: on
