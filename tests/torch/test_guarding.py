@@ -85,6 +85,24 @@ def test_the_value_at_the_peak_is_not_asked_for():
     assert (stoppings[0].best, stoppings[0].best_cycle, stoppings[0].stopped_cycle) == (2.0, 1, 3)
 
 
+def test_a_training_that_goes_on_has_its_whole_length():
+    # Of 30 steps in all the first 10 are made: cycles end at 16, at 24, and with the last step.
+    stopping = ct.CycleEarlyStopping(Regression(), SCHEDULE, 30, patience=5, start_step=10)
+    asked = []
+    for step in range(10, 50):
+        stopping.step(lambda step=step: asked.append(step) or 1.0)
+    assert asked == [16, 24, 29]
+
+    model = Regression()
+    guard = ct.DivergenceGuard([model], SCHEDULE, 30, start_step=10)
+    for step in range(10, 26):
+        torch.nn.init.constant_(model.w, step)
+        assert not guard.step(1.0 / step)
+    with pytest.warns(UserWarning, match="became nan at step 26.*there were after step 16"):
+        assert guard.step(math.nan)
+    assert model.w.unique().item() == 16
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "options"),
     [

@@ -25,7 +25,8 @@ class WeightAveraging:
     Args:
         model: The model in training.
         schedule: The schedule of the rate.
-        total_steps: Optimizer steps of the training; its last step ends a cycle too.
+        total_steps: Optimizer steps of the whole training, counted from step 0 of the schedule; its
+            last step ends a cycle too.
         start_cycle: The first cycle that counts, from 1. Default 1.
         start_step: The step to begin with. Default 0.
         device: Where the mean is kept. Default: with the model.

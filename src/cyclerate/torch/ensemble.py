@@ -45,7 +45,8 @@ class SnapshotEnsemble:
         folder: Where the members are kept.
         model: The model in training.
         schedule: The schedule of the rate: cycles as `WarmRestarts` or `fge_schedule`.
-        total_steps: Optimizer steps of the training; its last step ends a cycle too.
+        total_steps: Optimizer steps of the whole training, counted from step 0 of the schedule; its
+            last step ends a cycle too.
         keep: How many members are kept, the latest. Default: all.
         start_cycle: The first cycle to save, counted from 1. Default 1.
         start_step: The step to begin with, to go on where an earlier training stopped. Default 0.

@@ -245,7 +245,7 @@ class Fit:
     ) -> FitHistory:
         """Trains; the model is left in the mode that it came in."""
         settings = self.settings(policy, momentum)
-        watchers = self._watchers(watch, policy, self.steps(epochs), start_step)
+        watchers = self._watchers(watch, policy, start_step, self.steps(epochs))
         record = _Record()
         with closing(self._batches), closing(self._line), self._in_train_mode(settings, watchers):
             self._loop(settings, watchers, record, start_step, epochs)
@@ -298,15 +298,15 @@ class Fit:
             self._latest = steps, float(evaluated(self._measured, batches))
         return self._latest[1]
 
-    def _watchers(self, watch: Watch, policy: Schedule, steps: int, start_step: int) -> _Watchers:
-        watchers = _Watchers()
+    def _watchers(self, watch: Watch, policy: Schedule, start_step: int, steps: int) -> _Watchers:
+        watchers, total_steps = _Watchers(), start_step + steps
         if watch.patience_cycles is not None:
             if self._begin_validation is None:
                 raise bad_argument("validation_data", "given with patience_cycles", None)
             watchers.stopping = CycleEarlyStopping(
                 self._model,
                 policy,
-                steps,
+                total_steps,
                 patience=watch.patience_cycles,
                 mode=direction(self._metric, "auto"),
                 start_step=start_step,
@@ -315,7 +315,7 @@ class Fit:
             watchers.guard = DivergenceGuard(
                 [self._model, self._optimizer, self._options.scaler],
                 policy,
-                steps,
+                total_steps,
                 batch_size=self._options.batch_size,
                 start_step=start_step,
             )

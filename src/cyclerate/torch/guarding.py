@@ -31,9 +31,9 @@ class DivergenceGuard:
     Args:
         states: What to give back: the model, the optimizer, and a gradient scaler if there is one.
         schedule: Of the rate.
-        total_steps: Optimizer steps of the training.
+        total_steps: Optimizer steps of the whole training, counted from step 0 of the schedule.
         batch_size: Rows of a batch, for the advice. Default: not known.
-        start_step: The step of the schedule that the training begins with. Default 0.
+        start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
 
     Attributes:
         explosion: What happened: `step`, `loss`, `lr`, the `max_lr` to try, `advice`; None while
@@ -69,7 +69,7 @@ class DivergenceGuard:
         self._guard = Guard(schedule, batch_size)
         total_steps = check_count("total_steps", total_steps)
         self._next = check_count("start_step", start_step, low=0)
-        self._ends = frozenset(ends_between(schedule, self._next, self._next + total_steps))
+        self._ends = frozenset(ends_between(schedule, self._next, total_steps))
         self._states = list(states)
         self._last_good = LastGood(self._keep)
         self.explosion: Explosion | None = None

@@ -22,11 +22,11 @@ class CycleEarlyStopping:
     Args:
         model: The model.
         schedule: Of the rate.
-        total_steps: Optimizer steps of the training.
+        total_steps: Optimizer steps of the whole training, counted from step 0 of the schedule.
         patience: How many cycles in a row may bring nothing better. Default 1.
         mode: "min" (default) or "max", whichever is better.
         min_delta: By how much better a value must be to count. Default 0.
-        start_step: The step of the schedule that the training begins with. Default 0.
+        start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
 
     Attributes:
         stopped_cycle: The cycle after which it said to stop; None if it did not.
@@ -69,7 +69,7 @@ class CycleEarlyStopping:
         self._model = model
         self._judge = CycleJudge(mode, patience, min_delta)
         self._next = start_step
-        self._ends = frozenset(ends_between(schedule, start_step, start_step + total_steps))
+        self._ends = frozenset(ends_between(schedule, start_step, total_steps))
         if not self._ends:
             allowed = "one with a cycle that ends in this training"
             raise bad_argument("schedule", allowed, schedule)
