@@ -21,6 +21,11 @@ os.environ["MPLBACKEND"] = "Agg"
 # Keras reads and writes a settings file on import: a user's must not change what is tested.
 KERAS_HOME = tempfile.TemporaryDirectory(prefix="cyclerate-tests-")
 os.environ["KERAS_HOME"] = KERAS_HOME.name
+# Tiny networks take longer to compile than to train: one of a shape that was there before, in any
+# test of the process, is read back.
+COMPILED = tempfile.TemporaryDirectory(prefix="cyclerate-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Fixed examples: the suite gives the same answer twice. HYPOTHESIS_PROFILE=explore looks further.
 settings.register_profile(
