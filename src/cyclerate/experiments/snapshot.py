@@ -519,7 +519,7 @@ EXPERIMENT = Experiment(
     ),
     backend="tensorflow",
     seeds=3,
-    minutes=35,
+    minutes=60,
     cells=cells,
     open=open_stage,
     charts=charts,
