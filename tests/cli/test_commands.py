@@ -21,6 +21,7 @@ import cyclerate as cr
 from cyclerate import report
 from cyclerate.cli.app import app
 from cyclerate.data import Preprocessing
+from cyclerate.experiments import EXPERIMENTS
 from cyclerate.range_test import RangeTestResult
 from cyclerate.training.dense import DenseTrainer
 from cyclerate.training.record import Record
@@ -257,3 +258,10 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cli, "require", missing)
     with pytest.raises(SystemExit, match=r"cyclerate: this needs typer.*cyclerate\[cli\]"):
         cli.main()
+
+
+def test_the_experiments_are_listed_within_80_columns():
+    result = run("reproduce")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[:1].strip()] == list(EXPERIMENTS)
+    assert max(map(len, lines)) <= 80

@@ -61,7 +61,8 @@ def reproduce(
 def _list(talk: Talk, experiments: dict[str, Experiment]) -> None:
     for experiment in experiments.values():
         talk.result(f"{experiment.name:<12}{experiment.title}")
-        talk.result(f"{'':<12}{experiment.source}; about {experiment.minutes} minutes on one core")
+        about = f"{experiment.source}; about {experiment.minutes} minutes on one core"
+        talk.result(wrapped(about, indent=12))
     talk.document({name: experiment.title for name, experiment in experiments.items()})
 
 

@@ -71,9 +71,9 @@ class Talk:
             yield update
 
 
-def wrapped(text: str, *, point: bool = False) -> str:
+def wrapped(text: str, *, point: bool = False, indent: int = 0) -> str:
     """Breaks a text into lines of less than 80 columns, as a point of a list if asked."""
-    first, rest = ("- ", "  ") if point else ("", "")
+    first, rest = ("- ", "  ") if point else (indent * " ", indent * " ")
     return textwrap.fill(
         text,
         COLUMNS - 1,

@@ -29,7 +29,7 @@ def compare(
     x: Any,
     y: Any,
     *,
-    epochs: int,
+    epochs: int = 10,
     policies: Iterable[str] | Mapping[str, PolicyLike] = DEFAULT_POLICIES,
     batch_size: int = 32,
     seeds: int | Iterable[int] = 3,
@@ -62,7 +62,7 @@ def compare(
             seeded before either way.
         x: Inputs: an array, a table or a tensor, a row for each example.
         y: Targets, a row for each example.
-        epochs: Passes over the training rows.
+        epochs: Passes over the training rows. Default 10.
         policies: Names of `fixed`, `found`, `triangular`, `triangular2`, `exp_range`, `one_cycle`,
             `restarts`; or a dict from your own names to such a name, a schedule, or a function of
             (rates, budget) that returns one. `rates` has `default_lr`, `lowest` and `highest`,

@@ -126,7 +126,7 @@ def cross_validate(
     x: Any,
     y: Any,
     *,
-    epochs: int,
+    epochs: int = 10,
     folds: Any = 5,
     groups: Any = None,
     policy: PolicyLike = "one_cycle",
@@ -156,7 +156,7 @@ def cross_validate(
         make_model: As of `compare`.
         x: Inputs: an array, a table or a tensor, a row for each example.
         y: Targets, a row for each example.
-        epochs: Passes over the training rows of each fold.
+        epochs: Passes over the training rows of each fold. Default 10.
         folds: A number, or a splitter of scikit-learn. Default 5: stratified where the targets are
             classes. The folds are the same for every seed.
         groups: What belongs together, for each row; never on both sides.
