@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from cyclerate._errors import MissingExtra
 from cyclerate.cli.app import app
+from cyclerate.cli.interrupts import heard, let_through
 from cyclerate.cli.mistakes import Boundary, Mistake, asking
 
 RUNNER = CliRunner()
@@ -220,3 +222,18 @@ def test_exit_codes(error: BaseException, code: int, says: str):
 def test_a_refused_value_is_the_users_mistake_while_asking():
     with pytest.raises(Mistake, match="too low"), asking():
         raise ValueError("too low")
+
+
+def test_an_interrupt_that_was_lost_is_raised_again():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with heard():
+            let_through()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)  # and now it is lost
+            with pytest.raises(KeyboardInterrupt):
+                let_through()
+        let_through()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, previous)

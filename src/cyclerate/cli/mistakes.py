@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from cyclerate._errors import CyclerateError
+from cyclerate.cli.interrupts import heard
 
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -36,7 +37,8 @@ class Boundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the chosen command."""
         try:
-            return super().invoke(ctx)
+            with heard():
+                return super().invoke(ctx)
         except CyclerateError as error:
             _tell(str(error))
             raise typer.Exit(MISTAKE) from error

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cyclerate.cli.interrupts import let_through
+
 COLUMNS = 80
 
 
@@ -66,6 +68,7 @@ class Talk:
             task = progress.add_task(label, total=total)
 
             def update(done: int, label: str = label) -> None:
+                let_through()
                 progress.update(task, completed=done, description=label)
 
             yield update
