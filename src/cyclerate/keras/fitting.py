@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument, check_count
+from cyclerate.cycles.recipe import batches_per_epoch, opposite_cycle
 from cyclerate.keras.batches import number_of_batches, shuffled_by_keras
 from cyclerate.keras.callback import ScheduleCallback
 from cyclerate.keras.guarding import DivergenceGuard
@@ -74,7 +75,9 @@ class Fit:
         self._callbacks: list[Any] = keras.tree.flatten(callbacks or [])
         self._verbose, self._steps_per_epoch = verbose, steps_per_epoch
         self._options = options if shuffled_by_keras(x) else {"shuffle": False, **options}
-        self.batches_per_epoch = _batches_per_epoch(x, batch_size, steps_per_epoch)
+        self.batches_per_epoch = batches_per_epoch(
+            steps_per_epoch, x, lambda: number_of_batches(x, batch_size)
+        )
         self.accumulated: int = self._optimizer.gradient_accumulation_steps or 1
 
     def updates(self, epochs: int) -> int:
@@ -92,11 +95,7 @@ class Fit:
         Raises:
             ValueError: `momentum` is not (lowest, highest).
         """
-        if momentum is None:
-            return None
-        if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
-            raise bad_argument("momentum", "(lowest, highest) or None", momentum)
-        cycled = policy.mirrored(*momentum)
+        cycled = opposite_cycle(policy, momentum)
         return cycled if has_momentum(self._optimizer) else None
 
     def find(
@@ -156,12 +155,3 @@ class Fit:
     def _rows_of_an_update(self) -> int | None:
         rows = self._batch_size or (32 if hasattr(self._data["x"], "shape") else None)
         return None if rows is None else rows * self.accumulated
-
-
-def _batches_per_epoch(x: Any, batch_size: int | None, steps_per_epoch: int | None) -> int:
-    if steps_per_epoch is not None:
-        return check_count("steps_per_epoch", steps_per_epoch)
-    batches = number_of_batches(x, batch_size)
-    if batches is None:
-        raise bad_argument("steps_per_epoch", f"given for a {type(x).__name__}", None)
-    return batches

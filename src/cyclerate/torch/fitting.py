@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate.cycles.guard import Explosion
+from cyclerate.cycles.recipe import batches_per_epoch, opposite_cycle
 from cyclerate.range_test import RangeTestResult
 from cyclerate.range_test.answer import clear_max_lr
 from cyclerate.range_test.metric import direction
@@ -188,7 +189,9 @@ class Fit:
         )
         self._model, self._optimizer = model, optimizer
         self._latest = (-1, 0.0)  # the last value of the metric, and the steps before it
-        self.batches_per_epoch = _batches_per_epoch(data, options.batch_size, steps_per_epoch)
+        self.batches_per_epoch = batches_per_epoch(
+            steps_per_epoch, data, lambda: batches_of_an_epoch(data, options.batch_size)
+        )
 
     def steps(self, epochs: int) -> int:
         """Optimizer steps in so many epochs.
@@ -223,12 +226,10 @@ class Fit:
         groups = self._optimizer.param_groups
         scale = "keep" if len(groups) > 1 else None
         found = {"learning_rate": rate_setting(groups, policy, None, scale)}
-        if momentum is None:
-            return found
-        if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
-            raise bad_argument("momentum", "(lowest, highest) or None", momentum)
-        mirrored = policy.mirrored(*momentum)
-        if all("betas" in group or group.get("momentum") for group in groups):
+        mirrored = opposite_cycle(policy, momentum)
+        if mirrored is not None and all(
+            "betas" in group or group.get("momentum") for group in groups
+        ):
             setting = momentum_setting(groups, mirrored)
             found |= {} if setting is None else {"momentum": setting}
         return found
@@ -349,12 +350,3 @@ def _autocast(options: Options) -> bool | torch.dtype:
     if options.autocast is None:
         return isinstance(options.scaler, GradScaler) and options.scaler.is_enabled()
     return options.autocast
-
-
-def _batches_per_epoch(data: Any, batch_size: int | None, steps_per_epoch: int | None) -> int:
-    if steps_per_epoch is not None:
-        return check_count("steps_per_epoch", steps_per_epoch)
-    batches = batches_of_an_epoch(data, batch_size)
-    if batches is None:
-        raise bad_argument("steps_per_epoch", f"given for a {type(data).__name__}", None)
-    return batches
