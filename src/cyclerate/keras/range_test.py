@@ -14,6 +14,7 @@ from cyclerate.keras.running import HIGHEST_SEED
 from cyclerate.keras.watching import VALIDATION
 from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
+from cyclerate.range_test.procedure import given_seed
 from cyclerate.range_test.progress import Progress
 
 
@@ -126,7 +127,7 @@ def range_test(
         stop_early=stop_early,
     )
     repeats = check_count("repeats", repeats)
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    seed = given_seed(seed)
     check_number("seed", seed, high=HIGHEST_SEED - repeats)
     check_model(model)
     progress = Progress(verbose, repeats, method)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cyclerate._errors import check_count, check_number
+from cyclerate._errors import check_number
 from cyclerate.keras.batches import number_of_batches
 from cyclerate.keras.conducting import conducting
 from cyclerate.keras.hyper import innermost
@@ -14,6 +14,7 @@ from cyclerate.keras.range_test import check_model, metric_name
 from cyclerate.keras.running import HIGHEST_SEED
 from cyclerate.range_test import Recommendation, RecommendationPlan, recommended
 from cyclerate.range_test.metric import direction
+from cyclerate.range_test.procedure import given_seed
 from cyclerate.range_test.progress import Progress
 from cyclerate.range_test.recommender import USUAL_POLICIES
 
@@ -104,7 +105,7 @@ def recommend(
         metric=metric,
         mode=direction(metric, mode),
     )
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    seed = given_seed(seed)
     check_number("seed", seed, high=HIGHEST_SEED - 1)
     lending = conducting(
         model,

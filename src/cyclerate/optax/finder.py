@@ -10,6 +10,7 @@ from cyclerate.optax.conducting import conducting
 from cyclerate.optax.optimizer import MakeOptimizer
 from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
+from cyclerate.range_test.procedure import given_seed
 from cyclerate.range_test.progress import Progress
 
 
@@ -135,7 +136,7 @@ def range_test(
         mode=direction(metric, mode),
         stop_early=stop_early,
     )
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    seed = given_seed(seed)
     repeats = check_count("repeats", repeats)
     check_again(data, method)
     progress = Progress(verbose, repeats, method)

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument
 from cyclerate.optax.batches import number_of_batches
 from cyclerate.optax.conducting import conducting
 from cyclerate.optax.finder import check_again
 from cyclerate.optax.optimizer import MakeOptimizer
 from cyclerate.range_test import Recommendation, RecommendationPlan, recommended
 from cyclerate.range_test.metric import direction
+from cyclerate.range_test.procedure import given_seed
 from cyclerate.range_test.progress import Progress
 from cyclerate.range_test.recommender import USUAL_POLICIES
 
@@ -111,7 +112,7 @@ def recommend(
         metric=metric,
         mode=direction(metric, mode),
     )
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    seed = given_seed(seed)
     check_again(data, "probe")
     lending = conducting(
         loss_fn,

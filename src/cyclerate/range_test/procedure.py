@@ -36,6 +36,18 @@ def sample_seed(seed: int) -> int:
     return (seed + _SAMPLE_SEEDS_FROM) % _SAMPLE_SEEDS_BELOW
 
 
+def given_seed(seed: Any) -> int:
+    """Returns the seed of a range test: 0 where none was given.
+
+    Raises:
+        ValueError: It is not a whole number of at least 0.
+
+    >>> given_seed(None), given_seed(7)
+    (0, 7)
+    """
+    return 0 if seed is None else check_count("seed", seed, low=0)
+
+
 class Procedure(Protocol):
     """A `Probe`, or a single sweep."""
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from cyclerate._errors import check_count
 from cyclerate.range_test import RangeTestPlan, RangeTestResult, Sweep, repeated
 from cyclerate.range_test.metric import direction
+from cyclerate.range_test.procedure import given_seed
 from cyclerate.range_test.progress import Progress
 from cyclerate.torch.conducting import conducting
 from cyclerate.torch.metrics import VALIDATION, metric_of
@@ -144,7 +145,7 @@ def range_test(
         mode=direction(name, mode),
         stop_early=stop_early,
     )
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    seed = given_seed(seed)
     repeats = check_count("repeats", repeats)
     progress = Progress(verbose, repeats, method)
     lending = conducting(

@@ -11,9 +11,9 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from cyclerate._errors import check_count
 from cyclerate.range_test import Recommendation, RecommendationPlan, recommended
 from cyclerate.range_test.metric import direction
+from cyclerate.range_test.procedure import given_seed
 from cyclerate.range_test.progress import Progress
 from cyclerate.range_test.recommender import USUAL_POLICIES
 from cyclerate.torch.batches import number_of_batches
@@ -120,7 +120,7 @@ def recommend(
         metric=name,
         mode=direction(name, mode),
     )
-    seed = 0 if seed is None else check_count("seed", seed, low=0)
+    seed = given_seed(seed)
     lending = conducting(
         model,
         optimizer,
