@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.cycles.combining import probabilities_from
 from cyclerate.sklearn.fitting import Settings, fit_network
 from cyclerate.sklearn.networks import Shape, outputs_of
 from cyclerate.training.dense import usual_batch_size
@@ -209,8 +210,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         logits = self._outputs(X)
         if logits.shape[1] == 1:
             logits = np.hstack([np.zeros_like(logits), logits])
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return probabilities_from("logits")(logits)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Returns the most probable class of each row."""
