@@ -59,33 +59,37 @@ def run_cells(
     Returns:
         The record with all its cells.
     """
-    cells, decided_by = Cells(out_dir), trainer.decided_by()
+    cells, shared = Cells(out_dir), trainer.decided_by()
+
+    def decided_by(policy: PolicyInfo, seed: int) -> dict[str, Any]:
+        return {**shared, "schedule": policy.schedule, "seed": seed}
 
     def trained(policy: PolicyInfo, seed: int) -> Cell:
         return trainer.train(policy, seed, lambda steps: progress(policy, seed, steps))
 
+    def save_best(file: str, policy: PolicyInfo, seed: int) -> None:
+        trainer.save(out_dir / file)
+        cells.save(_BEST, {"cell": decided_by(policy, seed)}, {})
+
     for policy in record.policies:
         for seed in record.seeds:
-            name = f"cells/{policy.name}-{seed}-0"
-            decided = {**decided_by, "schedule": policy.schedule, "seed": seed}
+            name, decided = f"cells/{policy.name}-{seed}-0", decided_by(policy, seed)
             kept = _kept(cells, name, decided)
             cell = trained(policy, seed) if kept is None else build(Cell, kept, name)
             progress(policy, seed, cell.steps[-1])
             record = with_cell(record, cell, model_file)
             if kept is None:
                 if model_file and pick_best(record.cells) is cell:
-                    trainer.save(out_dir / model_file)
-                    cells.save(_BEST, {"cell": decided}, {})
+                    save_best(model_file, policy, seed)
                 cells.save(name, decided, vars(cell))
             record.save(out_dir / FILE_NAME)
     if model_file and record.best:
-        policy = record.policy(record.best.policy)
-        decided = {**decided_by, "schedule": policy.schedule, "seed": record.best.seed}
-        if _kept(cells, _BEST, {"cell": decided}) is None or not (out_dir / model_file).is_file():
+        policy, seed = record.policy(record.best.policy), record.best.seed
+        lies_there = _kept(cells, _BEST, {"cell": decided_by(policy, seed)}) is not None
+        if not lies_there or not (out_dir / model_file).is_file():
             # The network that lies there is another comparison's.
-            trained(policy, record.best.seed)
-            trainer.save(out_dir / model_file)
-            cells.save(_BEST, {"cell": decided}, {})
+            trained(policy, seed)
+            save_best(model_file, policy, seed)
     return record
 
 
