@@ -39,7 +39,7 @@ from benchmarks.finders import (
     table,
 )
 from benchmarks.finders.policies import POLICIES
-from benchmarks.finders.tasks import BY_NAME, TASKS, Task
+from benchmarks.finders.tasks import BY_NAME, EVERY, Task
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         table.write()
         reach_table.write()
         return
-    tasks = [BY_NAME[arguments.task]] if arguments.task else TASKS
+    tasks = [BY_NAME[arguments.task]] if arguments.task else EVERY
     tasks = [task for task in tasks if arguments.half in (None, task.half)]
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # a dying network is full of them, and each is slow
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", choices=list(rate_free.MAKERS), default="prodigy")
     parser.add_argument("--method", choices=list(reaching.METHODS), default="recommend")
     parser.add_argument("--task", choices=list(BY_NAME))
-    parser.add_argument("--half", choices=["design", "validation", "fresh"])
+    parser.add_argument("--half", choices=sorted({task.half for task in EVERY}))
     parser.add_argument("--again", action="store_true", help="replace what is stored")
     return parser
 

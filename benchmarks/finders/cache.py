@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from cyclerate._files import write_text
 
 FOLDER = Path(__file__).parent / "cache"

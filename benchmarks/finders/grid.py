@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.finders import cache
 from benchmarks.finders.policies import rates
 from benchmarks.finders.stack import Stack
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 
 SEEDS = {"one_cycle": (0, 1), "constant": (0,), "triangular": (0,)}

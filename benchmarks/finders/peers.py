@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, optim
 
 from benchmarks.finders import cache, sweeps
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 
 SWEEP_STEPS = 100

@@ -6,7 +6,7 @@ import time
 
 from benchmarks.finders import cache
 from benchmarks.finders.sweeps import SEEDS, SWEEP
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.range_test import Probe, Procedure, drive
 

@@ -10,7 +10,7 @@ from benchmarks.finders.grid import LRS
 from benchmarks.finders.policies import rates
 from benchmarks.finders.stack import Stack
 from benchmarks.finders.sweeps import SEEDS
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 
 LENGTHS = {"one_cycle": (25, 50, 100), "constant": (50,), "triangular": (50,)}

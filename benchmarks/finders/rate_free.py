@@ -13,7 +13,7 @@ import torch
 from torch import nn, optim
 
 from benchmarks.finders import cache
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 
 SEEDS = (0,)

@@ -17,7 +17,7 @@ from benchmarks.finders import cache, rate_free
 from benchmarks.finders.policies import rates
 from benchmarks.finders.probes import drive_on
 from benchmarks.finders.stack import Stack
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.range_test import Recommendation, RecommendationPlan
 from cyclerate.range_test.tuning import LEAST_BUDGET_STEPS

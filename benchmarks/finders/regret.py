@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.finders import cache
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 
 OBJECTIVES = ("train", "heldout")
 

@@ -9,7 +9,7 @@ from benchmarks.finders import cache
 from benchmarks.finders.probes import drive_on
 from benchmarks.finders.scoring import Rule, Suggestions
 from benchmarks.finders.sweeps import SEEDS
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.range_test import Probe, RecommendationPlan, Sweep
 from cyclerate.range_test.tuning import tuning_for

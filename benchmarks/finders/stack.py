@@ -30,12 +30,17 @@ class Stack:
         trainee.restore()
         self.trainee = trainee
         self.copies = copies
+        named = dict(trainee.model.named_parameters())
         self._params = {
-            name: self._repeat(p).requires_grad_() for name, p in trainee.model.named_parameters()
+            name: self._repeat(p).requires_grad_(p.requires_grad) for name, p in named.items()
         }
+        shares = {id(p): share for params, share in trainee.groups for p in params}
+        self._trained = [
+            (p, shares[id(named[name])]) for name, p in self._params.items() if p.requires_grad
+        ]
         self._buffers = {name: self._repeat(b) for name, b in trainee.model.named_buffers()}
         task = trainee.task
-        self._optimizer = OPTIMIZERS[task.optimizer](self._params.values(), **task.options)
+        self._optimizer = OPTIMIZERS[task.optimizer]([p for p, _ in self._trained], **task.options)
         for group in self._optimizer.param_groups:
             group["lr"] = 1.0
         self._loss = torch.vmap(self._loss_of_one, (0, 0, None, None), randomness="different")
@@ -67,11 +72,11 @@ class Stack:
         data = self.trainee.data
         self._optimizer.zero_grad(set_to_none=True)
         self._loss(self._params, self._buffers, data.x[rows], data.y[rows]).sum().backward()
-        before = [p.detach().clone() for p in self._params.values()]
+        before = [p.detach().clone() for p, _share in self._trained]
         self._optimizer.step()
         with torch.no_grad():
-            for p, old in zip(self._params.values(), before, strict=True):
-                p.copy_(torch.lerp(old, p, lrs.view(-1, *[1] * (p.dim() - 1))))
+            for (p, share), old in zip(self._trained, before, strict=True):
+                p.copy_(torch.lerp(old, p, share * lrs.view(-1, *[1] * (p.dim() - 1))))
 
     def _loss_of_one(
         self, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.finders import cache
-from benchmarks.finders.tasks import Task
+from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
 

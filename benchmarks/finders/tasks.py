@@ -1,59 +1,21 @@
 """The tasks: one row each.
 
 Which half a task belongs to follows from its name alone. The fresh tasks are a third group: chosen
-before any of them was trained, and run once, on rules that were fixed by then.
+before any of them was trained, and run once, on rules that were fixed by then. Later ones are in a
+file of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 from benchmarks.finders import data, models
-from benchmarks.finders.data import Data
-
-
-@dataclass(frozen=True)
-class Before:
-    """What a model has been through before the task: some training at a constant rate.
-
-    `source` is other data than the task's own, for a model that is fine-tuned; its last layer
-    is then new again.
-    """
-
-    steps: int
-    lr: float
-    source: Callable[[], Data] | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """A training whose best rate is to be found."""
-
-    name: str
-    source: Callable[[], Data]
-    model: Callable[[], nn.Module]
-    optimizer: str
-    batch_size: int
-    steps: int
-    """Length of the training, in optimizer steps."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the optimizer."""
-    before: Before | None = None
-    fresh: bool = False
-
-    @property
-    def half(self) -> str:
-        """The group: rules are tuned on "design", judged on "validation", and last on "fresh"."""
-        if self.fresh:
-            return "fresh"
-        first = hashlib.sha256(self.name.encode()).digest()[0]
-        return "design" if first % 2 else "validation"
+from benchmarks.finders.later_tasks import LATER
+from benchmarks.finders.task import Before, Task
 
 
 def _mlp(*widths: int, **options: Any) -> Callable[[], nn.Module]:
@@ -288,7 +250,7 @@ _HALVES = (
     ),
 )
 
-_fresh = partial(Task, fresh=True)
+_fresh = partial(Task, group="fresh")
 
 _FRESH = (
     _fresh("wine-mlp-adamw", data.wine, _mlp(13, 24, 3), "adamw", 16, 400),
@@ -360,4 +322,6 @@ _FRESH = (
 
 TASKS = _HALVES + _FRESH
 
-BY_NAME = {task.name: task for task in TASKS}
+EVERY = TASKS + LATER
+
+BY_NAME = {task.name: task for task in EVERY}

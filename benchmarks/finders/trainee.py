@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
+from benchmarks.finders.adapting import Groups
 from benchmarks.finders.data import Data, load
 from benchmarks.finders.optimizers import OPTIMIZERS
-from benchmarks.finders.tasks import Before, Task
+from benchmarks.finders.task import Before, Task
 
 SAMPLE_ROWS = 1024
 """Rows of the fixed samples on which a training is judged, in evaluation mode."""
@@ -35,8 +36,11 @@ class Trainee:
         self.data = load(task.source)
         self.regression = self.data.y.is_floating_point()
         self.model = task.model()
+        self.groups: Groups = [(list(self.model.parameters()), 1.0)]
+        """What is trained, each part with its share of the rate."""
         if task.before:
             self._train_before(task.before)
+            self.groups = task.before.turn(self.model)
         self.optimizer = self._new_optimizer()
         self._start = copy.deepcopy((self.model.state_dict(), self.optimizer.state_dict()))
 
@@ -53,8 +57,8 @@ class Trainee:
 
     def step(self, lr: float, rows: Tensor) -> float:
         """Takes one optimizer step and returns the loss of its batch."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for group, (_params, share) in zip(self.optimizer.param_groups, self.groups, strict=True):
+            group["lr"] = lr * share
         return self.step_as_is(rows)
 
     def step_as_is(self, rows: Tensor) -> float:
@@ -114,7 +118,8 @@ class Trainee:
         return value
 
     def _new_optimizer(self) -> optim.Optimizer:
-        return OPTIMIZERS[self.task.optimizer](self.model.parameters(), **self.task.options)
+        groups = [{"params": params} for params, _share in self.groups]
+        return OPTIMIZERS[self.task.optimizer](groups, **self.task.options)
 
     def _train_before(self, before: Before) -> None:
         data = load(before.source) if before.source else self.data
@@ -124,9 +129,6 @@ class Trainee:
         rows = _batches(len(data.x), self.task.batch_size, self.seed + 1000)
         for _ in range(before.steps):
             self._step(data, next(rows))
-        if before.source:
-            last = [layer for layer in self.model.modules() if isinstance(layer, nn.Linear)][-1]
-            last.reset_parameters()
 
 
 def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
