@@ -15,7 +15,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 import pandas as pd
 
-from cyclerate.data import Preprocessing
+from cyclerate.tables import Preprocessing
 
 
 def main(folder: Path, rows_file: Path) -> None:

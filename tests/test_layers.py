@@ -36,12 +36,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cycles": {"schedules"},
     **dict.fromkeys(ADAPTERS, CORE),
     **dict.fromkeys(TRAINERS, CORE | {"torch"}),
-    "data": set(),
-    "training": ROOT | {*ADAPTERS} | {"data"},
+    "tables": set(),
+    "data": {"tables"},
+    "training": ROOT | {*ADAPTERS} | {"tables"},
     "sklearn": ROOT | {"keras", "training"},
     "report": ROOT | {"training"},
-    "experiments": ROOT | {*ADAPTERS} | {"data", "training", "report"},
-    "cli": ROOT | {*ADAPTERS} | {"data", "training", "report", "experiments"},
+    "experiments": ROOT | {*ADAPTERS} | {"data", "tables", "training", "report"},
+    "cli": ROOT | {*ADAPTERS} | {"tables", "training", "report", "experiments"},
 }
 
 # Which frameworks a part, or one file, may import when it is itself imported; elsewhere only inside
@@ -60,7 +61,7 @@ LOADS: dict[str, set[str]] = {
 }
 
 SLOW = {"matplotlib", "pandas", "sklearn", "scipy", "rich", "typer", "jinja2"}
-SLOW_IS_FINE = {"data", "training", "sklearn", "report", "experiments", "cli"}
+SLOW_IS_FINE = {"data", "tables", "training", "sklearn", "report", "experiments", "cli"}
 
 
 def part_of(path: Path) -> str:

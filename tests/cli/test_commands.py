@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 import cyclerate as cr
 from cyclerate import report
 from cyclerate.cli.app import app
-from cyclerate.data import Preprocessing
 from cyclerate.experiments import EXPERIMENTS
 from cyclerate.range_test import RangeTestResult
+from cyclerate.tables import Preprocessing
 from cyclerate.training.dense import DenseTrainer
 from cyclerate.training.record import Record
 from tests.report.records import range_result

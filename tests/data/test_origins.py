@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclerate.data import DataMistake
 from cyclerate.data.origins import Origin, fetch, find_given
+from cyclerate.tables import DataMistake
 
 CONTENT = b"rate,loss\n0.1,0.5\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

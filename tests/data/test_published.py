@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyclerate.data import DataMistake, images, published
+from cyclerate.data import images, published
+from cyclerate.tables import DataMistake
 
 RNG = np.random.default_rng(0)
 

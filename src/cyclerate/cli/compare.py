@@ -25,7 +25,7 @@ from cyclerate.training.optimizers import OPTIMIZERS
 from cyclerate.training.policies import DEFAULT_POLICIES, POLICIES, check_policies
 
 if TYPE_CHECKING:
-    from cyclerate.data import Tabular
+    from cyclerate.tables import Tabular
 
 _DEFAULT_POLICIES = ",".join(DEFAULT_POLICIES)
 _TASKS = ("classification", "regression")
@@ -90,7 +90,7 @@ def compare(
 
 
 def _table(data: Path, target: str, sep: str, drop: list[str] | None, task: str | None) -> Tabular:
-    from cyclerate.data import load_csv
+    from cyclerate.tables import load_csv
 
     with asking():
         return load_csv(data, target, sep=sep, drop=drop, task=task)

@@ -12,7 +12,7 @@ from cyclerate.cli.options import Json, Quiet, command_line
 from cyclerate.cli.talk import Talk
 
 if TYPE_CHECKING:
-    from cyclerate.data import Tabular
+    from cyclerate.tables import Tabular
 
 
 def demo(
@@ -28,6 +28,6 @@ def demo(
 
 
 def _digits() -> Tabular:
-    from cyclerate.data import digits
+    from cyclerate.tables import digits
 
     return digits()

@@ -23,8 +23,8 @@ from cyclerate.training.policies import (
 from cyclerate.training.record import DataInfo, PolicyInfo, Record
 
 if TYPE_CHECKING:
-    from cyclerate.data import Tabular
     from cyclerate.range_test import RangeTestResult
+    from cyclerate.tables import Tabular
     from cyclerate.training.dense import DenseTrainer
 
 MODEL_FILE = "best.keras"
@@ -86,7 +86,7 @@ def _finish(record: Record, out: Path, talk: Talk) -> None:
 def usage(out: Path, model_file: str) -> list[str]:
     """The lines that use a saved network on new rows."""
     return [
-        "import keras; from cyclerate.data import Preprocessing",
+        "import keras; from cyclerate.tables import Preprocessing",
         f"prepare = Preprocessing.load({str(out / PREPROCESSING_FILE)!r})",
         f"model = keras.models.load_model({str(out / model_file)!r})",
         "prepare.answers(model.predict(prepare.features(new_rows)))",

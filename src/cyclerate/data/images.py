@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.data.mistakes import DataMistake
 from cyclerate.data.origins import Origin, fetch, find_given
+from cyclerate.tables import DataMistake
 
 _KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _MNIST = Origin(

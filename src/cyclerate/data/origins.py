@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclerate._errors import require
-from cyclerate.data.mistakes import DataMistake
+from cyclerate.tables import DataMistake
 
 FOLDER_VARIABLE = "CYCLERATE_DATA"
 _TIMEOUT_SECONDS = 30

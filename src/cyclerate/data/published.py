@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cyclerate.data.mistakes import DataMistake
 from cyclerate.data.origins import FOLDER_VARIABLE, Origin, fetch, find_given
-from cyclerate.data.read import check_columns, read_table
+from cyclerate.tables import DataMistake
+from cyclerate.tables._read import check_columns, read_table
 
 _CARDIO_FILES = ("cardio_train.csv", "cardio_train.csv.gz")
 _CARDIO_PAGE = "https://www.kaggle.com/datasets/sulianova/cardiovascular-disease-dataset"

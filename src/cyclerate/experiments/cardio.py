@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate.data.published import cardio
-from cyclerate.data.tabular import Tabular, prepare
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart
 from cyclerate.experiments.experiment import Experiment
@@ -19,6 +18,7 @@ from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, Plan, line, train
 from cyclerate.report.wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
+from cyclerate.tables import Tabular, prepare
 from cyclerate.training.dense import DenseTrainer
 from cyclerate.training.objective import make_objective
 from cyclerate.training.trainer import Split

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate.data.published import cardio
-from cyclerate.data.tabular import Tabular, prepare
 from cyclerate.experiments import saying
 from cyclerate.experiments.cardio import made_up_table
 from cyclerate.experiments.charts import Chart, Line
@@ -19,6 +18,7 @@ from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.report.wording import MISSING
 from cyclerate.schedules import Schedule, Triangular, from_dict
+from cyclerate.tables import Tabular, prepare
 from cyclerate.training.cross_validation import CrossValidation, cross_validate
 from cyclerate.training.paired import Difference, difference
 from cyclerate.training.policies import Budget, Rates

@@ -10,7 +10,6 @@ from sklearn.datasets import load_diabetes
 
 from cyclerate.data.images import cifar10, fashion_mnist
 from cyclerate.data.published import boston_housing
-from cyclerate.data.tabular import Tabular, prepare
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart
 from cyclerate.experiments.experiment import Experiment
@@ -28,6 +27,7 @@ from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line, 
 from cyclerate.range_test import RangeTestResult
 from cyclerate.report.wording import MISSING, rate
 from cyclerate.schedules import Constant, OneCycle, Schedule
+from cyclerate.tables import Tabular, prepare
 from cyclerate.training.dense import DenseTrainer
 from cyclerate.training.objective import make_objective
 from cyclerate.training.trainer import KerasTrainer, Split

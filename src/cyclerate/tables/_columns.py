@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclerate.data.numbers import texts, to_numbers
+from cyclerate.tables._numbers import texts, to_numbers
 
 MOST_CATEGORIES = 30
 OTHER, MISSING = "(other)", "(missing)"

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from cyclerate._words import count, listed
-from cyclerate.data.columns import Column, NumberColumn, TextColumn
-from cyclerate.data.inspect import Look, choose_columns
-from cyclerate.data.mistakes import DataMistake
-from cyclerate.data.numbers import DECIMAL_COMMA, THOUSANDS_COMMA, to_numbers
-from cyclerate.data.preprocessing import Preprocessing, TargetCoding
-from cyclerate.data.read import check_columns, read_table
-from cyclerate.data.target import Target, read_target
+from cyclerate.tables._columns import Column, NumberColumn, TextColumn
+from cyclerate.tables._inspect import Look, choose_columns
+from cyclerate.tables._mistakes import DataMistake
+from cyclerate.tables._numbers import DECIMAL_COMMA, THOUSANDS_COMMA, to_numbers
+from cyclerate.tables._preprocessing import Preprocessing, TargetCoding
+from cyclerate.tables._read import check_columns, read_table
+from cyclerate.tables._target import Target, read_target
 
 HELDOUT_FRAC = 0.2
 FEWEST_ROWS = 20

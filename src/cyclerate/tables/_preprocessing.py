@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice
 from cyclerate._files import write_json
-from cyclerate.data.columns import Column, NumberColumn, TextColumn
-from cyclerate.data.read import check_columns
+from cyclerate.tables._columns import Column, NumberColumn, TextColumn
+from cyclerate.tables._read import check_columns
 
 SCHEMA = 1
 _KINDS: dict[str, type[NumberColumn | TextColumn]] = {

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyclerate.data import DataMistake, Preprocessing, digits, load_csv, prepare
+from cyclerate.tables import DataMistake, Preprocessing, digits, load_csv, prepare
 
 ROWS = 50
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cyclerate._words import count, listed
-from cyclerate.data.columns import MOST_CATEGORIES
-from cyclerate.data.numbers import read_numbers, texts
+from cyclerate.tables._columns import MOST_CATEGORIES
+from cyclerate.tables._numbers import read_numbers, texts
 
 _ID_NAME = re.compile(r"(?:.*[_ ])?(?:id|ids|uuid|guid|index|rowid)|unnamed: 0|", re.IGNORECASE)
 _FEW_TEXTS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sklearn.datasets import load_digits
 
-from cyclerate.data.tabular import Tabular, prepare
+from cyclerate.tables._prepare import Tabular, prepare
 
 
 def digits() -> Tabular:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import check_choice
 from cyclerate._words import count, listed
-from cyclerate.data.mistakes import DataMistake
-from cyclerate.data.numbers import THOUSANDS_COMMA, Numbers, read_numbers, texts
+from cyclerate.tables._mistakes import DataMistake
+from cyclerate.tables._numbers import THOUSANDS_COMMA, Numbers, read_numbers, texts
 
 TASKS = ("classification", "regression")
 _MOST_CLASSES = 100

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cyclerate._errors import bad_argument
 from cyclerate._words import count, listed, near_names
-from cyclerate.data.mistakes import DataMistake
+from cyclerate.tables._mistakes import DataMistake
 
 _HEAD_BYTES = 65_536
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

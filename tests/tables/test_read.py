@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclerate.data.mistakes import DataMistake
-from cyclerate.data.read import check_columns, read_table
+from cyclerate.tables._mistakes import DataMistake
+from cyclerate.tables._read import check_columns, read_table
 
 PEOPLE = "age;city\n31;Rome\n42;Oslo\n"
 
