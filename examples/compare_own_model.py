@@ -11,7 +11,7 @@ from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from cyclerate.training import compare
+from cyclerate.compare import compare
 
 x, y = load_wine(return_X_y=True)
 x = StandardScaler().fit_transform(x)

@@ -1,8 +1,8 @@
 """The way of the data is one way, each part standing on those before it.
 
-schedules <- range_test <- training <- report <- experiments <- cli. `cycles` stands on the
+schedules <- range_test <- compare <- experiments <- cli. `cycles` stands on the
 schedules. Adapters stand beside it, on these three; those of trainers also on that of PyTorch.
-`sklearn` stands on `training` and on the adapter for Keras. The tests read the import statements of
+`sklearn` stands on `compare` and on the adapter for Keras. The tests read the import statements of
 the source.
 """
 
@@ -38,11 +38,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(TRAINERS, CORE | {"torch"}),
     "tables": set(),
     "data": {"tables"},
-    "training": ROOT | {*ADAPTERS} | {"tables"},
-    "sklearn": ROOT | {"keras", "training"},
-    "report": ROOT | {"training"},
-    "experiments": ROOT | {*ADAPTERS} | {"data", "tables", "training", "report"},
-    "cli": ROOT | {*ADAPTERS} | {"tables", "training", "report", "experiments"},
+    "compare": ROOT | {*ADAPTERS},
+    "training": {"compare"},  # an older name
+    "sklearn": ROOT | {"keras", "compare"},
+    "experiments": ROOT | {*ADAPTERS} | {"data", "tables", "compare"},
+    "cli": ROOT | {*ADAPTERS} | {"tables", "compare", "experiments"},
 }
 
 # Which frameworks a part, or one file, may import when it is itself imported; elsewhere only inside
@@ -50,8 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 FRAMEWORKS = {"keras", "tensorflow", "torch", "jax", "optax", *TRAINERS}
 LOADS: dict[str, set[str]] = {
     # One network of a framework each; their package imports neither.
-    "training/keras_learner.py": {"keras"},
-    "training/torch_learner.py": {"torch"},
+    "compare/_keras_learner.py": {"keras"},
+    "compare/_torch_learner.py": {"torch"},
     "keras": {"keras", "tensorflow", "torch", "jax"},
     "torch": {"torch"},
     "optax": {"jax", "optax"},
@@ -61,7 +61,7 @@ LOADS: dict[str, set[str]] = {
 }
 
 SLOW = {"matplotlib", "pandas", "sklearn", "scipy", "rich", "typer", "jinja2"}
-SLOW_IS_FINE = {"data", "tables", "training", "sklearn", "report", "experiments", "cli"}
+SLOW_IS_FINE = {"data", "tables", "compare", "sklearn", "experiments", "cli"}
 
 
 def part_of(path: Path) -> str:

@@ -38,6 +38,13 @@ PUBLIC = {
         "from_dict",
         "scale_lr",
     ],
+    "cyclerate.compare": [
+        "Comparison",
+        "CrossValidation",
+        "Difference",
+        "compare",
+        "cross_validate",
+    ],
     "cyclerate.keras": [
         "CycleCheckpoint",
         "CycleEarlyStopping",
@@ -130,7 +137,9 @@ def test_import_loads_no_framework():
     assert modules & (FRAMEWORKS | HEAVY) == set()
 
 
-@pytest.mark.parametrize("module", ["cyclerate.training", "cyclerate.report", "cyclerate.cli"])
+@pytest.mark.parametrize(
+    "module", ["cyclerate.compare", "cyclerate.compare._page", "cyclerate.cli"]
+)
 def test_the_command_loads_a_framework_only_to_train(module: str):
     _, modules = import_in_a_new_process(module)
     assert modules & FRAMEWORKS == set()

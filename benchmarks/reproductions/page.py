@@ -8,10 +8,10 @@ from pathlib import Path
 from benchmarks._page import write_generated
 from benchmarks.reproductions import stored
 from cyclerate._files import write_bytes
+from cyclerate.compare._page import when
 from cyclerate.experiments import EXPERIMENTS, Experiment, Reproduction
 from cyclerate.experiments.charts import Chart
 from cyclerate.experiments.page import picture, warnings
-from cyclerate.report.page import when
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "reproductions.md"

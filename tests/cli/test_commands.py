@@ -18,14 +18,14 @@ import pytest
 from typer.testing import CliRunner
 
 import cyclerate as cr
-from cyclerate import report
 from cyclerate.cli.app import app
+from cyclerate.compare import _page as report
+from cyclerate.compare._dense import DenseTrainer
+from cyclerate.compare._record import Record
 from cyclerate.experiments import EXPERIMENTS
 from cyclerate.range_test import RangeTestResult
 from cyclerate.tables import Preprocessing
-from cyclerate.training.dense import DenseTrainer
-from cyclerate.training.record import Record
-from tests.report.records import range_result
+from tests.compare.records import range_result
 
 RUNNER = CliRunner()
 # Tests run in the background are handed an ignored SIGINT: this is Ctrl-C as at a terminal.

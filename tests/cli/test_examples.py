@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cyclerate import report
 from cyclerate.cli.app import app
+from cyclerate.compare import _page as report
 from cyclerate.range_test import RangeTestResult
 from tests.source import ROOT
 

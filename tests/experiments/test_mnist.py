@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cyclerate.compare._trainer import Split
 from cyclerate.experiments import mnist
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Run, Size
 from cyclerate.schedules import Schedule, from_dict
-from cyclerate.training.trainer import Split
 from tests.experiments.records import found
 from tests.experiments.toys import SITTING
 

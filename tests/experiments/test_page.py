@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from cyclerate.compare._theme import DARK
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart, Line, draw
 from cyclerate.experiments.page import write_page
@@ -13,7 +14,6 @@ from cyclerate.experiments.record import Size
 from cyclerate.experiments.running import run
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import line, sooner
-from cyclerate.report.theme import DARK
 from tests.experiments.toys import SITTING, ToyStage, record_of, toy
 
 

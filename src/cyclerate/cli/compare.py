@@ -20,9 +20,9 @@ from cyclerate.cli.options import (
     widths,
 )
 from cyclerate.cli.talk import Talk
-from cyclerate.training.objective import METRICS
-from cyclerate.training.optimizers import OPTIMIZERS
-from cyclerate.training.policies import DEFAULT_POLICIES, POLICIES, check_policies
+from cyclerate.compare._objective import METRICS
+from cyclerate.compare._optimizers import OPTIMIZERS
+from cyclerate.compare._policies import DEFAULT_POLICIES, POLICIES, check_policies
 
 if TYPE_CHECKING:
     from cyclerate.tables import Tabular

@@ -11,7 +11,7 @@ from cyclerate.cli.backend import choose_backend
 from cyclerate.cli.folder import check_folder
 from cyclerate.cli.mistakes import asking
 from cyclerate.cli.talk import Talk, wrapped
-from cyclerate.training.policies import (
+from cyclerate.compare._policies import (
     DEFAULT_POLICIES,
     POLICIES,
     REFERENCE,
@@ -20,12 +20,12 @@ from cyclerate.training.policies import (
     plan_budget,
     raced_policy,
 )
-from cyclerate.training.record import DataInfo, PolicyInfo, Record
+from cyclerate.compare._record import DataInfo, PolicyInfo, Record
 
 if TYPE_CHECKING:
+    from cyclerate.compare._dense import DenseTrainer
     from cyclerate.range_test import RangeTestResult
     from cyclerate.tables import Tabular
-    from cyclerate.training.dense import DenseTrainer
 
 MODEL_FILE = "best.keras"
 PREPROCESSING_FILE = "preprocessing.json"
@@ -65,7 +65,9 @@ def run_job(load: Callable[[], Tabular], plan: Plan, talk: Talk) -> None:
 
 def _finish(record: Record, out: Path, talk: Talk) -> None:
     """Prints the table and the answer, writes the report, says where everything is."""
-    from cyclerate.report import headline, text_table, write_report
+    from cyclerate.compare._headline import headline
+    from cyclerate.compare._page import write_report
+    from cyclerate.compare._table import text_table
 
     with talk.bar("drawing the report"):
         page = write_report(record, out)
@@ -94,9 +96,9 @@ def usage(out: Path, model_file: str) -> list[str]:
 
 
 def _trainer(data: Tabular, plan: Plan) -> DenseTrainer:
-    from cyclerate.training.dense import DenseTrainer, usual_batch_size, usual_hidden
-    from cyclerate.training.objective import make_objective
-    from cyclerate.training.trainer import Split
+    from cyclerate.compare._dense import DenseTrainer, usual_batch_size, usual_hidden
+    from cyclerate.compare._objective import make_objective
+    from cyclerate.compare._trainer import Split
 
     rows = len(data.x_train)
     classes = data.target.classes
@@ -145,8 +147,8 @@ def _range_test(trainer: DenseTrainer, plan: Plan, talk: Talk) -> RangeTestResul
 def _empty_record(
     data: Tabular, trainer: DenseTrainer, plan: Plan, found: RangeTestResult | None, backend: str
 ) -> Record:
-    from cyclerate.training import provenance
-    from cyclerate.training.optimizers import default_rate
+    from cyclerate.compare import _provenance as provenance
+    from cyclerate.compare._optimizers import default_rate
 
     rates = Rates(
         default_lr=default_rate(plan.optimizer),
@@ -205,7 +207,7 @@ def _explain(record: Record, plan: Plan, talk: Talk) -> None:
 
 
 def _train(record: Record, trainer: DenseTrainer, out: Path, talk: Talk) -> Record:
-    from cyclerate.training.recording import run_cells
+    from cyclerate.compare._recording import run_cells
 
     total = len(record.policies) * len(record.seeds) * record.total_steps
     with talk.bar("training", total) as bar:

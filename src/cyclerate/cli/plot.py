@@ -173,8 +173,8 @@ def _save(schedule: Schedule, steps: int, output: Path) -> None:
         with asking():
             raise bad_argument("--output", "the name of a .png file", str(output))
     check_folder(output.parent, "--output")
-    from cyclerate.report.drawing import new_figure, png
-    from cyclerate.report.theme import LIGHT
+    from cyclerate.compare._drawing import new_figure, png
+    from cyclerate.compare._theme import LIGHT
 
     figure = new_figure(2.6, LIGHT)
     schedule.plot(steps, figure.subplots())

@@ -99,8 +99,8 @@ def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _picture(result: RangeTestResult) -> bytes:
-    from cyclerate.report.drawing import new_figure, png
-    from cyclerate.report.theme import LIGHT
+    from cyclerate.compare._drawing import new_figure, png
+    from cyclerate.compare._theme import LIGHT
 
     figure = new_figure(3.0, LIGHT)
     result.plot(figure.subplots())

@@ -10,7 +10,7 @@ import typer
 from cyclerate.cli.folder import check_folder
 from cyclerate.cli.mistakes import Mistake, asking
 from cyclerate.cli.talk import Talk
-from cyclerate.training.record import FILE_NAME, Record
+from cyclerate.compare._record import FILE_NAME, Record
 
 
 def report(
@@ -31,7 +31,8 @@ def report(
         ) from error
     out = check_folder(folder if folder.is_dir() else folder.parent)
     talk = Talk()
-    from cyclerate.report import text_table, write_report
+    from cyclerate.compare._page import write_report
+    from cyclerate.compare._table import text_table
 
     with talk.bar("drawing the report"):
         page = write_report(record, out)

@@ -69,9 +69,9 @@ def _list(talk: Talk, experiments: dict[str, Experiment]) -> None:
 def _run(
     experiment: Experiment, size: Size, folder: Path, command: str, talk: Talk
 ) -> Reproduction:
+    from cyclerate.compare import _provenance as provenance
     from cyclerate.experiments.record import Sitting
     from cyclerate.experiments.running import OtherSize, run
-    from cyclerate.training import provenance
 
     talk.say(f"{experiment.title}. {experiment.source}.")
     with talk.bar("loading Keras"):

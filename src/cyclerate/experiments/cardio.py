@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclerate.compare._dense import DenseTrainer
+from cyclerate.compare._objective import make_objective
+from cyclerate.compare._trainer import Split
+from cyclerate.compare._wording import MISSING
 from cyclerate.data.published import cardio
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart
@@ -16,12 +20,8 @@ from cyclerate.experiments.finding import find_rate, found_rates, range_test_cel
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, Plan, line, train
-from cyclerate.report.wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 from cyclerate.tables import Tabular, prepare
-from cyclerate.training.dense import DenseTrainer
-from cyclerate.training.objective import make_objective
-from cyclerate.training.trainer import Split
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cyclerate.report.theme import LIGHT, Theme, styles
+from cyclerate.compare._theme import LIGHT, Theme, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ class Chart:
 
 def draw(chart: Chart, theme: Theme = LIGHT) -> Figure:
     """Draws a chart."""
-    from cyclerate.report.drawing import Named, drawable, dress, name_lines, new_figure
+    from cyclerate.compare._drawing import Named, drawable, dress, name_lines, new_figure
 
     figure = new_figure(_INCHES, theme)
     ax = figure.add_subplot()

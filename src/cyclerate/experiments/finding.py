@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from cyclerate.compare._trainer import KerasTrainer
 from cyclerate.experiments.charts import Chart, Line
 from cyclerate.experiments.record import Cell, Outcome, Reproduction
 from cyclerate.experiments.saying import rates
 from cyclerate.range_test import RangeTestResult
-from cyclerate.training.trainer import KerasTrainer
 
 METHOD = "probe"
 _SETTINGS: dict[str, Any] = {

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclerate.compare._cross_validation import CrossValidation, cross_validate
+from cyclerate.compare._paired import Difference, difference
+from cyclerate.compare._policies import Budget, Rates
+from cyclerate.compare._wording import MISSING
 from cyclerate.data.published import cardio
 from cyclerate.experiments import saying
 from cyclerate.experiments.cardio import made_up_table
@@ -16,12 +20,8 @@ from cyclerate.experiments.charts import Chart, Line
 from cyclerate.experiments.experiment import Experiment
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
-from cyclerate.report.wording import MISSING
 from cyclerate.schedules import Schedule, Triangular, from_dict
 from cyclerate.tables import Tabular, prepare
-from cyclerate.training.cross_validation import CrossValidation, cross_validate
-from cyclerate.training.paired import Difference, difference
-from cyclerate.training.policies import Budget, Rates
 
 BATCH = 350
 FOLDS = 5

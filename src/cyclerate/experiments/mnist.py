@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclerate.compare._objective import make_objective
+from cyclerate.compare._trainer import Split
+from cyclerate.compare._wording import MISSING, rate
 from cyclerate.data.images import mnist
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart, Line
@@ -24,7 +27,6 @@ from cyclerate.experiments.networks import CLASSES, quick_images
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line, train
-from cyclerate.report.wording import MISSING, rate
 from cyclerate.schedules import (
     Constant,
     Cyclic,
@@ -34,8 +36,6 @@ from cyclerate.schedules import (
     Triangular2,
     from_dict,
 )
-from cyclerate.training.objective import make_objective
-from cyclerate.training.trainer import Split
 
 BATCH = 50
 ARTICLE = Found(base_lr=1e-4, max_lr=1e-2)

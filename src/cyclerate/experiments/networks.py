@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from cyclerate.compare._objective import Objective, make_objective
+from cyclerate.compare._trainer import Split
 from cyclerate.data.images import Images
-from cyclerate.training.objective import Objective, make_objective
-from cyclerate.training.trainer import Split
 
 CLASSES = 10
 _QUICK_ROWS = (600, 300)

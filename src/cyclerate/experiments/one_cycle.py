@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_diabetes
 
+from cyclerate.compare._dense import DenseTrainer
+from cyclerate.compare._objective import make_objective
+from cyclerate.compare._trainer import KerasTrainer, Split
+from cyclerate.compare._wording import MISSING, rate
 from cyclerate.data.images import cifar10, fashion_mnist
 from cyclerate.data.published import boston_housing
 from cyclerate.experiments import saying
@@ -25,12 +29,8 @@ from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line, sooner, train
 from cyclerate.range_test import RangeTestResult
-from cyclerate.report.wording import MISSING, rate
 from cyclerate.schedules import Constant, OneCycle, Schedule
 from cyclerate.tables import Tabular, prepare
-from cyclerate.training.dense import DenseTrainer
-from cyclerate.training.objective import make_objective
-from cyclerate.training.trainer import KerasTrainer, Split
 
 TASKS = {"cifar10": "CIFAR-10", "fashion": "Fashion-MNIST", "boston": "Boston Housing"}
 BATCH, LARGE_BATCH = 32, 2048

@@ -8,11 +8,11 @@ from typing import Any
 
 from cyclerate._errors import require
 from cyclerate._files import write_bytes, write_text
+from cyclerate.compare._page import FILE_NAME, Picture, fill, when
+from cyclerate.compare._theme import DARK, LIGHT
 from cyclerate.experiments.charts import Chart, draw
 from cyclerate.experiments.experiment import Experiment
 from cyclerate.experiments.record import Reproduction
-from cyclerate.report.page import FILE_NAME, Picture, fill, when
-from cyclerate.report.theme import DARK, LIGHT
 
 _TEMPLATE = "experiment.html.j2"
 
@@ -34,7 +34,7 @@ def write_page(experiment: Experiment, record: Reproduction, out_dir: Path) -> P
 def picture(chart: Chart) -> Picture:
     """Draws a chart, for light pages and for dark ones."""
     require("matplotlib", "cli")
-    from cyclerate.report.drawing import png
+    from cyclerate.compare._drawing import png
 
     light, dark = (png(draw(chart, theme)) for theme in (LIGHT, DARK))
     return Picture(light, dark, chart.caption, chart.alt)

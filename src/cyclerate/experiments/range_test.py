@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cyclerate.compare._wording import MISSING, Numbers, rate
 from cyclerate.data.images import cifar10
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart, Line
@@ -22,7 +23,6 @@ from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line, train
 from cyclerate.range_test import RangeTestResult
-from cyclerate.report.wording import MISSING, Numbers, rate
 from cyclerate.schedules import Constant, OneCycle
 
 BATCH = 32

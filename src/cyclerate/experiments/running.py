@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cyclerate.compare._plain import plain
 from cyclerate.experiments.experiment import Experiment
 from cyclerate.experiments.record import FILE_NAME, Cell, Reproduction, Run, Sitting, Size
-from cyclerate.training.plain import plain
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of runs done, the number of all, and what is next."""

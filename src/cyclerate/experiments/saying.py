@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from cyclerate.compare._wording import rate
 from cyclerate.experiments.record import Reproduction
-from cyclerate.report.wording import rate
 
 
 def points(value: float, decimals: int = 1) -> str:

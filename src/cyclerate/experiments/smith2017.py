@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclerate.compare._objective import make_objective
+from cyclerate.compare._trainer import Split
+from cyclerate.compare._wording import MISSING, count
 from cyclerate.data.images import cifar10
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart, Line
@@ -23,7 +26,6 @@ from cyclerate.experiments.networks import CLASSES, quick_images
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Run, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line, train
-from cyclerate.report.wording import MISSING, count
 from cyclerate.schedules import (
     Constant,
     Exponential,
@@ -36,8 +38,6 @@ from cyclerate.schedules import (
     Triangular2,
     from_dict,
 )
-from cyclerate.training.objective import make_objective
-from cyclerate.training.trainer import Split
 
 BATCH, QUICK_BATCH = 100, 20
 BASE_LR, MAX_LR, DECAY_FROM = 0.001, 0.006, 0.007

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from cyclerate.compare._optimizers import OPTIMIZERS
+from cyclerate.compare._wording import MISSING
 from cyclerate.cycles.fge import fge_schedule
 from cyclerate.data.images import fashion_mnist
 from cyclerate.experiments import saying
@@ -21,9 +23,7 @@ from cyclerate.experiments.networks import ImageTask, conv_network, image_task, 
 from cyclerate.experiments.record import Cell, Curve, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line
-from cyclerate.report.wording import MISSING
 from cyclerate.schedules import Constant, Cosine, OneCycle, Schedule, Sequence, WarmRestarts
-from cyclerate.training.optimizers import OPTIMIZERS
 
 BATCH, FILTERS, DENSE = 128, (16, 32), 64
 CYCLES = 5

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cyclerate._errors import bad_argument
+from cyclerate.compare._wording import MISSING, Numbers, printable, width
 from cyclerate.experiments.record import Reproduction
-from cyclerate.report.wording import MISSING, Numbers, printable, width
 
 
 @dataclass(frozen=True)

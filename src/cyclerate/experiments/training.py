@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cyclerate.compare._record import Cell as TrainedCell, PolicyInfo
+from cyclerate.compare._trainer import KerasTrainer
 from cyclerate.experiments.charts import Line
 from cyclerate.experiments.record import Outcome, Reproduction
 from cyclerate.schedules import Schedule
-from cyclerate.training.record import Cell as TrainedCell, PolicyInfo
-from cyclerate.training.trainer import KerasTrainer
 
 NO_RATE = Outcome(values={})
 """The outcome of a training that needed a rate where the range test gave none."""
@@ -18,7 +18,7 @@ NO_RATE = Outcome(values={})
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training is; a `cyclerate.training.trainer.Length`."""
+    """How long a training is; a `cyclerate.compare._trainer.Length`."""
 
     steps_per_epoch: int
     total_steps: int

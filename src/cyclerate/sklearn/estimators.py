@@ -13,12 +13,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.compare._dense import usual_batch_size
+from cyclerate.compare._objective import make_objective
+from cyclerate.compare._optimizers import OPTIMIZERS
 from cyclerate.cycles.combining import probabilities_from
 from cyclerate.sklearn.fitting import Settings, fit_network
 from cyclerate.sklearn.networks import Shape, outputs_of
-from cyclerate.training.dense import usual_batch_size
-from cyclerate.training.objective import make_objective
-from cyclerate.training.optimizers import OPTIMIZERS
 
 HIGHEST_SEED = 2**31 - 1
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
+from cyclerate.compare._optimizers import default_rate
 from cyclerate.keras import fit_one_cycle, range_test
 from cyclerate.range_test import RangeTestResult
 from cyclerate.sklearn.batches import WholeBatches
 from cyclerate.sklearn.networks import Shape, Weights, initial_weights, lent_network, weights_of
-from cyclerate.training.optimizers import default_rate
 
 
 @dataclass(frozen=True)

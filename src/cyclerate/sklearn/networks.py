@@ -19,10 +19,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclerate.compare._dense import dense_network
+from cyclerate.compare._objective import keras_loss
+from cyclerate.compare._optimizers import make_optimizer
 from cyclerate.keras.snapshot import Snapshot
-from cyclerate.training.dense import dense_network
-from cyclerate.training.objective import keras_loss
-from cyclerate.training.optimizers import make_optimizer
 
 Weights = tuple[NDArray[np.float32], ...]
 """Kernel and bias of each layer, in turn."""
@@ -37,7 +37,7 @@ class Shape:
     Attributes:
         widths: Of the inputs, the hidden layers and the outputs.
         loss: As Keras names it.
-        optimizer: A name in `cyclerate.training.optimizers.OPTIMIZERS`.
+        optimizer: A name in `cyclerate.compare._optimizers.OPTIMIZERS`.
         weight_decay: Decoupled, of the kernels; None for the optimizer's own.
     """
 

@@ -1,9 +1,9 @@
-"""Recipes for your own model: policies compared, folds cross-validated."""
+"""The older name of `cyclerate.compare`; both go on to work."""
 
-from cyclerate.training.comparing import compare as compare
-from cyclerate.training.comparison import Comparison as Comparison
-from cyclerate.training.cross_validation import (
+from cyclerate.compare import (
+    Comparison as Comparison,
     CrossValidation as CrossValidation,
+    Difference as Difference,
+    compare as compare,
     cross_validate as cross_validate,
 )
-from cyclerate.training.paired import Difference as Difference
