@@ -2,6 +2,7 @@
 #
 #   make demo     the command on a small problem: range test, comparison, report
 #   make test     the whole suite, under every Keras backend
+#   make test-fast      its core in less than a minute, for whoever is changing something
 #   make check    format, lint, types, spelling
 #   make format   rewrites the files as `make check` wants them
 #   make bench    the measurements behind the tables in the docs
@@ -22,13 +23,16 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test check format bench bench-peers bench-finders clean
+.PHONY: demo test test-fast check format bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
 
 test: $(DEV) $(PACKAGE)
 	scripts/test $(BIN)/python
+
+test-fast: $(DEV) $(PACKAGE)
+	scripts/test $(BIN)/python fast
 
 check: $(DEV) $(PACKAGE)
 	$(BIN)/ruff format --check .
