@@ -19,7 +19,7 @@ from torch import nn
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.compare import _jobs as jobs, compare
-from cyclerate.compare._cells import OtherSettings
+from cyclerate.compare._kept import OtherSettings
 from tests.compare.small import ROWS, compared, data, make_model
 from tests.source import ROOT
 

@@ -12,10 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, require
-from cyclerate.compare._cells import Cells
 from cyclerate.compare._folds import Fold
-from cyclerate.compare._learner import Learner, MakeModel, digest, make_learner
-from cyclerate.compare._plain import build
+from cyclerate.compare._kept import Cells
+from cyclerate.compare._learner import Learner, MakeModel, make_learner
+from cyclerate.compare._plain import build, digest
 from cyclerate.compare._policies import Budget
 from cyclerate.compare._record import Cell
 from cyclerate.compare._running import DataOrder, train_cell

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError
-from cyclerate.compare._learner import Start, call, digest, spelled
-from cyclerate.compare._provenance import framework_versions
+from cyclerate.compare._learner import Start, call, framework_versions, spelled
+from cyclerate.compare._plain import digest
 from cyclerate.keras import as_schedule, range_test
 from cyclerate.keras.batches import borrow
 from cyclerate.keras.building import build

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument
@@ -24,7 +22,6 @@ MakeModel = Callable[..., Any]
 """Returns a new model: with its seed as argument, or with none."""
 
 _ALLOWED = "a function that returns a compiled Keras model, or PyTorch's (model, optimizer, loss)"
-_DIGEST = 16
 
 
 @dataclass(frozen=True)
@@ -139,22 +136,6 @@ def call(make_model: MakeModel, seed: int) -> Any:
     return make_model(seed=seed) if any(p.name == "seed" for p in wanted) else make_model(seed)
 
 
-def digest(parts: Iterable[bytes | NDArray[Any]]) -> str:
-    """A hash of bytes and arrays, shapes and dtypes included.
-
-    >>> digest([np.zeros(2)]) == digest([np.zeros((1, 2))])
-    False
-    """
-    sha = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            sha.update(f"{part.dtype.str}{part.shape}".encode())
-            sha.update(np.ascontiguousarray(part).tobytes())
-        else:
-            sha.update(part)
-    return sha.hexdigest()[:_DIGEST]
-
-
 def spelled(thing: Any) -> str:
     """A text for a loss, a metric or a layer that is the same in every process.
 
@@ -193,3 +174,8 @@ def _nameless(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_nameless(part) for part in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else spelled(value)
+
+
+def framework_versions(*names: str) -> dict[str, str]:
+    """Versions of the frameworks that compute."""
+    return {name: str(sys.modules[name].__version__) for name in names}

@@ -1,15 +1,20 @@
-"""Frozen values to plain JSON values and back."""
+"""Frozen values to plain JSON values and back, and a hash of arrays."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cyclerate._errors import bad_argument
 
 T = TypeVar("T")
+_DIGEST = 16
 
 
 def build(kind: type[T], values: Any, where: str) -> T:
@@ -38,3 +43,19 @@ def plain(value: Any) -> Any:
 def finite_or_none(value: float | None) -> float | None:
     """What JSON can hold of a number: NaN and infinity become None."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def digest(parts: Iterable[bytes | NDArray[Any]]) -> str:
+    """A hash of bytes and arrays, shapes and dtypes included.
+
+    >>> digest([np.zeros(2)]) == digest([np.zeros((1, 2))])
+    False
+    """
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            sha.update(f"{part.dtype.str}{part.shape}".encode())
+            sha.update(np.ascontiguousarray(part).tobytes())
+        else:
+            sha.update(part)
+    return sha.hexdigest()[:_DIGEST]

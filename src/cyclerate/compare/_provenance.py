@@ -1,39 +1,54 @@
-"""Where a record comes from: versions and machine, as text."""
+"""Where a result comes from: time, versions and machine, as text."""
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cyclerate
 
+BACKENDS = ("jax", "tensorflow", "torch")
 
-def versions(backend: str) -> dict[str, str]:
-    """Versions of Python, cyclerate, and the packages that computed; `backend` is Keras's."""
+
+def provenance() -> dict[str, Any]:
+    """Time, versions and machine of a result that is computed now."""
+    return {"created": now(), "versions": versions(), "machine": machine()}
+
+
+def versions(backend: str | None = None) -> dict[str, str]:
+    """Versions of Python, cyclerate, and the packages that computed.
+
+    Args:
+        backend: What computed under Keras, or without it. Default: as Keras says, if it is loaded,
+            else what is loaded.
+    """
+    if backend is None and (keras := sys.modules.get("keras")) is not None:
+        backend = keras.backend.backend()
+    backends = BACKENDS if backend is None else (backend,)
     # Asked of the modules: the same module comes in packages of several names.
-    loaded = {
-        name: sys.modules[name] for name in ("keras", backend, "numpy") if name in sys.modules
-    }
+    loaded = [name for name in ("keras", *backends, "numpy") if name in sys.modules]
     return {
         "cyclerate": cyclerate.__version__,
         "python": platform.python_version(),
-        **{name: str(module.__version__) for name, module in loaded.items()},
-        "backend": backend,
+        **{name: str(sys.modules[name].__version__) for name in loaded},
+        **({} if backend is None else {"backend": backend}),
     }
 
 
-def framework_versions(*names: str) -> dict[str, str]:
-    """Versions of the frameworks that compute."""
-    return {name: str(sys.modules[name].__version__) for name in names}
+@functools.cache
+def _machine() -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": _processor(), "cores": str(cores or 1), "memory": _memory()}
 
 
 def machine() -> dict[str, str]:
     """The processor, the cores this process may use, and the memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": str(cores or 1), "memory": _memory()}
+    return dict(_machine())
 
 
 def now() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from cyclerate.compare._cells import Cells, OtherSettings
+from cyclerate.compare._kept import Cells, OtherSettings
 from cyclerate.compare._plain import build
 from cyclerate.compare._record import FILE_NAME, Best, Cell, PolicyInfo, Record
 from cyclerate.compare._summary import pick_best, summarise

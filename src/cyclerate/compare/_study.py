@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
-from cyclerate.compare._cells import Cells
 from cyclerate.compare._folds import Fold
 from cyclerate.compare._jobs import Data, Done, Job, Workshop, run_jobs
-from cyclerate.compare._learner import MakeModel, Start, digest, make_learner, spelled
+from cyclerate.compare._kept import Cells
+from cyclerate.compare._learner import MakeModel, Start, make_learner, spelled
+from cyclerate.compare._plain import digest
 from cyclerate.compare._policies import POLICIES, Budget, Rates, plan_budget
 from cyclerate.range_test import RangeTestResult
 from cyclerate.range_test.progress import StatusLine

@@ -17,8 +17,8 @@ from torch import Tensor
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._files import write_bytes
 from cyclerate._randomness import remember_global_randomness, seed_global_randomness
-from cyclerate.compare._learner import Start, call, digest, is_torch, spelled
-from cyclerate.compare._provenance import framework_versions
+from cyclerate.compare._learner import Start, call, framework_versions, is_torch, spelled
+from cyclerate.compare._plain import digest
 from cyclerate.schedules import Schedule
 from cyclerate.torch import ScheduledLR, range_test
 from cyclerate.torch.metrics import metric_of

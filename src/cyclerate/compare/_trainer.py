@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate.compare._learner import digest
 from cyclerate.compare._objective import Objective, keras_loss
 from cyclerate.compare._optimizers import OPTIMIZERS, make_optimizer
+from cyclerate.compare._plain import digest
 from cyclerate.compare._record import Cell, PolicyInfo
 from cyclerate.compare._running import DataOrder, Length, train_cell
 from cyclerate.schedules import from_dict
