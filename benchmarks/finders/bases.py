@@ -15,7 +15,7 @@ from benchmarks.finders import cache, regret, sweeps
 from benchmarks.finders.stack import Stack
 from benchmarks.finders.tasks import TASKS, Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 SEEDS = (0, 1)
 SHARES = {"max_lr / 4": 1 / 4, "max_lr / 10": 1 / 10, "max_lr / 100": 1 / 100}

@@ -8,7 +8,7 @@ from benchmarks.finders import cache
 from benchmarks.finders.sweeps import SEEDS, SWEEP
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import Probe, Procedure, drive
+from cyclerate.finder import Probe, Procedure, drive
 
 
 def record(task: Task, policy: str) -> None:

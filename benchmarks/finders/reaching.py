@@ -19,7 +19,7 @@ from benchmarks.finders.probes import drive_on
 from benchmarks.finders.stack import Stack
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import Recommendation, RecommendationPlan
+from cyclerate.finder import Recommendation, RecommendationPlan
 from cyclerate.range_test.tuning import LEAST_BUDGET_STEPS
 
 SEEDS = (0,)  # that of the grids: the same weights, and batches in the same order

@@ -11,7 +11,7 @@ from benchmarks.finders.scoring import Rule, Suggestions
 from benchmarks.finders.sweeps import SEEDS
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import Probe, RecommendationPlan, Sweep
+from cyclerate.finder import Probe, RecommendationPlan, Sweep
 from cyclerate.range_test.tuning import tuning_for
 
 BUDGETS = (200, 400, 1200)  # of which 60, 120 and 180 steps go into tuning

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.finders import cache
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 
 SEEDS = (100, 101, 102)
 SWEEP = Sweep(1e-7, 10.0, steps=100)

@@ -4,10 +4,10 @@ This module holds what needs no framework: the schedules and the result of a ran
 adapters are imported by name: `import cyclerate.keras`.
 """
 
+from cyclerate.cycles._members import LostMemberWarning as LostMemberWarning
 from cyclerate.cycles.fge import fge_schedule as fge_schedule
-from cyclerate.cycles.members import LostMemberWarning as LostMemberWarning
 from cyclerate.cycles.scaling import scale_lr as scale_lr
-from cyclerate.range_test import (
+from cyclerate.finder import (
     RangeTest as RangeTest,
     RangeTestResult as RangeTestResult,
     Recommendation as Recommendation,

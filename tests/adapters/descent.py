@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclerate.range_test import Probe, RangeTestResult, Sweep, drive
+from cyclerate.finder import Probe, RangeTestResult, Sweep, drive
 
 SHORT: dict[str, Any] = {
     "start_lr": 1e-4,

@@ -13,9 +13,9 @@ import numpy as np
 
 import cyclerate as cr
 import cyclerate.keras as ck
-from cyclerate.keras.internals import global_seed_generator
+from cyclerate.keras._internals import global_seed_generator
+from cyclerate.keras._state import variables_of
 from cyclerate.keras.randomness import seed_all_randomness
-from cyclerate.keras.snapshot import variables_of
 from tests.adapters.driver import Trained
 from tests.keras.quick import free_graphs
 from tests.keras.toys import Weights, fit_steps, mean_of_output, one_weight, value
@@ -128,7 +128,7 @@ class KerasTrainee:
         if keras.backend.backend() == "torch":
             state |= self._torch_state(model)
         if "tensorflow" in sys.modules:
-            from cyclerate.keras.internals import tensorflow_seeds
+            from cyclerate.keras._internals import tensorflow_seeds
 
             _, seed, generator = tensorflow_seeds()
             state |= {"tensorflow": (seed, generator and generator.getstate())}

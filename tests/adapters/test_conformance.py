@@ -10,7 +10,7 @@ import pytest
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test import Probe, Race, RangeTest
+from cyclerate.finder import Probe, Race, RangeTest
 from tests.adapters.driver import Driver, Trainee
 
 DRIVERS = {

@@ -23,7 +23,7 @@ from cyclerate.compare import _page as report
 from cyclerate.compare._dense import DenseTrainer
 from cyclerate.compare._record import Record
 from cyclerate.experiments import EXPERIMENTS
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.tables import Preprocessing
 from tests.compare.records import range_result
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cyclerate.cli.app import app
 from cyclerate.compare import _page as report
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from tests.source import ROOT
 
 EXAMPLES = ROOT / "examples"

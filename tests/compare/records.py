@@ -19,7 +19,7 @@ from cyclerate.compare._record import (
     SummaryRow,
 )
 from cyclerate.compare._summary import summarise
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 
 STEPS = 8000
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import cyclerate as cr
-from cyclerate.cycles.judging import CycleJudge, ends_between, epochs_that_end_cycles
+from cyclerate.cycles._ends import CycleJudge, ends_between, epochs_that_end_cycles
 
 NAN = math.nan
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import cyclerate as cr
-from cyclerate.cycles.fge import fge_schedule
-from cyclerate.cycles.members import (
+from cyclerate.cycles._members import (
     MANIFEST,
     Manifest,
     MemberFolder,
@@ -18,6 +17,7 @@ from cyclerate.cycles.members import (
     NoMembersError,
     checksum,
 )
+from cyclerate.cycles.fge import fge_schedule
 
 SCHEDULE = fge_schedule(0.1, 0.01, cycle_steps=4)  # a sequence, in JSON a list of lists
 OTHER = cr.WarmRestarts(max_lr=0.1, cycle_steps=4)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import cyclerate as cr
-from cyclerate.cycles.planning import FIRST_STEP, CyclePlan, cycle_policy, plan_cycles
+from cyclerate.cycles._rules import FIRST_STEP, CyclePlan, cycle_policy, plan_cycles
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 
 from cyclerate.experiments.finding import outcome_of
 from cyclerate.experiments.record import Outcome
-from cyclerate.range_test import RangeTestResult, StopReason
+from cyclerate.finder import RangeTestResult, StopReason
 
 
 def found(base_lr: float | None, max_lr: float | None) -> Outcome:

@@ -11,7 +11,7 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
-from cyclerate.range_test import Probe, Race, RangeTest
+from cyclerate.finder import Probe, Race, RangeTest
 from tests.keras.test_untouched import DATA, X, Y
 from tests.keras.toys import BACKEND, compiled_by_tracing, mean_of_output, one_weight, value
 

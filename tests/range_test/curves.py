@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 
 Curve = NDArray[np.float64]
 

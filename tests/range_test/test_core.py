@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test import RangeTest, StopReason, Sweep
+from cyclerate.finder import RangeTest, StopReason, Sweep
 from tests.range_test.curves import SWEEP, drive, fall_and_blow_up, noise
 
 

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep, combine
 from tests.range_test.curves import fall_and_blow_up, noise, sweep_over
 
 
@@ -140,7 +140,7 @@ def test_every_result_can_be_saved_as_a_picture_without_a_warning(result: RangeT
 def test_drawing_needs_matplotlib_and_nothing_else_does():
     script = """
 import sys
-from cyclerate.range_test import RangeTest
+from cyclerate.finder import RangeTest
 sys.modules["matplotlib"] = sys.modules["matplotlib.pyplot"] = None
 result = RangeTest().result()
 try:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclerate.range_test import PolicyRace
+from cyclerate.finder import PolicyRace
 from cyclerate.range_test.policy_choice import choose
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, strategies as st
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, drive
-from cyclerate.range_test.probe import POLICIES, Probe
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep, drive
+from cyclerate.finder._probe import POLICIES, Probe
+from cyclerate.finder._race import best_offset, next_offset, valley
 from cyclerate.range_test.race import Race
-from cyclerate.range_test.race_search import best_offset, next_offset, valley
 
 
 class Bowl:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test import Probe, RangeTestPlan, Sweep, drive
-from cyclerate.range_test.procedure import SingleSweep
+from cyclerate.finder import Probe, RangeTestPlan, Sweep, drive
+from cyclerate.finder._run import SingleSweep
 
 
 class Slope:

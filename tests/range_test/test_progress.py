@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from cyclerate.range_test import Race, RangeTest, Sweep
-from cyclerate.range_test.progress import Progress
+from cyclerate.finder import Race, RangeTest, Sweep
+from cyclerate.finder._progress import Progress
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cyclerate.range_test.progress._EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("cyclerate.finder._progress._EVERY_SECONDS", 0.0)
 
 
 def shown(progress: Progress, *runs: RangeTest | Race, value: float = 0.5) -> None:
@@ -56,7 +56,7 @@ def test_a_line_fits_a_terminal_whatever_the_metric(capsys: pytest.CaptureFixtur
 def test_it_is_quiet_where_nobody_watches(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cyclerate.range_test.progress.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("cyclerate.finder._progress.QUIET_SECONDS", 0.0)
     shown(Progress("auto", 1, "probe"), RangeTest())
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -5,8 +5,8 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
+from cyclerate.finder._race import OFFSETS_PER_DECADE, valley
 from cyclerate.range_test.race_choice import DECADES_PER_TENFOLD, offset_for
-from cyclerate.range_test.race_search import OFFSETS_PER_DECADE, valley
 
 VALLEY = {-2: 0.12, 0: 0.1, 2: 0.3}
 

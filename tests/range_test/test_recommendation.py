@@ -6,7 +6,7 @@ import json
 import pytest
 
 import cyclerate as cr
-from cyclerate.range_test import RecommendationPlan, drive
+from cyclerate.finder import RecommendationPlan, drive
 from tests.range_test.test_recommender import Bowl
 
 

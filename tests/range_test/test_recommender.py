@@ -4,8 +4,8 @@ import pytest
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test import Race, RecommendationPlan, drive
-from cyclerate.range_test.recommender import Recommender
+from cyclerate.finder import Race, RecommendationPlan, drive
+from cyclerate.finder._recommend import Recommender
 from cyclerate.range_test.timing import TIMING_STEPS, TimedRace
 
 

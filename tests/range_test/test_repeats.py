@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from cyclerate.range_test import RangeTestResult, StopReason, Sweep, combine
+from cyclerate.finder import RangeTestResult, StopReason, Sweep, combine
 from tests.range_test.curves import fall_and_blow_up, noise, sweep_over
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from cyclerate.range_test import RangeTest, Sweep
+from cyclerate.finder import RangeTest, Sweep
 from cyclerate.range_test.rules import (
     RULES,
     fastai_window,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep, combine
 from tests.range_test.curves import fall_and_blow_up, noise, sweep_over
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from cyclerate.range_test.rules import lagged_mean
-from cyclerate.range_test.smoothing import (
+from cyclerate.finder._curve import (
     despike,
     local_linear,
     local_scale,
     noise_level,
     running_median,
 )
+from cyclerate.range_test.rules import lagged_mean
 from tests.range_test.curves import noise
 
 sizes = st.integers(2, 300)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cyclerate._divergence import DivergenceMonitor
-from cyclerate.range_test import StopReason
+from cyclerate.finder import StopReason
 from cyclerate.range_test.rules import lagged_mean
 from tests.range_test.curves import LOG_LRS, fall_and_blow_up, noise
 

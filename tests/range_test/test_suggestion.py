@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from cyclerate.range_test import RangeTestResult, StopReason, Sweep
+from cyclerate.finder import RangeTestResult, StopReason, Sweep
 from tests.range_test.curves import SWEEP, fall_and_blow_up, noise, sweep_over
 
 LRS = SWEEP.lrs()

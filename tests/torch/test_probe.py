@@ -202,7 +202,7 @@ def test_an_accuracy_is_raced_to_be_raised():
 @pytest.mark.parametrize("at_a_time", [2, 7])
 def test_reading_losses_seldom_changes_nothing(at_a_time, monkeypatch):
     expected = probe()
-    monkeypatch.setattr("cyclerate.torch.running.steps_at_a_time", lambda device: at_a_time)
+    monkeypatch.setattr("cyclerate.torch._trainee.steps_at_a_time", lambda device: at_a_time)
     result = probe()
     assert result.races == expected.races
     assert (result.max_lr, result.steps) == (expected.max_lr, expected.steps)
@@ -219,7 +219,7 @@ def test_steps_that_the_scaler_skips_are_made_again_in_every_run():
 
 
 def test_progress_tells_of_sweep_and_races(monkeypatch, capsys):
-    monkeypatch.setattr("cyclerate.range_test.progress._EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("cyclerate.finder._progress._EVERY_SECONDS", 0.0)
     probe(verbose=1)
     lines = capsys.readouterr().err.split("\r")
     assert any(line.startswith("probe: sweep step 1/40, rate 0.0001, loss ") for line in lines)

@@ -227,7 +227,7 @@ def test_repeats_go_on_in_the_data_and_are_combined():
 @pytest.mark.parametrize("options", [{}, {"end_lr": 10.0, "steps": 100, "stop_early": True}])
 def test_reading_losses_seldom_changes_nothing(at_a_time, options, monkeypatch):
     expected = sweep(**options)
-    monkeypatch.setattr("cyclerate.torch.running.steps_at_a_time", lambda device: at_a_time)
+    monkeypatch.setattr("cyclerate.torch._trainee.steps_at_a_time", lambda device: at_a_time)
     result = sweep(**options)
     assert_array_equal(result.losses, expected.losses)
     assert (result.max_lr, result.stop_reason) == (expected.max_lr, expected.stop_reason)

@@ -248,7 +248,7 @@ def test_workers_that_persist_are_let_go():
 
 
 def test_ctrl_c_while_things_are_put_back_is_let_through_when_they_are(monkeypatch):
-    from cyclerate.torch.snapshot import Snapshot
+    from cyclerate.torch._state import Snapshot
 
     model = Regression()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

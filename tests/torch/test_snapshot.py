@@ -14,7 +14,7 @@ from torch import nn
 
 import cyclerate.torch as ct
 from cyclerate.torch import keeping
-from cyclerate.torch.snapshot import Snapshot
+from cyclerate.torch._state import Snapshot
 from tests.torch.small import BATCHES, Regression, squared_error
 
 DTYPES = [

@@ -24,7 +24,7 @@ from cyclerate.compare._record import DataInfo, PolicyInfo, Record
 
 if TYPE_CHECKING:
     from cyclerate.compare._dense import DenseTrainer
-    from cyclerate.range_test import RangeTestResult
+    from cyclerate.finder import RangeTestResult
     from cyclerate.tables import Tabular
 
 MODEL_FILE = "best.keras"

@@ -14,12 +14,12 @@ import typer
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate._files import write_bytes
-from cyclerate._words import listed, near_names
+from cyclerate._text import listed, near_names
 from cyclerate.cli.folder import check_folder
 from cyclerate.cli.mistakes import Mistake, asking
 from cyclerate.cli.talk import Talk
 from cyclerate.schedules import Schedule, from_dict
-from cyclerate.schedules.serialization import TYPES
+from cyclerate.schedules._serialization import TYPES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from cyclerate.cli.talk import Talk
 from cyclerate.cli.user_file import call_function
 
 if TYPE_CHECKING:
-    from cyclerate.range_test import RangeTestResult
+    from cyclerate.finder import RangeTestResult
 
 RESULT_FILE, PICTURE_FILE = "range_test.json", "range_test.png"
 _RETURNS = "a compiled Keras model and its data: (model, x, y) or (model, dataset)"

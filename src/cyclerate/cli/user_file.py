@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cyclerate._words import listed, near_names
+from cyclerate._text import listed, near_names
 from cyclerate.cli.mistakes import Mistake
 
 

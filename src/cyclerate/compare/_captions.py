@@ -9,7 +9,7 @@ from cyclerate.compare._ranking import is_sooner, rank
 from cyclerate.compare._record import Record
 from cyclerate.compare._table import Row, rows
 from cyclerate.compare._wording import MISSING, count, listed, rate
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 
 @dataclass(frozen=True)

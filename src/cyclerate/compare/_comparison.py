@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import require
-from cyclerate._words import count
+from cyclerate._text import count
 from cyclerate.compare._paired import Difference, difference
 from cyclerate.compare._record import Cell, SummaryRow
 from cyclerate.compare._summary import final, steps_to_reference, summarise
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import check_choice, require
-from cyclerate._words import count
+from cyclerate._text import count
 from cyclerate.compare._comparison import aligned, spread
 from cyclerate.compare._folds import make_folds
 from cyclerate.compare._jobs import Data, Done
@@ -28,7 +28,7 @@ from cyclerate.compare._study import (
     named_policies,
 )
 from cyclerate.compare._summary import final
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:

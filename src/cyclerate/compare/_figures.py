@@ -37,7 +37,7 @@ from cyclerate.compare._rates import schedule_of
 from cyclerate.compare._record import Record
 from cyclerate.compare._theme import LIGHT, Style, Theme, styles
 from cyclerate.compare._wording import Numbers, count, rate
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 CURVE_INCHES = 3.1
 ROW_INCHES = 0.34

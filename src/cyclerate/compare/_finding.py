@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclerate.compare._record import Record
 from cyclerate.compare._wording import count, seconds
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 
 def method(result: RangeTestResult) -> str:

@@ -19,7 +19,7 @@ from cyclerate.compare._plain import build, digest
 from cyclerate.compare._policies import Budget
 from cyclerate.compare._record import Cell
 from cyclerate.compare._running import DataOrder, train_cell
-from cyclerate.range_test.progress import StatusLine
+from cyclerate.finder._progress import StatusLine
 from cyclerate.schedules import Schedule
 
 

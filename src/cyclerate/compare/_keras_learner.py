@@ -16,16 +16,16 @@ from cyclerate._errors import CyclerateError
 from cyclerate.compare._learner import Start, call, framework_versions, spelled
 from cyclerate.compare._plain import digest
 from cyclerate.keras import as_schedule, range_test
-from cyclerate.keras.batches import borrow
+from cyclerate.keras._data import borrow
+from cyclerate.keras._finder import check_model
+from cyclerate.keras._internals import rate_of
 from cyclerate.keras.building import build
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import rate_of
 from cyclerate.keras.randomness import remember_all_randomness, seed_all_randomness
-from cyclerate.keras.range_test import check_model
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:
-    from cyclerate.range_test import RangeTestResult
+    from cyclerate.finder import RangeTestResult
 
 _CHUNK_ROWS = 1024
 

@@ -16,7 +16,7 @@ from cyclerate._errors import bad_argument
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:
-    from cyclerate.range_test import RangeTestResult
+    from cyclerate.finder import RangeTestResult
 
 MakeModel = Callable[..., Any]
 """Returns a new model: with its seed as argument, or with none."""

@@ -19,7 +19,7 @@ from cyclerate.compare._record import Record
 from cyclerate.compare._table import page_legend, rows
 from cyclerate.compare._theme import DARK, LIGHT, styles
 from cyclerate.compare._wording import count, rate
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"

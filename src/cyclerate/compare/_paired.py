@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cyclerate._errors import require
-from cyclerate._words import count
+from cyclerate._text import count
 
 FEWEST_FOR_INTERVAL = 3
 LEVEL = 0.95

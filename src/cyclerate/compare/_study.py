@@ -20,8 +20,8 @@ from cyclerate.compare._kept import Cells
 from cyclerate.compare._learner import MakeModel, Start, make_learner, spelled
 from cyclerate.compare._plain import digest
 from cyclerate.compare._policies import POLICIES, Budget, Rates, plan_budget
-from cyclerate.range_test import RangeTestResult
-from cyclerate.range_test.progress import StatusLine
+from cyclerate.finder import RangeTestResult
+from cyclerate.finder._progress import StatusLine
 from cyclerate.schedules import Schedule
 from cyclerate.schedules.namespaces import Namespace
 

@@ -24,7 +24,7 @@ from cyclerate.torch import ScheduledLR, range_test
 from cyclerate.torch.metrics import metric_of
 
 if TYPE_CHECKING:
-    from cyclerate.range_test import RangeTestResult
+    from cyclerate.finder import RangeTestResult
 
 _CHUNK_ROWS = 4096
 

@@ -25,7 +25,7 @@ from cyclerate.schedules import from_dict
 
 if TYPE_CHECKING:
     from cyclerate.compare._keras_learner import KerasLearner
-    from cyclerate.range_test import RangeTestResult
+    from cyclerate.finder import RangeTestResult
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cyclerate._errors import check_count
 from cyclerate.schedules import Schedule
-from cyclerate.schedules.base import check_schedule
+from cyclerate.schedules._base import check_schedule
 
 
 def cycle_ends(schedule: Schedule, total_steps: int) -> tuple[int, ...]:

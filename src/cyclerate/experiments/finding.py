@@ -11,7 +11,7 @@ from cyclerate.compare._trainer import KerasTrainer
 from cyclerate.experiments.charts import Chart, Line
 from cyclerate.experiments.record import Cell, Outcome, Reproduction
 from cyclerate.experiments.saying import rates
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 METHOD = "probe"
 _SETTINGS: dict[str, Any] = {

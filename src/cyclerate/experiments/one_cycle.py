@@ -28,7 +28,7 @@ from cyclerate.experiments.networks import ImageTask, conv_network, image_task, 
 from cyclerate.experiments.record import Cell, Outcome, Reproduction, Size
 from cyclerate.experiments.tables import Table, measured
 from cyclerate.experiments.training import NO_RATE, NetworkTrainer, Plan, line, sooner, train
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule
 from cyclerate.tables import Tabular, prepare
 

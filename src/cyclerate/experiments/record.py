@@ -18,7 +18,7 @@ from typing import Any
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._files import write_json
 from cyclerate.compare._plain import build, finite_or_none, plain
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 SCHEMA = 1
 FILE_NAME = "record.json"

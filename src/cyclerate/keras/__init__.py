@@ -1,10 +1,18 @@
 """cyclerate for Keras 3, on JAX, TensorFlow and PyTorch."""
 
-from cyclerate.keras.averaging import (
+from cyclerate.keras._averaging import (
     WeightAveraging as WeightAveraging,
     update_batch_norm as update_batch_norm,
 )
-from cyclerate.keras.callback import ScheduleCallback as ScheduleCallback
+from cyclerate.keras._cycle_callbacks import (
+    CycleCheckpoint as CycleCheckpoint,
+    CycleEarlyStopping as CycleEarlyStopping,
+)
+from cyclerate.keras._ensemble import SnapshotEnsemble as SnapshotEnsemble
+from cyclerate.keras._finder import range_test as range_test
+from cyclerate.keras._guard import DivergenceGuard as DivergenceGuard
+from cyclerate.keras._layers import LayerRates as LayerRates
+from cyclerate.keras._schedule import ScheduleCallback as ScheduleCallback
 from cyclerate.keras.compat import (
     CyclicalLearningRate as CyclicalLearningRate,
     CyclicLR as CyclicLR,
@@ -16,15 +24,7 @@ from cyclerate.keras.compat import (
     TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
     lr_find as lr_find,
 )
-from cyclerate.keras.ensemble import SnapshotEnsemble as SnapshotEnsemble
 from cyclerate.keras.fit_cycles import fit_cycles as fit_cycles
-from cyclerate.keras.guarding import DivergenceGuard as DivergenceGuard
-from cyclerate.keras.layer_rates import LayerRates as LayerRates
 from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
-from cyclerate.keras.range_test import range_test as range_test
 from cyclerate.keras.recommend import recommend as recommend
 from cyclerate.keras.schedule import as_schedule as as_schedule
-from cyclerate.keras.stopping import (
-    CycleCheckpoint as CycleCheckpoint,
-    CycleEarlyStopping as CycleEarlyStopping,
-)

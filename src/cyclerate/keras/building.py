@@ -10,8 +10,8 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras.batches import A_BATCH, Data
-from cyclerate.keras.internals import build_from_batch, is_built
+from cyclerate.keras._data import A_BATCH, Data
+from cyclerate.keras._internals import build_from_batch, is_built
 
 
 class _Ready(Exception):

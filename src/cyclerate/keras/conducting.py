@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras.batches import Data, borrow
+from cyclerate.finder import Procedure
+from cyclerate.finder._progress import Progress
+from cyclerate.keras._data import Data, borrow
+from cyclerate.keras._trainee import Runner
 from cyclerate.keras.lending import lent
-from cyclerate.keras.running import Runner
-from cyclerate.range_test import Procedure
-from cyclerate.range_test.progress import Progress
 
 
 @contextmanager

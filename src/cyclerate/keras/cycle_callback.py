@@ -10,7 +10,7 @@ from cyclerate._errors import check_count
 from cyclerate.keras.cycle_clock import CycleClock, CycleEnd, up_to_date
 from cyclerate.keras.rate_in_use import rate_in_use
 from cyclerate.schedules import Schedule
-from cyclerate.schedules.base import check_schedule
+from cyclerate.schedules._base import check_schedule
 
 
 class CycleCallback(keras.callbacks.Callback):

@@ -8,8 +8,8 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate.cycles import cycle_ends
+from cyclerate.keras._internals import raw_iterations
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import raw_iterations
 from cyclerate.keras.rate_in_use import RateInUse
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from cyclerate.cycles.planning import FIRST_STEP, cycle_policy, plan_cycles
-from cyclerate.keras.fitting import Fit
+from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles
+from cyclerate.keras._fit import Fit
 
 
 def fit_cycles(

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras.internals import RATE
+from cyclerate.keras._internals import RATE
 
 
 def innermost(optimizer: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras.scheduled_function import Plan, ScheduledFunction
+from cyclerate.keras._train_function import Plan, ScheduledFunction
 from cyclerate.keras.shares import Shares
 
 _HOOK = "make_train_function"

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from cyclerate._randomness import PutBack, all_of
-from cyclerate.keras.batches import Data
+from cyclerate.keras._data import Data
+from cyclerate.keras._state import Snapshot, TrainerAttributes
 from cyclerate.keras.building import build
 from cyclerate.keras.installation import settle
 from cyclerate.keras.randomness import remember_all_randomness
-from cyclerate.keras.snapshot import Snapshot, TrainerAttributes
 from cyclerate.keras.variable_rate import VariableRate
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from cyclerate.keras.fitting import Fit
+from cyclerate.keras._fit import Fit
 from cyclerate.schedules import OneCycle
 
 

@@ -12,7 +12,7 @@ from cyclerate._randomness import (
     remember_global_randomness,
     seed_global_randomness,
 )
-from cyclerate.keras.internals import (
+from cyclerate.keras._internals import (
     global_seed_generator,
     set_global_seed_generator,
     set_tensorflow_seeds,

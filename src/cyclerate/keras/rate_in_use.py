@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclerate._errors import bad_argument
+from cyclerate.keras._internals import RATE, rate_of, raw_iterations
+from cyclerate.keras._train_function import ScheduledFunction
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import RATE, rate_of, raw_iterations
 from cyclerate.keras.schedule import KerasSchedule
-from cyclerate.keras.scheduled_function import ScheduledFunction
 from cyclerate.schedules import Schedule
-from cyclerate.schedules.base import check_schedule
+from cyclerate.schedules._base import check_schedule
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from cyclerate.keras.batches import Data, shuffled_by_keras
-from cyclerate.keras.internals import data_adapter, tensorflow_pipeline
+from cyclerate.finder._run import SCORE_ROWS
+from cyclerate.keras._data import Data, shuffled_by_keras
+from cyclerate.keras._internals import data_adapter, tensorflow_pipeline
 from cyclerate.keras.tf_data import is_tf_dataset
-from cyclerate.range_test.procedure import SCORE_ROWS
 
 
 def lent_again(data: Data) -> Callable[[], dict[str, Any]]:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from cyclerate._errors import check_number
-from cyclerate.keras.batches import number_of_batches
+from cyclerate.finder import Recommendation, RecommendationPlan, recommended
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._recommend import USUAL_POLICIES
+from cyclerate.finder._run import given_seed
+from cyclerate.keras._data import number_of_batches
+from cyclerate.keras._finder import check_model, metric_name
+from cyclerate.keras._trainee import HIGHEST_SEED
 from cyclerate.keras.conducting import conducting
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.range_test import check_model, metric_name
-from cyclerate.keras.running import HIGHEST_SEED
-from cyclerate.range_test import Recommendation, RecommendationPlan, recommended
 from cyclerate.range_test.metric import direction
-from cyclerate.range_test.procedure import given_seed
-from cyclerate.range_test.progress import Progress
-from cyclerate.range_test.recommender import USUAL_POLICIES
 
 
 def recommend(

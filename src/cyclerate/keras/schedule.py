@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from cyclerate.schedules import Schedule, from_dict
-from cyclerate.schedules.base import check_schedule
+from cyclerate.schedules._base import check_schedule
 
 
 @keras.saving.register_keras_serializable(package="cyclerate", name="Schedule")

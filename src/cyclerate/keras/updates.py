@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
+from cyclerate.keras._internals import raw_iterations
+from cyclerate.keras._step import StepFunction
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import raw_iterations
-from cyclerate.keras.stepping import StepFunction
 
 MOST_SKIPPED_BATCHES = 50
 """So many batches in a row without an update: a LossScaleOptimizer sees only infinite gradients."""

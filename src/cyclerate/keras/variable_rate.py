@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from cyclerate.keras._internals import RATE, rate_of, track, untrack
 from cyclerate.keras.hyper import innermost
-from cyclerate.keras.internals import RATE, rate_of, track, untrack
 
 
 class VariableRate:

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
+from cyclerate.finder import Race, RangeTest
+from cyclerate.finder._progress import Progress
 from cyclerate.keras.updates import Updates
-from cyclerate.range_test import Race, RangeTest
-from cyclerate.range_test.progress import Progress
 
 VALIDATION = "val_"
 

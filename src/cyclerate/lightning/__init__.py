@@ -1,3 +1,3 @@
 """The range test as a callback of Lightning."""
 
-from cyclerate.lightning.callback import RangeTestCallback as RangeTestCallback
+from cyclerate.lightning._callback import RangeTestCallback as RangeTestCallback

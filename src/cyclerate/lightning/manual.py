@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch.optim import Optimizer
 
-from cyclerate.lightning.steps import Outputs, Prepared
+from cyclerate.lightning._steps import Outputs, Prepared
 
 
 class Steered(Optimizer):

@@ -15,12 +15,12 @@ from cyclerate._randomness import (
     remember_generators_of,
     remember_global_randomness,
 )
-from cyclerate.optax.batches import batches_of
+from cyclerate.finder import Procedure
+from cyclerate.finder._progress import Progress
+from cyclerate.optax._data import batches_of
+from cyclerate.optax._objective import MakeOptimizer, RatedOptimizer
+from cyclerate.optax._trainee import Runner, Training, compiled_evaluation, compiled_step
 from cyclerate.optax.objective import Objective
-from cyclerate.optax.optimizer import MakeOptimizer, RatedOptimizer
-from cyclerate.optax.running import Runner, Training, compiled_evaluation, compiled_step
-from cyclerate.range_test import Procedure
-from cyclerate.range_test.progress import Progress
 
 
 @contextmanager

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cyclerate._errors import bad_argument
-from cyclerate.optax.batches import number_of_batches
+from cyclerate.finder import Recommendation, RecommendationPlan, recommended
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._recommend import USUAL_POLICIES
+from cyclerate.finder._run import given_seed
+from cyclerate.optax._data import number_of_batches
+from cyclerate.optax._finder import check_again
+from cyclerate.optax._objective import MakeOptimizer
 from cyclerate.optax.conducting import conducting
-from cyclerate.optax.finder import check_again
-from cyclerate.optax.optimizer import MakeOptimizer
-from cyclerate.range_test import Recommendation, RecommendationPlan, recommended
 from cyclerate.range_test.metric import direction
-from cyclerate.range_test.procedure import given_seed
-from cyclerate.range_test.progress import Progress
-from cyclerate.range_test.recommender import USUAL_POLICIES
 
 
 def recommend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test.result import RangeTestResult
+from cyclerate.finder._result import RangeTestResult
 
 
 def clear_max_lr(found: RangeTestResult) -> float:

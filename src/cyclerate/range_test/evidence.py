@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cyclerate.range_test.smoothing import Curve
+from cyclerate.finder._curve import Curve
 
 _WINDOW_FRACS = (0.05, 0.08, 0.12, 0.18, 0.27)  # of the sweep
 _LEAD_FRAC = 0.15

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cyclerate._errors import check_choice, check_number
-from cyclerate.range_test.probe import POLICIES
+from cyclerate.finder._probe import POLICIES
 
 DECADES = {"one_cycle": 0.0, "triangular": -0.2, "constant": -0.45}
 """Where the best highest rate of a policy lies beside that of 1cycle: means over 46 tasks,

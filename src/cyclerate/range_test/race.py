@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from cyclerate._errors import CyclerateError
-from cyclerate.range_test.core import one_number
+from cyclerate.finder._sweep import one_number
 
 _MEDIAN_STEPS = 5
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cyclerate.range_test.race_search import OFFSETS_PER_DECADE, best_offset, valley
+from cyclerate.finder._race import OFFSETS_PER_DECADE, best_offset, valley
 
 DECADES_PER_TENFOLD = 0.2
 

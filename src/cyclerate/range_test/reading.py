@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cyclerate.range_test.evidence import fall_by_rank
-from cyclerate.range_test.smoothing import (
+from cyclerate.finder._curve import (
     Curve,
     bandwidth_for,
     despike,
@@ -17,6 +16,7 @@ from cyclerate.range_test.smoothing import (
     residual_gain,
     running_median,
 )
+from cyclerate.range_test.evidence import fall_by_rank
 
 MODES = ("min", "max")
 

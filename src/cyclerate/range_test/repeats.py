@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cyclerate._errors import bad_argument
-from cyclerate.range_test.procedure import Procedure, RangeTestPlan
-from cyclerate.range_test.progress import Progress
-from cyclerate.range_test.result import RangeTestResult
-from cyclerate.range_test.smoothing import Curve
+from cyclerate.finder._curve import Curve
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._result import RangeTestResult
+from cyclerate.finder._run import Procedure, RangeTestPlan
+from cyclerate.finder._suggest import Suggestion, smooth_and_suggest
 from cyclerate.range_test.stopping import StopReason
-from cyclerate.range_test.suggestion import Suggestion, smooth_and_suggest
 
 _SAME = ("metric", "mode", "spacing", "method", "planned_steps")
 _SEVERITY = list(StopReason)
@@ -69,7 +69,7 @@ def combine(results: Sequence[RangeTestResult]) -> RangeTestResult:
         ValueError: There are none, or they differ in metric, mode, method or rates.
 
     >>> import numpy as np
-    >>> from cyclerate.range_test import RangeTest, Sweep
+    >>> from cyclerate.finder import RangeTest, Sweep
     >>> def sweep_with(noise):
     ...     test = RangeTest(Sweep(1e-4, 1.0, steps=50))
     ...     while test.tell(1 / (1 + 100 * test.lr) + next(noise)):

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cyclerate.finder._curve import Curve, local_scale
 from cyclerate.range_test.reading import Reading, read_curve, to_minimise
-from cyclerate.range_test.smoothing import Curve, local_scale
 
 _EMA_WEIGHT = 0.98
 _STOP_FACTOR = 4.0

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import bad_argument, check_choice, check_number
-from cyclerate.range_test.smoothing import Curve
+from cyclerate.finder._curve import Curve
 from cyclerate.range_test.stopping import StopReason
 
 if TYPE_CHECKING:
-    from cyclerate.range_test.result import RangeTestResult
+    from cyclerate.finder._result import RangeTestResult
 
 SCHEMA = 1
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate.range_test.probe import RACES
+from cyclerate.finder._probe import RACES
 
 TUNING_FRAC = 0.15
 """Share of the budget, where it is large enough; of a small one up to twice of it."""

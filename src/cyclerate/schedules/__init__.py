@@ -1,22 +1,22 @@
 """Learning-rate schedules: values that give a number for a step."""
 
-from cyclerate.schedules.base import Schedule as Schedule
-from cyclerate.schedules.cyclic import (
+from cyclerate.schedules._base import Schedule as Schedule
+from cyclerate.schedules._cyclic import (
     Cyclic as Cyclic,
     ExpRange as ExpRange,
     Triangular as Triangular,
     Triangular2 as Triangular2,
 )
-from cyclerate.schedules.decay import WarmupStableDecay as WarmupStableDecay
-from cyclerate.schedules.mirror import Mirrored as Mirrored
-from cyclerate.schedules.one_cycle import OneCycle as OneCycle
-from cyclerate.schedules.ramps import (
+from cyclerate.schedules._one_cycle import OneCycle as OneCycle
+from cyclerate.schedules._ramps import (
     Constant as Constant,
     Cosine as Cosine,
     Exponential as Exponential,
     Linear as Linear,
     Polynomial as Polynomial,
 )
+from cyclerate.schedules._sequence import Sequence as Sequence
+from cyclerate.schedules._serialization import from_dict as from_dict
+from cyclerate.schedules.decay import WarmupStableDecay as WarmupStableDecay
+from cyclerate.schedules.mirror import Mirrored as Mirrored
 from cyclerate.schedules.restarts import WarmRestarts as WarmRestarts
-from cyclerate.schedules.sequence import Sequence as Sequence
-from cyclerate.schedules.serialization import from_dict as from_dict

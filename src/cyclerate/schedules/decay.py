@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules.base import Schedule
+from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._ramps import Constant, Cosine, InverseSqrtDecay, Linear
+from cyclerate.schedules._sequence import Pieces
 from cyclerate.schedules.namespaces import Namespace
-from cyclerate.schedules.ramps import Constant, Cosine, InverseSqrtDecay, Linear
-from cyclerate.schedules.sequence import Pieces
 
 DECAYS = {"sqrt": InverseSqrtDecay, "linear": Linear, "cosine": Cosine}
 

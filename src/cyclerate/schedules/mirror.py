@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_number
-from cyclerate.schedules.base import Schedule, check_schedule
+from cyclerate.schedules._base import Schedule, check_schedule
+from cyclerate.schedules._shapes import blend
 from cyclerate.schedules.namespaces import Namespace
-from cyclerate.schedules.shapes import blend
 
 
 @dataclass(frozen=True)

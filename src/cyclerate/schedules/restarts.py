@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.schedules.base import Schedule
+from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._shapes import blend, cosine
 from cyclerate.schedules.namespaces import Namespace
-from cyclerate.schedules.shapes import blend, cosine
 
 LAST_START = 2**62
 """No cycle begins later; whatever cycle is under way by then is the last."""

@@ -12,10 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
 from cyclerate.compare._optimizers import default_rate
+from cyclerate.finder import RangeTestResult
 from cyclerate.keras import fit_one_cycle, range_test
-from cyclerate.range_test import RangeTestResult
+from cyclerate.sklearn._networks import Shape, Weights, initial_weights, lent_network, weights_of
 from cyclerate.sklearn.batches import WholeBatches
-from cyclerate.sklearn.networks import Shape, Weights, initial_weights, lent_network, weights_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclerate._words import count, listed
+from cyclerate._text import count, listed
 from cyclerate.tables._columns import MOST_CATEGORIES
 from cyclerate.tables._numbers import read_numbers, texts
 

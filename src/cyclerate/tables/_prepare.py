@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from cyclerate._words import count, listed
+from cyclerate._text import count, listed
 from cyclerate.tables._columns import Column, NumberColumn, TextColumn
 from cyclerate.tables._inspect import Look, choose_columns
 from cyclerate.tables._mistakes import DataMistake

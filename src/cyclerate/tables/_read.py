@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from cyclerate._errors import bad_argument
-from cyclerate._words import count, listed, near_names
+from cyclerate._text import count, listed, near_names
 from cyclerate.tables._mistakes import DataMistake
 
 _HEAD_BYTES = 65_536

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cyclerate._errors import check_choice
-from cyclerate._words import count, listed
+from cyclerate._text import count, listed
 from cyclerate.tables._mistakes import DataMistake
 from cyclerate.tables._numbers import THOUSANDS_COMMA, Numbers, read_numbers, texts
 

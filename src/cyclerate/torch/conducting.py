@@ -12,14 +12,14 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cyclerate._errors import check_choice
-from cyclerate.range_test import Procedure
-from cyclerate.range_test.progress import Progress
-from cyclerate.torch.batches import batches_of
+from cyclerate.finder import Procedure
+from cyclerate.finder._progress import Progress
+from cyclerate.torch._data import batches_of
+from cyclerate.torch._objective import Metric, Objective
+from cyclerate.torch._step import Training
+from cyclerate.torch._trainee import Runner
 from cyclerate.torch.keeping import PLACES
 from cyclerate.torch.lending import lent
-from cyclerate.torch.objective import Metric, Objective
-from cyclerate.torch.running import Runner
-from cyclerate.torch.training import Training
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cyclerate._errors import bad_argument
-from cyclerate.torch.batches import rows_in
-from cyclerate.torch.objective import Objective
+from cyclerate.torch._data import rows_in
+from cyclerate.torch._objective import Objective
 
 
 def evaluated(objective: Objective, batches: Iterable[Any]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclerate._errors import bad_argument, check_number
 from cyclerate.schedules import Schedule
-from cyclerate.torch.settings import Group, Grouped, Setting, Shared, Unscheduled
+from cyclerate.torch._groups import Group, Grouped, Setting, Shared, Unscheduled
 
 
 def rate_setting(

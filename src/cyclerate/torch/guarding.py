@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from cyclerate._errors import check_count
-from cyclerate.cycles.guard import Explosion, Guard, LastGood
-from cyclerate.cycles.judging import ends_between
+from cyclerate.cycles._ends import ends_between
+from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
-from cyclerate.torch.snapshot import Snapshot
+from cyclerate.torch._state import Snapshot
 
 
 class DivergenceGuard:

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from cyclerate._randomness import all_of, remember_global_randomness
+from cyclerate.torch._state import Snapshot
 from cyclerate.torch.data_order import remember_order
-from cyclerate.torch.snapshot import Snapshot
 
 
 @contextmanager

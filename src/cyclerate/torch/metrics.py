@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cyclerate._errors import bad_argument
-from cyclerate.torch.objective import Metric
+from cyclerate.torch._objective import Metric
 
 VALIDATION = "val_"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from cyclerate.torch._groups import updated
+from cyclerate.torch._scheduler import ScheduledLR
 from cyclerate.torch.scaling import scaling
-from cyclerate.torch.scheduled_lr import ScheduledLR
-from cyclerate.torch.settings import updated
 
 _IN_GROUPS = ("lr", "initial_lr", "max_lr", "min_lr")  # the last two are those of OneCycleLR
 _IN_SCHEDULERS = ("base_lrs", "max_lrs", "_last_lr")

@@ -11,15 +11,15 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from cyclerate.range_test import Recommendation, RecommendationPlan, recommended
+from cyclerate.finder import Recommendation, RecommendationPlan, recommended
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._recommend import USUAL_POLICIES
+from cyclerate.finder._run import given_seed
 from cyclerate.range_test.metric import direction
-from cyclerate.range_test.procedure import given_seed
-from cyclerate.range_test.progress import Progress
-from cyclerate.range_test.recommender import USUAL_POLICIES
-from cyclerate.torch.batches import number_of_batches
+from cyclerate.torch._data import number_of_batches
+from cyclerate.torch._objective import Metric
 from cyclerate.torch.conducting import conducting
 from cyclerate.torch.metrics import VALIDATION, metric_of
-from cyclerate.torch.objective import Metric
 
 
 def recommend(

@@ -1,3 +1,3 @@
 """The range test as a callback of the Trainer of Transformers."""
 
-from cyclerate.transformers.callback import RangeTestCallback as RangeTestCallback
+from cyclerate.transformers._callback import RangeTestCallback as RangeTestCallback

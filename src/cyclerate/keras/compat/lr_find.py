@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cyclerate._errors import check_choice
+from cyclerate.finder import RangeTestResult
+from cyclerate.keras._finder import range_test
 from cyclerate.keras.compat.showing import show
-from cyclerate.keras.range_test import range_test
-from cyclerate.range_test import RangeTestResult
 
 
 def lr_find(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cyclerate._errors import require
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 
 def show(result: RangeTestResult) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
+from cyclerate.keras._internals import end_of_data, rate_of
+from cyclerate.keras._state import Snapshot
+from cyclerate.keras._step import StepFunction, step_function
 from cyclerate.keras.building import build_from_iterator
 from cyclerate.keras.hyper import innermost
 from cyclerate.keras.installation import remove, take_over
-from cyclerate.keras.internals import end_of_data, rate_of
-from cyclerate.keras.snapshot import Snapshot
-from cyclerate.keras.stepping import StepFunction, step_function
 
 
 class StepwiseCallback(keras.callbacks.Callback):

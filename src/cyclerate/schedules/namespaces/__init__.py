@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from cyclerate._errors import bad_argument
+from cyclerate.schedules._namespaces import Jax, TensorFlow, Torch
 from cyclerate.schedules.namespaces.exact import NumPy, PlainPython
 from cyclerate.schedules.namespaces.protocol import WHOLE_STEP, Namespace
-from cyclerate.schedules.namespaces.traced import Jax, TensorFlow, Torch
 
 __all__ = ["PLAIN", "Namespace", "resolve"]
 

@@ -1,0 +1,305 @@
+"""A folder of trained members: files, and a manifest that names them with their checksums.
+
+The manifest is what counts. A member's file is complete before the manifest names it, and is
+removed only when the manifest names it no more; both appear by renaming. So the folder is readable
+after a kill at any moment, and what no manifest names is a leftover.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
+from cyclerate._files import replacing, write_json
+from cyclerate._text import count, listed
+from cyclerate.schedules import Schedule
+
+SCHEMA = 1
+MANIFEST = "ensemble.json"
+
+# A plain name: nothing in a manifest can point outside its folder.
+_FILE = re.compile(r"step-[0-9]{8,}\.(keras|safetensors)")
+_LEFTOVER = re.compile(rf"{_FILE.pattern}|\.{_FILE.pattern}\.[a-z0-9_]+\.tmp\.(keras|safetensors)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class LostMemberWarning(UserWarning):
+    """A member of an ensemble cannot be used: its file is missing or not what was saved.
+
+    The others still predict. To stop at it instead:
+
+    >>> import warnings
+    >>> warnings.simplefilter("error", LostMemberWarning)
+    """
+
+
+class NoMembersError(CyclerateError):
+    """A folder holds no member that can be used; the message says what became of them."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model as it was at the end of a cycle.
+
+    Attributes:
+        file: The name of its file in the folder.
+        sha256: The checksum of that file.
+        step: The optimizer step after whose update it was saved, counted from 0.
+        cycle: The cycle that ended there, counted from 1.
+        lr: The rate of that step.
+        metric: What the user measured, or None.
+    """
+
+    file: str
+    sha256: str
+    step: int
+    cycle: int
+    lr: float
+    metric: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.file, str) or not _FILE.fullmatch(self.file):
+            raise bad_argument("file", "a name as step-00000099.keras", self.file)
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            raise bad_argument("sha256", "64 hexadecimal digits", self.sha256)
+        check_count("step", self.step, low=0)
+        check_count("cycle", self.cycle)
+        check_number("lr", self.lr)
+        if self.metric is not None:
+            check_number("metric", self.metric)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds: the members by their step, and the schedule they were trained by."""
+
+    schedule: dict[str, Any]
+    members: tuple[Member, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        """Writes it into the folder, in one step."""
+        write_json(folder / MANIFEST, {"schema": SCHEMA, **dataclasses.asdict(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Reads that of a folder.
+
+        Raises:
+            NoMembersError: There is none.
+            ValueError: It is of another schema, or not such a manifest.
+        """
+        path = folder / MANIFEST
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            raise NoMembersError(f"{folder} holds no {MANIFEST}: no member was saved.") from None
+        try:
+            return cls._from_dict(json.loads(text))
+        except ValueError as error:
+            raise ValueError(f"{path} is not the manifest of an ensemble: {error}") from error
+
+    @classmethod
+    def _from_dict(cls, values: Any) -> Manifest:
+        schema = values.get("schema") if isinstance(values, Mapping) else values
+        if schema != SCHEMA:
+            raise bad_argument("schema", str(SCHEMA), schema)
+        try:
+            members = tuple(Member(**member) for member in values["members"])
+            return cls(dict(values["schedule"]), members)
+        except (KeyError, TypeError) as error:
+            raise bad_argument("the manifest", "whole", values) from error
+
+
+class MemberFolder:
+    """A folder that members are added to during a training.
+
+    Args:
+        folder: Made if it is not there.
+        schedule: Of the rate.
+        suffix: Of the members' files: ".keras" or ".safetensors".
+        keep: How many members are kept, the latest; None for all.
+        overwrite: Remove the members of a previous run first.
+        resume: Go on with the members of a previous run with the same schedule.
+
+    Raises:
+        ValueError: The folder holds the members of a previous run and neither `overwrite` nor
+            `resume` is given, or both are; or they are to be gone on with, and are of another
+            schedule or format; or the schedule cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        schedule: Schedule,
+        suffix: str,
+        *,
+        keep: int | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+    ) -> None:
+        self._folder = Path(folder)
+        self._suffix = suffix
+        self._keep = None if keep is None else check_count("keep", keep)
+        if overwrite and resume:
+            raise bad_argument("overwrite, resume", "given one at a time", (overwrite, resume))
+        self._manifest = Manifest(schedule.to_dict())
+        if resume and (self._folder / MANIFEST).exists():
+            self._manifest = self._previous()
+        elif (self._folder / MANIFEST).exists() and not overwrite:
+            raise bad_argument(
+                "folder",
+                "without the members of a previous run (or give overwrite=True or resume=True)",
+                str(folder),
+            )
+        self._overwrite = overwrite
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members there are, by their step."""
+        return self._manifest.members
+
+    def add(
+        self,
+        step: int,
+        cycle: int,
+        lr: float,
+        write: Callable[[Path], object],
+        metric: float | None = None,
+    ) -> Member:
+        """Saves a member.
+
+        A member of this step or a later one is from a run that was gone back in; it goes first.
+
+        Args:
+            step: The step after whose update this is.
+            cycle: The cycle that ended.
+            lr: The rate of the step.
+            write: Writes the model to the path it is given.
+            metric: What was measured, if anything.
+        """
+        if self._overwrite:
+            self._clear()
+        self._name(member for member in self.members if member.step < step)
+        path = self._folder / f"step-{step:08d}{self._suffix}"
+        with replacing(path) as temporary:
+            write(temporary)
+            sha256 = checksum(temporary)
+        member = Member(path.name, sha256, step, cycle, lr, metric)
+        self._name([*self.members, member][-(self._keep or 0) :])
+        return member
+
+    def _name(self, members: Iterable[Member]) -> None:
+        """Makes these the members; only then removes the files of the others."""
+        before, kept = self.members, tuple(members)
+        if kept == before:
+            return
+        self._manifest = dataclasses.replace(self._manifest, members=kept)
+        self._manifest.save(self._folder)
+        for file in {member.file for member in before} - {member.file for member in kept}:
+            (self._folder / file).unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """Removes the manifest of a previous run, and then the files that it named or left over."""
+        self._overwrite = False
+        (self._folder / MANIFEST).unlink(missing_ok=True)
+        for path in self._folder.glob("*"):
+            if _LEFTOVER.fullmatch(path.name):
+                path.unlink()
+
+    def _previous(self) -> Manifest:
+        previous = Manifest.load(self._folder)
+        if previous.schedule != self._manifest.schedule:
+            allowed = f"the one that {self._folder} was made with, {previous.schedule}"
+            raise bad_argument("schedule", allowed, self._manifest.schedule)
+        others = [m.file for m in previous.members if not m.file.endswith(self._suffix)]
+        if others:
+            allowed = f"with members in {self._suffix} files"
+            raise bad_argument("folder", allowed, listed(others))
+        return previous
+
+
+class Members:
+    """The members of a folder that can be used, read one at a time.
+
+    Args:
+        folder: What a `MemberFolder` has filled.
+        suffix: Of the files that can be read.
+        last: Only so many members, the latest; None for all.
+
+    Attributes:
+        members: Those that can be used, by their step.
+        lost: Why the others cannot, by the name of the file.
+
+    Raises:
+        NoMembersError: There is none, or none of them can be used.
+        ValueError: The manifest is none of an ensemble, or of files of another format.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], suffix: str, *, last: int | None = None
+    ) -> None:
+        self._folder = Path(folder)
+        last = None if last is None else check_count("last", last)
+        named = Manifest.load(self._folder).members[-(last or 0) :]
+        others = [member.file for member in named if not member.file.endswith(suffix)]
+        if others:
+            raise bad_argument("folder", f"one of {suffix} files", listed(others))
+        self.lost: dict[str, str] = {}
+        self.members: tuple[Member, ...] = named
+        for member in named:
+            self._check(member)
+        self._some_are_left()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def each(self) -> Iterable[tuple[Member, Path]]:
+        """Gives every member with its file, checked again just before.
+
+        Raises:
+            NoMembersError: None of them can be used any more.
+        """
+        for member in self.members:
+            if self._check(member):
+                yield member, self._folder / member.file
+        self._some_are_left()
+
+    def _check(self, member: Member) -> bool:
+        try:
+            same = checksum(self._folder / member.file) == member.sha256
+            reason = "its checksum differs from that in the manifest"
+        except OSError as error:
+            same, reason = False, error.strerror or str(error)
+        if not same:
+            self.lost[member.file] = reason
+            self.members = tuple(other for other in self.members if other is not member)
+            warnings.warn(
+                f"{self._folder / member.file} (cycle {member.cycle}) is left out of the "
+                f"ensemble: {reason}.",
+                LostMemberWarning,
+                stacklevel=4,
+            )
+        return same
+
+    def _some_are_left(self) -> None:
+        if not self.members:
+            became = listed(f"{file}: {reason}" for file, reason in self.lost.items())
+            raise NoMembersError(
+                f"{self._folder} holds no usable member; {count(len(self.lost), 'file')} lost"
+                f"{': ' if became else ''}{became}."
+            )
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

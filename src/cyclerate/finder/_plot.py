@@ -1,0 +1,115 @@
+"""The picture of a range test."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cyclerate._errors import require
+from cyclerate.finder._suggest import MIN_POINTS
+from cyclerate.range_test.reading import read_curve, to_minimise
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cyclerate.finder._result import RangeTestResult
+
+_POINTS = "#9aa5b1"
+_LINE = "#1f4e79"
+_MAX = "#c0392b"
+_BASE = "#2e7d32"
+_RACE = "#d98200"
+_TITLE_WIDTH = 68
+
+
+def plot_result(result: RangeTestResult, ax: Axes | None = None) -> Axes:
+    """Draws the losses, the smoothed curve, the races, and the rates that were read from them."""
+    axes: Axes = ax or _new_axes()
+    for run in result.runs or (result,):
+        axes.plot(run.lrs, run.losses, ".", color=_POINTS, alpha=0.7, markersize=4, zorder=1)
+    axes.plot(result.lrs, result.smoothed, color=_LINE, linewidth=2, zorder=3)
+    axes.set_xscale("log" if result.spacing == "exponential" else "linear")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel(result.metric)
+    axes.set_title(_title(result), fontsize=10)
+    _set_limits(result, axes)
+    _mark_races(result, axes)
+    _mark_rates(result, axes)
+    return axes
+
+
+def _new_axes() -> Axes:
+    pyplot = require("matplotlib.pyplot", "plot")
+    return pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+
+
+def _title(result: RangeTestResult) -> str:
+    text = result.headline() if result.max_lr is not None else result.verdict
+    return "\n".join(textwrap.wrap(text, _TITLE_WIDTH))
+
+
+def _set_limits(result: RangeTestResult, ax: Axes) -> None:
+    """Shows the descent in full height; the blow-up leaves the picture at its edge."""
+    curves = [(run.lrs, to_minimise(run.losses, run.mode)) for run in result.runs or (result,)]
+    curves = [curve for curve in curves if np.isfinite(curve[1]).sum() >= MIN_POINTS]
+    scores = np.array([score for _, score in result.races if score is not None])
+    values = np.concatenate([*(values for _, values in curves), to_minimise(scores, result.mode)])
+    if not len(values):
+        return  # nothing was read, so nothing is known of a blow-up
+    readings = [read_curve(*curve, result.planned_steps) for curve in curves]
+    ceiling = max((reading.ceiling for reading in readings), default=np.nanmax(values))
+    best = float(np.nanmin(values))
+    worst = float(np.max(values[values <= ceiling], initial=best))
+    margin = 0.08 * (worst - best) or 1.0
+    ax.set_ylim(*sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode)))
+
+
+def _mark_races(result: RangeTestResult, ax: Axes) -> None:
+    """Draws what each race came to; at the worse edge where that is out of the picture."""
+    if not result.races:
+        return
+    low, high = ax.get_ylim()
+    inside = [(lr, y) for lr, y in result.races if y is not None and low <= y <= high]
+    outside = [lr for lr, y in result.races if y is None or not low <= y <= high]
+    edge = 0.97 if result.mode == "min" else 0.03
+    style: dict[str, Any] = {"color": _RACE, "linestyle": "None", "zorder": 5, "clip_on": False}
+    if inside:
+        lrs, scores = zip(*inside, strict=True)
+        ax.plot(lrs, scores, "D", markersize=6, label=f"{result.metric} after a race", **style)
+    if outside:
+        ends, heights = ax.get_xaxis_transform(), [edge] * len(outside)
+        label = "race that diverged or ended far off"
+        ax.plot(outside, heights, "x", transform=ends, label=label, markeredgewidth=2, **style)
+    corner = "lower left" if result.mode == "min" else "upper left"
+    ax.legend(loc=corner, fontsize=8, framealpha=0.75)
+
+
+def _mark_rates(result: RangeTestResult, ax: Axes) -> None:
+    if result.max_lr is None or result.base_lr is None or result.interval is None:
+        return
+    ax.axvspan(*result.interval, color=_MAX, alpha=0.12, linewidth=0, zorder=0)
+    # At base_lr the curve is near its start, at max_lr near its best: write on the other side.
+    best_is_low = result.mode == "min"
+    _mark(ax, "base_lr", result.base_lr, color=_BASE, side="left", at_top=not best_is_low)
+    _mark(ax, "max_lr", result.max_lr, color=_MAX, side="right", at_top=best_is_low)
+
+
+def _mark(ax: Axes, name: str, rate: float, *, color: str, side: str, at_top: bool) -> None:
+    """Marks a rate by a line and its number."""
+    ax.axvline(rate, color=color, linewidth=1.5, linestyle="--", zorder=2)
+    ax.annotate(
+        f"{name} {rate:.2g}",
+        (rate, 0.97 if at_top else 0.03),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if side == "left" else 5, 0),
+        textcoords="offset points",
+        rotation=90,
+        ha="right" if side == "left" else "left",
+        va="top" if at_top else "bottom",
+        color=color,
+        fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
+        zorder=4,
+    )

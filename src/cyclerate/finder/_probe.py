@@ -1,0 +1,414 @@
+"""The probe: a sweep to find the region, then short races of whole small cycles inside it.
+
+A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race
+can: it is the policy itself in miniature, from the same weights and on the same batches as every
+other race, scored in evaluation mode on a fixed sample. Few long races tell more than many short
+ones; one that stays above the untrained loss, or shoots up to twice of it, is given up. Where the
+sweep shows nothing, scouts a quarter as long go down from where it broke down, until one does no
+harm.
+
+How the best rate of a race becomes that of a longer training is in race_choice.py; docs/finders.md
+has the figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate.finder._curve import noise_level
+from cyclerate.finder._race import (
+    OFFSETS_PER_DECADE,
+    best_offset,
+    next_offset,
+    valley,
+)
+from cyclerate.finder._result import RangeTestResult
+from cyclerate.finder._settings import Sweep
+from cyclerate.finder._suggest import BASE_FRAC
+from cyclerate.finder._sweep import RangeTest, one_number
+from cyclerate.range_test.race import Race
+from cyclerate.range_test.race_choice import DECADES_PER_TENFOLD, offset_for
+from cyclerate.range_test.stopping import StopReason
+from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
+
+RACES = 3
+"""Whole races that the steps after the sweep pay for; one that diverges early leaves more."""
+
+SCOUTS = 4
+"""Most short races that look for the region where the sweep shows none; a quarter as long."""
+
+MIN_RACE_STEPS = 10
+
+LEAST_RACING_STEPS = RACES * MIN_RACE_STEPS
+
+_ASSUMED_HORIZON_STEPS = 1000
+_INTERVAL_DECADES = (0.4, 0.3)  # below and above
+_CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
+_CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
+_LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
+_MOST_NOISE_FRAC = (
+    0.25  # of the level at the start: more of it gained is a gain, whatever the noise
+)
+_SAME_FRAC = 1e-6  # what rounding makes of the same race run twice
+_BREAKDOWN_FACTOR = 20.0
+_SCOUT_DECADES = 0.5
+_SCOUT_WORSE_SDS = 0.5  # of the noise: so much worse may a few steps leave a model that can learn
+_FIRST_STEPS = 10
+_FAR_SDS = 10.0
+_NOISE_STEPS = 30
+
+
+def _triangular(max_lr: float, steps: int) -> Schedule:
+    return Triangular(base_lr=BASE_FRAC * max_lr, max_lr=max_lr, step_size=max(1, steps // 4))
+
+
+def _constant(max_lr: float, _steps: int) -> Schedule:
+    return Constant(max_lr)
+
+
+POLICIES: dict[str, Callable[[float, int], Schedule]] = {
+    "one_cycle": OneCycle,
+    "constant": _constant,
+    "triangular": _triangular,
+}
+
+
+class Probe:
+    """A sweep and the races after it, to be driven run by run.
+
+    The probe decides; whoever drives it only trains. `run` is what to do next: a look at the
+    untouched model (a race of no steps), the sweep, then races. Each starts from the same weights,
+    optimizer state and batches, and ends with `tell(score)`:
+
+        while probe.run is not None:
+            restore()                                 # weights, optimizer, random state, data
+            while not probe.run.done:
+                probe.run.tell(train_step(probe.run.lr))
+            probe.tell(evaluate_on_fixed_sample())
+
+    which is what `drive` does, but for a score that nobody needs (`wants_score`).
+
+    Args:
+        sweep: The rates of the sweep. Default `Sweep()`.
+        policy: What the rate is for: "one_cycle", "constant" or "triangular".
+        horizon_steps: Optimizer steps of the training to come. Default None: taken to be 1,000.
+        max_steps: Most optimizer steps in all, the sweep included; enough for the sweep and three
+            races of 10 steps. Default 400.
+        metric: Name of what is told, for the result. Default "loss".
+        mode: "min" if lower values of it are better, "max" if higher ones are.
+        stop_early: Whether the sweep stops when the metric diverges.
+
+    Raises:
+        ValueError: An argument is not as described.
+
+    >>> from cyclerate.finder import drive
+    >>> probe = Probe(horizon_steps=500)
+    >>> weights = [1.0, 1.0]
+    >>> def restore():
+    ...     weights[:] = [1.0, 1.0]
+    >>> def step(lr):
+    ...     weights[:] = [w - lr * steep * w for w, steep in zip(weights, [1.0, 20.0])]
+    ...     return score()
+    >>> def score():
+    ...     return weights[0] ** 2 + 20 * weights[1] ** 2
+    >>> drive(probe, restore=restore, step=step, score=score)
+    >>> result = probe.result()
+    >>> 0.01 < result.max_lr < 0.1, result.steps <= 400
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep | None = None,
+        *,
+        policy: str = "one_cycle",
+        horizon_steps: int | None = None,
+        max_steps: int = 400,
+        metric: str = "loss",
+        mode: str = "min",
+        stop_early: bool = True,
+    ) -> None:
+        self._sweep = RangeTest(sweep, metric=metric, mode=mode, stop_early=stop_early)
+        self._policy = POLICIES[check_choice("policy", policy, POLICIES)]
+        self.policy = policy
+        self.horizon_steps = (
+            None if horizon_steps is None else check_count("horizon_steps", horizon_steps)
+        )
+        self.max_steps = check_count("max_steps", max_steps)
+        least = self._sweep.sweep.steps + LEAST_RACING_STEPS
+        if self.max_steps < least:
+            raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
+        self._totals: list[float] = []
+        self._scores: dict[int, float] = {}
+        self._raced: list[tuple[float, float]] = []
+        self._start = math.nan
+        self._ceiling = math.inf
+        self._summit = math.inf
+        self._scouts_left = 0
+        self._spent_steps = 0
+        self._race_steps = 0
+        self._centre = math.nan  # log10
+        self._offset = 0
+        self._run: RangeTest | Race | None = Race(())
+
+    @property
+    def run(self) -> RangeTest | Race | None:
+        """What to do next; None when there is nothing more to do."""
+        return self._run
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to do."""
+        return self._run is None
+
+    @property
+    def wants_score(self) -> bool:
+        """Whether the present run ends with a score: all but the sweep, and races that failed."""
+        run = self._run
+        return isinstance(run, Race) and not run.failed
+
+    @property
+    def scores(self) -> dict[float, float]:
+        """What each race scored, by its highest rate, lower being better.
+
+        Infinity: it diverged, or ended no better than it began.
+        """
+        return {self._lr(offset): self._scores[offset] for offset in sorted(self._scores)}
+
+    @property
+    def start(self) -> float:
+        """What the untouched model scores, lower being better."""
+        return self._start
+
+    @property
+    def race_steps(self) -> int:
+        """Length of a race; 0 before the sweep is over."""
+        return self._race_steps
+
+    def race_of(self, policy: str, max_lr: float) -> Race:
+        """Returns a race like the probe's own, by any policy: of the same length and limits.
+
+        Args:
+            policy: "one_cycle", "constant" or "triangular".
+            max_lr: Its highest rate.
+
+        Raises:
+            ValueError: Another policy.
+        """
+        schedule = POLICIES[check_choice("policy", policy, POLICIES)](max_lr, self._race_steps)
+        return self._race_by(schedule, max_lr, self._race_steps)
+
+    def tell(self, score: Any) -> None:
+        """Ends the present run.
+
+        Args:
+            score: The metric on the fixed sample, in evaluation mode, of the model as the run
+                left it. May be None where the run does not want one.
+
+        Raises:
+            ValueError: `score` is not a single number.
+            CyclerateError: The run is not over, or there is none.
+        """
+        run = self._run
+        if run is None or not run.done:
+            raise CyclerateError("a score belongs to a run that is over; see Probe.run")
+        if run is self._sweep:
+            self._after_sweep()
+        elif isinstance(run, Race) and run.max_lr is None:
+            self._start = self.to_minimise(score)
+            self._run = self._sweep
+        else:
+            failed = isinstance(run, Race) and run.failed
+            ended_at = math.inf if failed else self.to_minimise(score)
+            self._spent_steps += run.index
+            if not self._scouts_left:
+                self._raced.append((self._lr(self._offset), ended_at))
+                if isinstance(run, Race) and not run.failed:
+                    self._totals.append(run.total)
+            bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
+            self._after_race(ended_at if ended_at < bar else math.inf)
+            self._run = self._next_run()
+
+    def result(self, *, seconds: float | None = None) -> RangeTestResult:
+        """Reads what the runs told so far.
+
+        Args:
+            seconds: Wall time they took, if known.
+
+        Returns:
+            The curve of the sweep, with the rates that the races chose; method "probe".
+        """
+        swept = self._sweep.result(method="probe", seconds=seconds)
+        answer = self._no_answer() or self._answer()
+        sign = 1 if swept.mode == "min" else -1
+        races = tuple((lr, sign * score) for lr, score in sorted(self._raced))
+        return dataclasses.replace(swept, steps=self._spent_steps, races=races, **answer)
+
+    def _after_sweep(self) -> None:
+        self._spent_steps = self._sweep.index
+        swept = self._sweep.result()
+        self._take_level(swept)
+        self._centre = self._centre_of(swept)
+        self._scouts_left = SCOUTS if swept.max_lr is None else 0
+        self._plan_races()
+        self._run = self._next_run()
+
+    def _plan_races(self) -> None:
+        steps = (self.max_steps - self._spent_steps) // RACES
+        self._race_steps = min(steps, self.horizon_steps or steps)
+
+    def _after_race(self, score: float) -> None:
+        """Notes a score; a scout that got nowhere is followed by one at a lower rate."""
+        if not self._scouts_left:
+            self._scores[self._offset] = score
+            return
+        self._scouts_left -= 1
+        if math.isfinite(score):
+            self._scouts_left = 0
+        else:
+            self._centre = max(self._centre - _SCOUT_DECADES, math.log10(self._lowest_lr()))
+        self._plan_races()
+
+    def _take_level(self, swept: RangeTestResult) -> None:
+        """Takes the level of the loss from the first steps, which taught the model nothing yet."""
+        first = swept.losses[:_FIRST_STEPS]
+        if not np.isfinite(first).any():
+            return
+        level = self.to_minimise(np.nanmedian(first))
+        self._ceiling = level + _FAR_SDS * self._noise()
+        self._summit = max(self._ceiling, level + abs(level))
+        # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
+        # loss may be millions.
+        if self._start > self._ceiling:
+            self._start = level
+
+    def _centre_of(self, swept: RangeTestResult) -> float:
+        """Returns the sweep's answer; without one, far below where it broke down, or its middle."""
+        sweep = self._sweep.sweep
+        if swept.max_lr is not None:
+            return math.log10(swept.max_lr)
+        if swept.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE):
+            return math.log10(max(swept.lrs[-1] / _BREAKDOWN_FACTOR, self._lowest_lr()))
+        return (math.log10(self._lowest_lr()) + math.log10(sweep.end_lr)) / 2
+
+    def _lowest_lr(self) -> float:
+        """Returns the first rate of the sweep, or the second if that is 0."""
+        return next(lr for lr in self._sweep.sweep.lrs() if lr > 0)
+
+    def _next_run(self) -> Race | None:
+        if self._scouts_left:
+            steps = max(1, self._race_steps // SCOUTS)
+            return self._race(10**self._centre, steps)
+        return self._next_race()
+
+    def _next_race(self) -> Race | None:
+        """Returns the next race there is money for; rates outside the sweep's count as failures."""
+        while (offset := next_offset(self._scores)) is not None:
+            lr = self._lr(offset)
+            if self._lowest_lr() * 0.999 <= lr <= self._sweep.sweep.end_lr * 1.001:
+                if self._spent_steps + self._race_steps > self.max_steps:
+                    return None
+                self._offset = offset
+                return self._race(lr, self._race_steps)
+            self._scores[offset] = math.inf
+            if all(map(math.isinf, self._scores.values())):
+                return None
+        return None
+
+    def _race(self, lr: float, steps: int) -> Race:
+        return self._race_by(self._policy(lr, steps), lr, steps)
+
+    def _race_by(self, schedule: Schedule, lr: float, steps: int) -> Race:
+        lrs = schedule(np.arange(steps)).tolist()
+        return Race(lrs, lr, ceiling=self._ceiling, summit=self._summit, mode=self._sweep.mode)
+
+    def _lr(self, offset: float) -> float:
+        return 10 ** (self._centre + offset / OFFSETS_PER_DECADE)
+
+    def to_minimise(self, score: Any) -> float:
+        """Returns a score with its sign turned where more is better; infinity for NaN."""
+        number = one_number(score)
+        number = number if self._sweep.mode == "min" else -number
+        return number if math.isfinite(number) else math.inf
+
+    def _no_answer(self) -> dict[str, Any] | None:
+        why = self._why_none()
+        if why is None:
+            return None
+        return {
+            "base_lr": None,
+            "max_lr": None,
+            "interval": None,
+            "verdict": f"No clear answer: {why}.",
+        }
+
+    def _why_none(self) -> str | None:
+        metric = self._sweep.metric
+        scores = [score for score in self._scores.values() if math.isfinite(score)]
+        noise = self._noise()
+        fall = self._start - min(scores, default=self._start)
+        level = abs(self._start)
+        least = max(
+            min(_CLEAR_FALL_SDS * noise, _CLEAR_FALL_FRAC * level), _LEAST_FALL_FRAC * level
+        )
+        if not fall > least:
+            return (
+                f"none of {len(self._scores)} short trainings improved the {metric} by more than "
+                f"chance would{self._little()}; check that this model can learn from this data"
+            )
+        # Not by the scores alone: many rates may lead to the bottom of an easy problem.
+        if len(self._totals) > 1 and _are_same(self._totals) and _are_same(scores):
+            return f"{len(scores)} short trainings took the same course, whatever their rate"
+        return None
+
+    def _little(self) -> str:
+        """Returns where the little that there was to gain was found, for whoever wants to try."""
+        best = best_offset(self._scores) if self._scores else 0
+        score = self._scores.get(best, math.inf)
+        if math.isinf(score):
+            return ""
+        return f" (the best of them, at {self._lr(best):.2g}, by {self._start - score:.2g})"
+
+    def _noise(self) -> float:
+        """Returns the standard deviation of the metric over the first batches of the sweep."""
+        return noise_level(self._sweep.result().losses[:_NOISE_STEPS])
+
+    def _answer(self) -> dict[str, Any]:
+        horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)
+        tenfolds = math.log10(horizon_steps / self._race_steps)
+        raced_best = self._lr(valley(self._scores, self._start))
+        noise = min(self._noise(), _MOST_NOISE_FRAC * abs(self._start))
+        chosen = offset_for(self._scores, self._start, noise=noise, tenfolds=tenfolds)
+        max_lr = self._lr(chosen)
+        usual = raced_best / 10 ** (DECADES_PER_TENFOLD * tenfolds)
+        low, high = _INTERVAL_DECADES
+        count = sum(math.isfinite(score) for score in self._scores.values())
+        return {
+            "base_lr": BASE_FRAC * max_lr,
+            "max_lr": max_lr,
+            "interval": (min(max_lr, usual) / 10**low, max(max_lr, usual) * 10**high),
+            "verdict": (
+                f"Of {count} races of {self._race_steps} steps the best rate was "
+                f"{raced_best:.2g}; for {horizon_steps} steps that is {max_lr:.2g}"
+                f"{self._caution()}."
+            ),
+        }
+
+    def _caution(self) -> str:
+        best = best_offset(self._scores)
+        if not any(offset > best for offset in self._scores):
+            return "; higher rates were not raced, and may be better"
+        if not any(offset < best for offset in self._scores):
+            return "; lower rates were not raced, and may be better"
+        return ""
+
+
+def _are_same(values: Sequence[float]) -> bool:
+    """Whether they differ by no more than rounding makes of the same race run twice."""
+    return bool(np.ptp(values) <= _SAME_FRAC * np.max(np.abs(values)))

@@ -1,0 +1,310 @@
+"""What to do with a budget: a probe for the rate, then races between policies.
+
+Both share their start, their batches and their sample, so a policy needs no more than one race: the
+probe has already raced the first one, and the best rates of the others lie where they usually do.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_number
+from cyclerate.finder._probe import POLICIES, Probe
+from cyclerate.finder._recommendation import Recommendation
+from cyclerate.finder._result import RangeTestResult
+from cyclerate.finder._run import Procedure
+from cyclerate.finder._settings import Sweep
+from cyclerate.finder._sweep import RangeTest
+from cyclerate.range_test.policy_choice import DECADES, PolicyRace, choose
+from cyclerate.range_test.race import Race
+from cyclerate.range_test.timing import Clock, TimedRace
+from cyclerate.range_test.tuning import LEAST_BUDGET_STEPS, Tuning, tuning_for
+
+USUAL_POLICIES = ("one_cycle", "triangular", "constant")
+
+
+class RecommendationPlan:
+    """The arguments of a recommendation that no framework needs to know, checked.
+
+    Args:
+        budget_steps: Optimizer steps of tuning and training together, at least 80; or None.
+        budget_minutes: The same as wall time.
+        epochs: The same as passes over the data; one of the three is given.
+        batches_per_epoch: Of the data; None if they do not say.
+        accumulation_steps: How many of them make an optimizer step. Default 1.
+        policies: What to choose from: "one_cycle", "triangular", "constant".
+        start_lr: The first rate of the sweep. Default 1e-6.
+        end_lr: The last one. Default 10.
+        metric: Name of what is told.
+        mode: "min" if lower values of it are better, "max" if higher ones are.
+
+    Raises:
+        ValueError: An argument is not as described.
+
+    >>> RecommendationPlan(budget_steps=1000).new().run.lrs
+    ()
+    >>> RecommendationPlan(budget_steps=1000, policies=["sawtooth"])
+    Traceback (most recent call last):
+        ...
+    ValueError: policies must be one of 'one_cycle', 'constant', 'triangular'. Received: 'sawtooth'
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_steps: int | None = None,
+        budget_minutes: float | None = None,
+        epochs: int | None = None,
+        batches_per_epoch: int | None = None,
+        accumulation_steps: int = 1,
+        policies: Sequence[str] = USUAL_POLICIES,
+        start_lr: float = 1e-6,
+        end_lr: float = 10.0,
+        metric: str = "loss",
+        mode: str = "min",
+    ) -> None:
+        given = (budget_steps, budget_minutes, epochs)
+        if sum(budget is not None for budget in given) != 1:
+            raise bad_argument("budget_steps, budget_minutes and epochs", "one given", given)
+        self.policies = _checked(policies)
+        if epochs is not None:
+            accumulated = check_count("accumulation_steps", accumulation_steps)
+            budget_steps = _steps_in(epochs, batches_per_epoch) // accumulated
+        self.budget_steps = budget_steps
+        if budget_steps is not None:
+            self.budget_steps = check_count("budget_steps", budget_steps)
+            tuning_for(self.budget_steps, len(self.policies))
+        self.budget_seconds = 0.0
+        if budget_minutes is not None:
+            minutes = check_number("budget_minutes", budget_minutes, low=0, low_open=True)
+            self.budget_seconds = 60 * minutes
+        self.told: dict[str, Any] = {"metric": metric, "mode": mode}
+        self.sweep = Sweep(start_lr, end_lr)
+
+    def new(self, *, since: float | None = None, clock: Clock = time.perf_counter) -> Recommender:
+        """Returns a procedure that has not begun.
+
+        Args:
+            since: When the budget of minutes began to run, by the clock. Default: now.
+            clock: Gives the seconds.
+        """
+        return Recommender(self, since=since, clock=clock)
+
+
+class Recommender:
+    """A probe and the races between policies after it, to be driven like a `Probe`.
+
+    >>> from cyclerate.finder import drive
+    >>> weights = [1.0, 1.0]
+    >>> def restore():
+    ...     weights[:] = [1.0, 1.0]
+    >>> def step(lr):
+    ...     weights[:] = [w - lr * steep * w for w, steep in zip(weights, [1.0, 20.0])]
+    ...     return score()
+    >>> def score():
+    ...     return weights[0] ** 2 + 20 * weights[1] ** 2
+    >>> recommender = RecommendationPlan(budget_steps=2000).new()
+    >>> drive(recommender, restore=restore, step=step, score=score)
+    >>> found = recommender.recommendation()
+    >>> found.steps + found.training_steps, found.schedule.bounds[1] == found.max_lr
+    (2000, True)
+    """
+
+    def __init__(
+        self, plan: RecommendationPlan, *, since: float | None = None, clock: Clock
+    ) -> None:
+        self._plan, self._clock = plan, clock
+        self._since = clock() if since is None else since
+        self._timing: TimedRace | None = None
+        self._timing_steps = 0
+        self._seconds_per_step = math.nan
+        self._parts: tuple[Probe, Tuning] | None = None
+        self._race: Race | None = None
+        self._coming = list(plan.policies[1:])
+        self._raced: list[PolicyRace] = []
+        self._race_steps = 0
+        self._racing = plan.policies[0]
+        if plan.budget_steps is None:
+            self._timing = TimedRace(plan.sweep.start_lr, clock)
+        else:
+            self._begin_probe(plan.budget_steps)
+
+    @property
+    def run(self) -> RangeTest | Race | None:
+        """What to do next; None when there is nothing more to do."""
+        return self._timing or self._race or self._probe.run
+
+    @property
+    def wants_score(self) -> bool:
+        """Whether the present run ends with a score."""
+        if self._timing is not None:
+            return False
+        return self._probe.wants_score if self._race is None else not self._race.failed
+
+    @property
+    def _probe(self) -> Probe:
+        return self._begun()[0]
+
+    @property
+    def _tuning(self) -> Tuning:
+        return self._begun()[1]
+
+    def _begun(self) -> tuple[Probe, Tuning]:
+        if self._parts is None:
+            raise CyclerateError("there is no range test before the time of a step is known")
+        return self._parts
+
+    def tell(self, score: Any) -> None:
+        """Ends the present run.
+
+        Raises:
+            ValueError: `score` is not a single number.
+            CyclerateError: The run is not over, or there is none; the minutes are too few.
+        """
+        run = self.run
+        if run is None or not run.done:
+            raise CyclerateError("a score belongs to a run that is over; see Recommender.run")
+        if self._timing is not None:
+            self._after_timing(self._timing)
+        elif self._race is not None:
+            self._after_race(self._race, score)
+        else:
+            self._probe.tell(score)
+            if self._probe.run is None:
+                self._begin_policies()
+
+    def result(self, *, seconds: float | None = None) -> RangeTestResult:
+        """Reads what the probe told so far."""
+        return self._probe.result(seconds=seconds)
+
+    def recommendation(self, *, seconds: float | None = None) -> Recommendation:
+        """Returns the policy, its rates and its schedule for the steps that are left.
+
+        Args:
+            seconds: Wall time of the tuning, if known.
+
+        Raises:
+            CyclerateError: The tuning is not over, or has used up all the minutes.
+        """
+        if self.run is not None:
+            raise CyclerateError("the tuning is not over; see Recommender.run")
+        tested = self.result()
+        steps = self._timing_steps + tested.steps + self._race_steps
+        budget_steps = self._plan.budget_steps or steps + self._steps_left()
+        choice = choose(self._raced, start=self._sign * self._probe.start, mode=tested.mode)
+        return Recommendation.of(
+            tested,
+            choice,
+            evidence=tuple(self._raced),
+            steps=steps,
+            budget_steps=budget_steps,
+            seconds=seconds,
+        )
+
+    def _after_timing(self, timing: TimedRace) -> None:
+        self._seconds_per_step = timing.seconds_per_step
+        self._timing_steps = timing.index
+        self._timing = None
+        self._begin_probe(self._steps_left(LEAST_BUDGET_STEPS))
+
+    def _steps_left(self, least: int = 1) -> int:
+        """Returns how many steps the rest of the minutes pays for.
+
+        Raises:
+            CyclerateError: Fewer than the least.
+        """
+        budget = self._plan.budget_seconds
+        used = self._clock() - self._since
+        steps = int((budget - used) / self._seconds_per_step)
+        if steps < least:
+            raise CyclerateError(
+                f"budget_minutes is too small: after {used:.1f} s of {budget:.1f} s there is time "
+                f"for {max(steps, 0)} steps of {self._seconds_per_step:.2g} s, and at least "
+                f"{least} are needed"
+            )
+        return steps
+
+    def _begin_probe(self, budget_steps: int) -> None:
+        tuning = tuning_for(budget_steps, len(self._plan.policies))
+        sweep = self._plan.sweep
+        probe = Probe(
+            Sweep(sweep.start_lr, sweep.end_lr, tuning.sweep_steps),
+            policy=self._plan.policies[0],
+            horizon_steps=budget_steps - tuning.steps,
+            max_steps=tuning.probe_steps,
+            **self._plan.told,
+        )
+        self._parts = probe, tuning
+
+    def _begin_policies(self) -> None:
+        """Takes the best race of the probe as that of the first policy; then come the others."""
+        if self._probe.result().max_lr is None:
+            return
+        scores = self._probe.scores
+        best = min(scores, key=lambda lr: scores[lr])
+        self._note(best, scores[best])
+        self._next_policy()
+
+    def _next_policy(self) -> None:
+        self._race = None
+        spent = self._probe.result().steps + self._race_steps
+        if self._coming and spent + self._probe.race_steps <= self._tuning.steps:
+            self._racing, anchor = self._coming.pop(0), self._raced[0]
+            max_lr = anchor.max_lr * 10 ** (DECADES[self._racing] - DECADES[anchor.policy])
+            self._race = self._probe.race_of(self._racing, max_lr)
+
+    def _after_race(self, race: Race, score: Any) -> None:
+        self._race_steps += race.index
+        ended_at = math.inf if race.failed else self._probe.to_minimise(score)
+        self._note(race.max_lr or 0.0, ended_at)
+        self._next_policy()
+
+    def _note(self, max_lr: float, to_minimise: float) -> None:
+        score = self._sign * to_minimise if math.isfinite(to_minimise) else None
+        self._raced.append(PolicyRace(self._racing, max_lr, score))
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self._plan.told["mode"] == "min" else -1
+
+
+def recommended(
+    plan: RecommendationPlan,
+    conduct: Callable[[Procedure, int], None],
+    *,
+    seed: int,
+    since: float | None = None,
+) -> Recommendation:
+    """Makes the tuning, and returns what came of it.
+
+    Args:
+        plan: What to do.
+        conduct: Makes all runs of a procedure, on data in the order of a seed.
+        seed: That of the data.
+        since: When it all began, by `time.perf_counter`. Default: now.
+    """
+    began = time.perf_counter() if since is None else since
+    recommender = plan.new(since=began)
+    conduct(recommender, seed)
+    return recommender.recommendation(seconds=time.perf_counter() - began)
+
+
+def _steps_in(epochs: Any, batches_per_epoch: int | None) -> int:
+    if batches_per_epoch is None:
+        allowed = (
+            "None, and budget_steps given, where the data do not say how many batches they have"
+        )
+        raise bad_argument("epochs", allowed, epochs)
+    return check_count("epochs", epochs) * batches_per_epoch
+
+
+def _checked(policies: Any) -> tuple[str, ...]:
+    if isinstance(policies, str) or not isinstance(policies, Sequence) or not policies:
+        raise bad_argument("policies", "a sequence of names", policies)
+    names: tuple[str, ...] = tuple(check_choice("policies", name, POLICIES) for name in policies)
+    if len(set(names)) < len(names):
+        raise bad_argument("policies", "different names", policies)
+    return names

@@ -1,0 +1,215 @@
+"""What a recommendation holds: a value that can be compared, printed, drawn and kept in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.finder._probe import POLICIES
+from cyclerate.finder._result import RangeTestResult
+from cyclerate.range_test.policy_choice import DECADES, Choice, PolicyRace
+from cyclerate.schedules import Schedule, from_dict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SCHEMA = 1
+_LINE_WIDTH = 79
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """How to spend a budget: the policy, its rates, and what they were chosen by.
+
+    Made by the `recommend` of an adapter. Where the range test found no clear answer, `policy`,
+    `schedule` and the rates are None, and the verdict says why.
+
+    Attributes:
+        policy: "one_cycle", "triangular" or "constant".
+        schedule: That policy for the steps that are left.
+        max_lr: Its highest rate.
+        base_lr: The lower bound of a cycle: max_lr / 4.
+        interval: (low, high) for `max_lr`.
+        steps: Optimizer steps that the tuning cost.
+        training_steps: Those that are left of the budget.
+        evidence: The races between the policies, each at its own rate.
+        range_test: What the probe found: the sweep, and the races between rates.
+        verdict: Why this policy.
+        seconds: Wall time of the tuning; None if not measured.
+
+    >>> from cyclerate.finder import RecommendationPlan, drive
+    >>> weight = [1.0]
+    >>> def restore():
+    ...     weight[0] = 1.0
+    >>> def step(lr):
+    ...     weight[0] -= lr * 2 * weight[0]
+    ...     return weight[0] ** 2
+    >>> recommender = RecommendationPlan(budget_steps=1000).new()
+    >>> drive(recommender, restore=restore, step=step, score=lambda: weight[0] ** 2)
+    >>> found = recommender.recommendation()
+    >>> found.policy, found.schedule.total_steps == found.training_steps
+    ('one_cycle', True)
+    """
+
+    policy: str | None
+    schedule: Schedule | None
+    max_lr: float | None
+    base_lr: float | None
+    interval: tuple[float, float] | None
+    steps: int
+    training_steps: int
+    evidence: tuple[PolicyRace, ...]
+    range_test: RangeTestResult
+    verdict: str
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        check_count("training_steps", self.training_steps)
+        answer = (self.policy, self.schedule, self.max_lr, self.base_lr, self.interval)
+        if any(part is None for part in answer) and any(part is not None for part in answer):
+            raise bad_argument("policy, schedule and rates", "all given or all None", answer)
+        if self.policy is not None:
+            check_choice("policy", self.policy, POLICIES)
+            check_number("max_lr", self.max_lr, low=0, low_open=True)
+            check_number("base_lr", self.base_lr, low=0, low_open=True)
+        if not isinstance(self.range_test, RangeTestResult):
+            raise bad_argument("range_test", "the result of a range test", self.range_test)
+        if not isinstance(self.verdict, str):
+            raise bad_argument("verdict", "text", self.verdict)
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, low=0)
+
+    @classmethod
+    def of(
+        cls,
+        tested: RangeTestResult,
+        choice: Choice | None,
+        *,
+        evidence: tuple[PolicyRace, ...],
+        steps: int,
+        budget_steps: int,
+        seconds: float | None = None,
+    ) -> Recommendation:
+        """Returns what follows from a probe and the races of policies.
+
+        Args:
+            tested: What the probe found, for the first policy of the evidence.
+            choice: The policy; None if the probe found no rate.
+            evidence: The races of policies.
+            steps: Optimizer steps that all of it cost.
+            budget_steps: Those of tuning and training together.
+            seconds: Wall time of the tuning.
+        """
+        common: dict[str, Any] = {
+            "steps": steps,
+            "training_steps": budget_steps - steps,
+            "evidence": evidence,
+            "range_test": tested,
+            "seconds": seconds,
+        }
+        if choice is None or tested.max_lr is None or tested.interval is None:
+            nothing = dict.fromkeys(("policy", "schedule", "max_lr", "base_lr", "interval"))
+            return cls(**nothing, **common, verdict=tested.verdict)
+        factor = 10 ** (DECADES[choice.policy] - DECADES[evidence[0].policy])
+        low, high = tested.interval
+        max_lr = factor * tested.max_lr
+        return cls(
+            policy=choice.policy,
+            schedule=POLICIES[choice.policy](max_lr, budget_steps - steps),
+            max_lr=max_lr,
+            base_lr=factor * (tested.base_lr or 0.0),
+            interval=(factor * low, factor * high),
+            verdict=f"{choice.reason}.",
+            **common,
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws what the rate was read from, as `RangeTestResult.plot` does.
+
+        Args:
+            ax: Matplotlib Axes to draw on; a new figure if None.
+
+        Returns:
+            The Axes.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        return self.range_test.plot(ax)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as JSON-safe values."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["schedule"] = None if self.schedule is None else self.schedule.to_dict()
+        values["interval"] = None if self.interval is None else list(self.interval)
+        values["evidence"] = [dataclasses.asdict(race) for race in self.evidence]
+        values["range_test"] = self.range_test.to_dict()
+        return {"schema": SCHEMA, **values}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recommendation:
+        """Returns the recommendation that `to_dict` made `values` of.
+
+        Raises:
+            ValueError: A key is missing or unknown, or a value is of the wrong type or impossible.
+        """
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise bad_argument("a recommendation", f"an object of schema {SCHEMA}", values)
+        names = {"schema", *(field.name for field in dataclasses.fields(cls))}
+        if set(values) != names:
+            raise bad_argument("the keys of a recommendation", str(sorted(names)), sorted(values))
+        evidence, schedule = values["evidence"], values["schedule"]
+        if not isinstance(evidence, list):
+            raise bad_argument("evidence", "a list", evidence)
+        read: dict[str, Any] = {name: values[name] for name in names - {"schema"}}
+        read["schedule"] = None if schedule is None else from_dict(schedule)
+        read["evidence"] = tuple(_race(race) for race in evidence)
+        read["range_test"] = RangeTestResult.from_dict(values["range_test"])
+        if read["interval"] is not None:
+            read["interval"] = _pair(read["interval"])
+        return cls(**read)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            textwrap.fill(line, _LINE_WIDTH, subsequent_indent="  ") for line in self._lines()
+        )
+
+    def _lines(self) -> list[str]:
+        time = "" if self.seconds is None else f" in {self.seconds:.1f} s"
+        budget = self.steps + self.training_steps
+        cost = (
+            f"Tuning: {self.steps} of {budget} steps ({self.steps / budget:.0%}){time}; "
+            f"{self.training_steps} are left to train"
+        )
+        if self.policy is None or self.max_lr is None or self.interval is None:
+            return ["Recommendation: none, there is no clear answer", cost, self.verdict]
+        low, high = self.interval
+        raced = ", ".join(
+            f"{race.policy} {'diverged' if race.score is None else f'{race.score:.4g}'} at "
+            f"{race.max_lr:.2g}"
+            for race in self.evidence
+        )
+        rates = f"max_lr {self.max_lr:.2g} ({low:.2g} to {high:.2g})"
+        return [
+            f"Recommendation: {self.policy} with {rates} for {self.training_steps} steps",
+            cost,
+            f"The rate: {self.range_test.verdict}",
+            f"The policy: {self.verdict}",
+            f"The {self.range_test.metric} after a race: {raced}",
+        ]
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    if not isinstance(values, (list, tuple)) or len(values) != 2:
+        raise bad_argument("interval", "a pair (low, high)", values)
+    return check_number("interval[0]", values[0]), check_number("interval[1]", values[1])
+
+
+def _race(values: Any) -> PolicyRace:
+    if not isinstance(values, dict) or set(values) != {"policy", "max_lr", "score"}:
+        raise bad_argument("evidence", "objects with policy, max_lr and score", values)
+    return PolicyRace(**values)

@@ -1,0 +1,292 @@
+"""What a range test found: a value that can be compared, printed, drawn and kept in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
+from cyclerate._files import write_json
+from cyclerate.finder._curve import Curve
+from cyclerate.finder._settings import SPACINGS
+from cyclerate.range_test.reading import MODES
+from cyclerate.range_test.rules import RULES, suggest_by
+from cyclerate.range_test.saving import CURVES, from_values, read_json, to_values
+from cyclerate.range_test.stopping import StopReason
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+_LINE_WIDTH = 79
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class RangeTestResult:
+    """The curve of a range test and the rates that were read from it.
+
+    Made by `RangeTest.result`, by the `range_test` of an adapter, or by `load`. Two results are
+    equal if all their fields are; NaN equals NaN here.
+
+    Attributes:
+        lrs: The rates that were tried, rising; read-only.
+        losses: What each step at them gave, raw; NaN where it was not finite.
+        smoothed: The curve that the rates were read from.
+        base_lr: Lower bound of a cycle: max_lr / 4.
+            None if there is no clear answer, as are `max_lr` and `interval`.
+        max_lr: Upper bound of a cycle: the highest rate to train with.
+        interval: (low, high) for `max_lr`: where three readings of the curve lie, give or take a
+            factor of 2.
+        verdict: How the rates were read, or why there are none.
+        stop_reason: Why the sweep ended; its value is advice.
+        method: The procedure: "range" is a sweep alone, "probe" a sweep and races.
+        steps: Optimizer steps it cost.
+        planned_steps: Length of the sweep had it not stopped.
+        metric: Name of what was measured.
+        mode: "min" if lower is better, "max" if higher is.
+        spacing: "exponential" or "linear".
+        seconds: Wall time; None if not measured.
+        runs: The single sweeps or probes, if it was repeated.
+        races: (rate, score) of every whole race of a probe: its highest rate, and the metric after
+            it on a fixed sample, None where it diverged. A sweep alone has no races.
+
+    >>> from cyclerate.finder import RangeTest, Sweep
+    >>> test = RangeTest(Sweep(1e-4, 1.0, steps=30))
+    >>> while test.tell(1.0 - test.lr if test.lr < 0.3 else 9.0):
+    ...     pass
+    >>> test.result()
+    RangeTestResult(max_lr=0.1, base_lr=0.026, DIVERGED after 29 of 30 steps)
+    """
+
+    lrs: Curve
+    losses: Curve
+    smoothed: Curve
+    base_lr: float | None
+    max_lr: float | None
+    interval: tuple[float, float] | None
+    verdict: str
+    stop_reason: StopReason
+    method: str
+    steps: int
+    planned_steps: int
+    metric: str = "loss"
+    mode: str = "min"
+    spacing: str = "exponential"
+    seconds: float | None = None
+    runs: tuple[RangeTestResult, ...] = ()
+    races: tuple[tuple[float, float | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in CURVES:
+            object.__setattr__(self, name, _curve(name, getattr(self, name)))
+            if len(getattr(self, name)) != len(self.lrs):
+                raise bad_argument(name, f"as long as lrs ({len(self.lrs)})", getattr(self, name))
+        if not (np.isfinite(self.lrs).all() and (np.diff(self.lrs, prepend=0) >= 0).all()):
+            raise bad_argument("lrs", "rising finite rates", self.lrs)
+        for name in ("verdict", "method", "metric"):
+            if not isinstance(getattr(self, name), str):
+                raise bad_argument(name, "text", getattr(self, name))
+        check_choice("mode", self.mode, MODES)
+        check_choice("spacing", self.spacing, SPACINGS)
+        if not isinstance(self.stop_reason, StopReason):
+            raise bad_argument("stop_reason", "a StopReason", self.stop_reason)
+        object.__setattr__(self, "steps", check_count("steps", self.steps, low=0))
+        planned = check_count("planned_steps", self.planned_steps, low=max(1, len(self.lrs)))
+        object.__setattr__(self, "planned_steps", planned)
+        if self.seconds is not None:
+            object.__setattr__(self, "seconds", check_number("seconds", self.seconds, low=0))
+        self._check_rates()
+        object.__setattr__(self, "runs", tuple(self.runs))
+        if not all(isinstance(run, RangeTestResult) for run in self.runs):
+            raise bad_argument("runs", "results of range tests", self.runs)
+        races = tuple(_race(f"races[{i}]", race) for i, race in enumerate(self.races))
+        object.__setattr__(self, "races", races)
+
+    def _check_rates(self) -> None:
+        rates = (self.base_lr, self.max_lr, self.interval)
+        if all(rate is None for rate in rates):
+            return
+        if any(rate is None for rate in rates):
+            raise bad_argument("base_lr, max_lr and interval", "all given or all None", rates)
+        max_lr = check_number("max_lr", self.max_lr, low=0, low_open=True)
+        base_lr = check_number(
+            "base_lr", self.base_lr, low=0, high=max_lr, low_open=True, high_open=True
+        )
+        if not isinstance(self.interval, (tuple, list)) or len(self.interval) != 2:
+            raise bad_argument("interval", "a pair (low, high)", self.interval)
+        low = check_number("interval[0]", self.interval[0], low=0, high=max_lr)
+        high = check_number("interval[1]", self.interval[1], low=max_lr)
+        object.__setattr__(self, "max_lr", max_lr)
+        object.__setattr__(self, "base_lr", base_lr)
+        object.__setattr__(self, "interval", (low, high))
+
+    def suggest(self, rule: str) -> float | None:
+        """Returns what one of the field's single rules makes of the same sweep, to compare.
+
+        Args:
+            rule: "valley", "slide", "steepest" or "minimum": fastai's, on fastai's own smoothing;
+                "smith": the max_lr of Smith's description, where improving slows, gets ragged or
+                ends.
+
+        Returns:
+            A rate, or None where the curve is too short for the rule. Of repeated sweeps, the
+            geometric middle of their answers.
+
+        Raises:
+            ValueError: Unknown rule.
+        """
+        check_choice("rule", rule, RULES)
+        if self.runs:
+            answers = [run.suggest(rule) for run in self.runs]
+            found = [answer for answer in answers if answer is not None]
+            return float(np.exp(np.median(np.log(found)))) if found else None
+        return suggest_by(
+            rule, self.lrs, self.losses, mode=self.mode, planned_steps=self.planned_steps
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the losses, the smoothed curve and the rates read from it.
+
+        Args:
+            ax: Matplotlib Axes to draw on; a new figure if None.
+
+        Returns:
+            The Axes; `plot().figure.savefig(...)` keeps the picture.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        from cyclerate.finder._plot import plot_result
+
+        return plot_result(self, ax)
+
+    def to_frame(self) -> DataFrame:
+        """Returns a pandas DataFrame with a row per step: run (from 1), lr, loss, smoothed.
+
+        The column `loss` holds the metric of the sweep, whatever its name.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        pandas = require("pandas", "cli")
+        runs = self.runs or (self,)
+        return pandas.DataFrame(
+            {
+                "run": np.repeat(np.arange(1, len(runs) + 1), [len(run.lrs) for run in runs]),
+                "lr": np.concatenate([run.lrs for run in runs]),
+                "loss": np.concatenate([run.losses for run in runs]),
+                "smoothed": np.concatenate([run.smoothed for run in runs]),
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the result as JSON-safe values: NaN is None."""
+        return to_values(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RangeTestResult:
+        """Returns the result that `to_dict` made `values` of.
+
+        Raises:
+            ValueError: A key is missing or unknown, or a value is of the wrong type or impossible.
+        """
+        return cls(**from_values(cls, values))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the result to a JSON file, replacing it in one step; returns its path."""
+        return write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RangeTestResult:
+        """Returns the result that `save` wrote to `path`.
+
+        Raises:
+            ValueError: The file does not hold a range test result; the message says what is wrong.
+            OSError: The file cannot be read.
+        """
+        try:
+            return cls.from_dict(read_json(path))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{os.fspath(path)} holds no range test result: {error}") from error
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RangeTestResult):
+            return NotImplemented
+        return self._scalars() == other._scalars() and all(
+            np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
+            for name in CURVES
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._scalars())
+
+    def _scalars(self) -> tuple[Any, ...]:
+        names = (field.name for field in dataclasses.fields(self) if field.name not in CURVES)
+        return (len(self.lrs), *(getattr(self, name) for name in names))
+
+    def __repr__(self) -> str:
+        answer = f"max_lr={_short(self.max_lr)}, base_lr={_short(self.base_lr)}"
+        return (
+            f"{type(self).__name__}({answer}, {self.stop_reason.name} after {len(self.lrs)} of "
+            f"{self.planned_steps} steps)"
+        )
+
+    def __str__(self) -> str:
+        lines = [f"Range test of the {self.metric}: {self.headline()}", *self._cost()]
+        lines += [self.verdict, f"{self.stop_reason.name}: {self.stop_reason.value}"]
+        return "\n".join(
+            textwrap.fill(line, _LINE_WIDTH, subsequent_indent="  ", break_long_words=True)
+            for line in lines
+        )
+
+    def headline(self) -> str:
+        """Returns the answer in a few words."""
+        if self.interval is None:
+            return "no clear answer"
+        low, high = map(_short, self.interval)
+        return f"max_lr {_short(self.max_lr)} ({low} to {high}), base_lr {_short(self.base_lr)}"
+
+    def _cost(self) -> list[str]:
+        tried = f" from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}" if len(self.lrs) else ""
+        time = "" if self.seconds is None else f" in {self.seconds:.1f} s"
+        if self.method == "range":
+            sweeps = f"{len(self.runs)} sweeps, " if self.runs else ""
+            return [f"{sweeps}{self.steps} steps{tried}, {self.spacing}{time}"]
+        probes = f"{len(self.runs)} probes, " if self.runs else ""
+        races = "1 race" if len(self.races) == 1 else f"{len(self.races) or 'no'} races"
+        sweep = "sweeps" if self.runs else "a sweep"
+        return [f"{probes}{self.steps} steps: {sweep}{tried}, {self.spacing}, and {races}{time}"]
+
+
+def _short(rate: float | None) -> str:
+    return "None" if rate is None else f"{rate:.2g}"
+
+
+def _race(name: str, value: Any) -> tuple[float, float | None]:
+    """Returns a pair (rate, score); a score that is not finite is None."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise bad_argument(name, "a pair (rate, score)", value)
+    lr, score = value
+    check_number(f"the rate of {name}", lr, low=0, low_open=True)
+    if score is None or (isinstance(score, float) and not math.isfinite(score)):
+        return float(lr), None
+    return float(lr), check_number(f"the score of {name}", score)
+
+
+def _curve(name: str, value: Any) -> Curve:
+    """Returns a read-only copy; what is not finite is NaN, which JSON can keep (as null)."""
+    array = np.asarray(value)
+    if array.ndim != 1 or array.dtype.kind not in "fiu":
+        raise bad_argument(name, "a one-dimensional array of numbers", value)
+    copy = array.astype(np.float64)
+    if not np.isfinite(copy).all():
+        copy[~np.isfinite(copy)] = np.nan
+    copy.flags.writeable = False
+    return copy

@@ -1,0 +1,76 @@
+"""Which rates a range test tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.finder._curve import Curve
+from cyclerate.schedules import Exponential, Linear, Schedule
+
+SPACINGS = ("exponential", "linear")
+
+MIN_STEPS = 10
+"""Shortest sweep: three points of the starting level, a descent, and three of what follows it."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The learning rates of a range test, from low to high.
+
+    Exponential: `start_lr * (end_lr / start_lr) ** (i / (steps - 1))`;
+    linear: `start_lr + (end_lr - start_lr) * i / (steps - 1)`.
+
+    Args:
+        start_lr: The first rate; above 0 if the spacing is exponential, at least 0 if linear.
+            Default 1e-7.
+        end_lr: The last rate, above `start_lr`. Default 10.
+        steps: Number of rates, one optimizer step each, at least 10. Default 100.
+        spacing: "exponential" or "linear".
+
+    Raises:
+        ValueError: An argument is not as described.
+
+    Source: Smith 2017, arXiv 1506.01186, section 3.3 (linear).
+
+    >>> sweep = Sweep(1e-4, 1.0, steps=41)
+    >>> sweep.lr(0), round(sweep.lr(10), 12), sweep.lr(40)
+    (0.0001, 0.001, 1.0)
+    """
+
+    start_lr: float = 1e-7
+    end_lr: float = 10.0
+    steps: int = 100
+    spacing: str = "exponential"
+
+    def __post_init__(self) -> None:
+        spacing = check_choice("spacing", self.spacing, SPACINGS)
+        positive = spacing == "exponential"
+        start_lr = check_number("start_lr", self.start_lr, low=0, low_open=positive)
+        end_lr = check_number("end_lr", self.end_lr, low=start_lr, low_open=True)
+        steps = check_count("steps", self.steps, low=MIN_STEPS)
+        object.__setattr__(self, "start_lr", start_lr)
+        object.__setattr__(self, "end_lr", end_lr)
+        object.__setattr__(self, "steps", steps)
+
+    def schedule(self) -> Schedule:
+        """Returns the ramp itself: `start_lr` at step 0, `end_lr` at step `steps - 1`."""
+        ramp = Exponential if self.spacing == "exponential" else Linear
+        return ramp(self.start_lr, self.end_lr, self.steps - 1)
+
+    def lr(self, i: int) -> float:
+        """Returns the rate of the `i`-th step, counted from 0.
+
+        Raises:
+            ValueError: `i` is not one of the sweep's steps.
+        """
+        index = check_count("i", i, low=0)
+        if index >= self.steps:
+            raise bad_argument("i", f"a step of the sweep, 0 to {self.steps - 1}", i)
+        return float(self.schedule()(index))
+
+    def lrs(self) -> Curve:
+        """Returns all rates, as a new array."""
+        return np.asarray(self.schedule()(np.arange(self.steps)), dtype=np.float64)

@@ -1,0 +1,174 @@
+"""The range test of a Keras model."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+
+from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate.finder import RangeTestPlan, RangeTestResult, Sweep, repeated
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._run import given_seed
+from cyclerate.keras._trainee import HIGHEST_SEED
+from cyclerate.keras.conducting import conducting
+from cyclerate.keras.hyper import innermost
+from cyclerate.keras.watching import VALIDATION
+from cyclerate.range_test.metric import direction
+
+
+def range_test(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int | None = None,
+    start_lr: float = 1e-7,
+    end_lr: float = 10.0,
+    steps: int = 100,
+    spacing: str = "exponential",
+    method: str = "probe",
+    policy: str = "one_cycle",
+    horizon_steps: int | None = None,
+    max_steps: int | None = None,
+    metric: str = "loss",
+    mode: str = "auto",
+    validation_data: Any = None,
+    sample_weight: Any = None,
+    class_weight: dict[int, float] | None = None,
+    seed: int | None = None,
+    repeats: int = 1,
+    stop_early: bool = True,
+    verbose: str | int = "auto",
+) -> RangeTestResult:
+    """Finds the learning rate of a model by short trainings, and gives it back as it was.
+
+    A sweep finds the region: step i is a step of the model's own fit (its `train_step`, loss and
+    metrics; no callbacks) at the rate `start_lr * (end_lr / start_lr) ** (i / (steps - 1))`. What
+    is recorded for it is the loss of its own batch, taken before its update, as everywhere in the
+    field. Then short races inside that region, each the policy in miniature, from the same weights
+    and on the same batches; each is scored in evaluation mode on a sample that is the same for all.
+    `method="range"` is the sweep alone.
+
+    Given back, to the last bit, also after an exception and after Ctrl-C: weights, statistics of
+    normalisation, the optimizer's state, iteration count and rate, the seeds of layers, metrics,
+    `model.history`, `stop_training`, the compiled functions, and the random generators of Python,
+    NumPy, Keras, TensorFlow and PyTorch. What was not built is built, in the state in which the
+    first fit would find it; a following fit gives what it would have given without the test.
+    Memory: one copy of the weights and of the optimizer's state, and the sample.
+
+    Args:
+        model: A compiled Keras model.
+        x: Whatever `fit` takes: arrays (also nested, or pandas), a `tf.data.Dataset`, a
+            `PyDataset`, a PyTorch `DataLoader`; or any iterable of batches; or a function of no
+            arguments that returns one. It begins again when it runs out. Of an iterator, the
+            batches drawn are gone afterwards: pass a function that makes one instead. Of a
+            `PyDataset`, `on_epoch_begin` and `on_epoch_end` are not called. A shuffled
+            `tf.data.Dataset` of over 256 MB, or one that cannot be copied, is itself passed over,
+            which moves its order on.
+        y: Targets, where `x` is arrays.
+        batch_size: As in `fit`, where `x` is arrays. Default 32.
+        start_lr: The first rate. Default 1e-7.
+        end_lr: The last rate. Default 10.
+        steps: How many rates, one update of the weights each. Default 100.
+        spacing: "exponential" (default) or "linear".
+        method: "probe" (default), the sweep and the races; "range", the sweep alone, quicker and
+            less certain.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular". Of use to
+            the races only, as are the next two.
+        horizon_steps: Updates of the training to come: a long one wants a lower rate than a short
+            one. Default: taken to be 1,000.
+        max_steps: Most updates in all, the sweep included. Default: 400, or 300 more than the
+            sweep, whichever is more.
+        metric: What to record: "loss", or a metric that the model was compiled with.
+        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
+        validation_data: (x, y), (x, y, sample_weight), or a data set: what the races are scored on.
+            Default: 512 rows of the training data. A sweep alone is measured on it after every
+            step, under a name that begins with "val_", so let it be small there.
+        sample_weight: As in `fit`.
+        class_weight: As in `fit`.
+        seed: For the order of the data. Default 0. The same seed gives the same answer.
+        repeats: How often to do it all, each time with another order of the data; the answer is the
+            middle of theirs. Default 1.
+        stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+
+    Returns:
+        The curve, `base_lr`, `max_lr` and an interval for it, or None where there is no clear
+        answer; `print` it for the verdict.
+
+    Raises:
+        ValueError: A wrong argument, a model that is not compiled, data without a batch.
+
+    Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> keras.utils.set_random_seed(0)
+    >>> x = np.random.normal(size=(64, 4)) * np.array([2.0, 1.0, 0.5, 0.1])
+    >>> y = x @ np.array([[1.0], [-2.0], [0.5], [3.0]])
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(), "mse")
+    >>> result = range_test(model, x, y, batch_size=16, horizon_steps=200)
+    >>> 0.01 < result.max_lr < 1.0, result.steps <= 400, int(model.optimizer.iterations)
+    (True, True, 0)
+    """
+    started = time.perf_counter()
+    metric = metric_name(metric, method, validation_data)
+    plan = RangeTestPlan(
+        Sweep(start_lr, end_lr, steps, spacing),
+        method=method,
+        policy=policy,
+        horizon_steps=horizon_steps,
+        max_steps=max_steps,
+        metric=metric,
+        mode=direction(metric, mode),
+        stop_early=stop_early,
+    )
+    repeats = check_count("repeats", repeats)
+    seed = given_seed(seed)
+    check_number("seed", seed, high=HIGHEST_SEED - repeats)
+    check_model(model)
+    progress = Progress(verbose, repeats, method)
+    lending = conducting(
+        model,
+        x,
+        y,
+        metric=metric,
+        batch_size=batch_size,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        validation_data=validation_data,
+        progress=progress,
+    )
+    with lending as conduct:
+        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress, since=started)
+
+
+def metric_name(metric: Any, method: Any, validation_data: Any) -> str:
+    """Returns what the metric is called in the result.
+
+    Raises:
+        ValueError: It is no name, or needs validation data.
+    """
+    if not isinstance(metric, str) or not metric:
+        raise bad_argument("metric", "the name of a metric", metric)
+    plain = metric.removeprefix(VALIDATION)
+    if metric != plain and validation_data is None:
+        raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
+    # Only a sweep alone looks at the validation data after every step.
+    return plain if method == "probe" or validation_data is None else VALIDATION + plain
+
+
+def check_model(model: Any) -> None:
+    """Checks that a model can be trained.
+
+    Raises:
+        ValueError: It is no Keras model, not compiled, or has several optimizers.
+    """
+    if not isinstance(model, keras.Model):
+        raise bad_argument("model", "a Keras model", model)
+    if not model.compiled or model.optimizer is None:
+        raise bad_argument("model", "compiled: call model.compile(optimizer, loss) first", model)
+    innermost(model.optimizer)

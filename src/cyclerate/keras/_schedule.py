@@ -1,0 +1,153 @@
+"""The callback that cycles rate, momentum and weight decay during a fit."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.keras._internals import rate_of
+from cyclerate.keras._train_function import Plan
+from cyclerate.keras.hyper import attribute_for, innermost
+from cyclerate.keras.installation import install, remove
+from cyclerate.schedules import Schedule
+from cyclerate.schedules._base import check_schedule
+
+
+class ScheduleCallback(keras.callbacks.Callback):
+    """Cycles the rate, the momentum and the weight decay of the optimizer, update by update.
+
+    At the callback's step n the optimizer uses `lr(n)`, `momentum(n)` and `weight_decay(n)`. The
+    values are computed inside the compiled step, on every backend, and cost nothing per batch on
+    the host. Momentum is `momentum` (SGD, RMSprop, Muon) or `beta_1` (the Adam family, Lion).
+
+    A step is an update of the weights: with `gradient_accumulation_steps` = k there is one in k
+    batches, and none where a LossScaleOptimizer skips. A callback used in several fits goes on
+    counting; a new one starts at `start_step`.
+
+    After the fit the optimizer is as it was: momentum and weight decay as numbers, the rate (where
+    it is a number) at the last one used. A fit that ended by an exception or Ctrl-C is tidied up
+    when the next training of that model begins, and what it did is then in `history`.
+
+    Args:
+        lr: The schedule of the rate, or None to leave it alone.
+        momentum: The schedule of the momentum, or None; usually `lr_schedule.mirrored(0.85, 0.95)`.
+        weight_decay: The schedule of the decoupled weight decay, or None.
+        start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
+
+    Attributes:
+        history: What was used, one value per update, under "learning_rate", "momentum" and
+            "weight_decay" (those that are scheduled). Complete up to the last epoch's end. Keras's
+            own `History.history` gets the values of each epoch's last update under the same names,
+            and `History.steps` this fit's part of the lists here.
+
+    Raises:
+        ValueError: Nothing to schedule, or something that is no schedule. When the fit begins: the
+            optimizer has no momentum or was made with momentum 0; another callback schedules the
+            same thing; this callback has been used with another model.
+
+    Source: Smith 2018, arXiv 1803.09820, sections 4.1 and 4.2 (rate and momentum in opposite
+    cycles).
+
+    >>> import cyclerate as cr
+    >>> import keras
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+    >>> lr = cr.OneCycle(max_lr=0.1, total_steps=4)
+    >>> cycle = ScheduleCallback(lr=lr, momentum=lr.mirrored(0.85, 0.95))
+    >>> x, y = np.ones((8, 2)), np.ones((8, 1))
+    >>> history = model.fit(x, y, batch_size=4, epochs=2, callbacks=[cycle], verbose=0)
+    >>> [round(value, 3) for value in cycle.history["momentum"]]
+    [0.95, 0.85, 0.9, 0.95]
+    >>> history.history["learning_rate"] == [lr(1), lr(3)]
+    True
+    """
+
+    def __init__(
+        self,
+        lr: Schedule | None = None,
+        momentum: Schedule | None = None,
+        weight_decay: Schedule | None = None,
+        *,
+        start_step: int = 0,
+    ) -> None:
+        super().__init__()
+        given = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        checked = {name: check_schedule(name, s) for name, s in given.items() if s is not None}
+        if not checked:
+            raise bad_argument("lr, momentum, weight_decay", "at least one schedule", None)
+        self.schedules = {"learning_rate" if k == "lr" else k: s for k, s in checked.items()}
+        self.start_step = check_count("start_step", start_step, low=0)
+        self.history: dict[str, list[float]] = {name: [] for name in self.schedules}
+        self._next_step = self.start_step
+        self._offset = 0  # the optimizer's iterations at this callback's step 0
+        self._recorded = 0  # iterations that are in the history
+        self._fit_start = 0  # length of the history when this fit began
+        self._model_used: weakref.ref[Any] | None = None
+        self._optimizer: Any = None
+
+    @property
+    def next_step(self) -> int:
+        """The step that comes next; up to date at the end of an epoch."""
+        return self._next_step
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        model = self.model
+        if self._model_used is not None and self._model_used() is not model:
+            raise bad_argument("callbacks", "a new ScheduleCallback for each model", self)
+        optimizer = innermost(model.optimizer)
+        done = int(optimizer.iterations)
+        offset = done - self._next_step
+        plans = tuple(
+            Plan(attribute_for(optimizer, name), schedule, offset)
+            for name, schedule in self.schedules.items()
+        )
+        install(model, optimizer, plans, when_over=self._tidy_up)
+        self._model_used = weakref.ref(model)
+        self._optimizer, self._offset, self._recorded = optimizer, offset, done
+        self._fit_start = len(next(iter(self.history.values())))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Another callback may have loaded an earlier state since: those steps are not of this fit.
+        self._recorded = int(self._optimizer.iterations)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._record()
+        if logs is not None:
+            logs.update(self._latest())
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._record()
+        remove(self.model)
+        history = vars(self.model).get("history")
+        if history is not None:
+            steps = {name: values[self._fit_start :] for name, values in self.history.items()}
+            history.steps = {**getattr(history, "steps", {}), **steps}
+
+    def _tidy_up(self) -> None:
+        """After a fit that broke off: records what it did."""
+        try:
+            self._record()
+        except (RuntimeError, TypeError):
+            # Interrupted inside a JAX step: the state went with it, the count too.
+            return
+
+    def _record(self) -> None:
+        """Adds the updates made since the last call, and leaves the rate at the last one used."""
+        done = int(self._optimizer.iterations)
+        steps = np.arange(self._recorded - self._offset, done - self._offset)
+        for name, schedule in self.schedules.items():
+            self.history[name] += schedule(steps).tolist()
+        self._recorded = done
+        self._next_step = done - self._offset
+        rate = rate_of(self._optimizer)
+        if len(steps) and "learning_rate" in self.schedules and isinstance(rate, keras.Variable):
+            rate.assign(self._latest()["learning_rate"])
+
+    def _latest(self) -> dict[str, float]:
+        step = max(self._next_step - 1, self.start_step)
+        return {name: schedule(step) for name, schedule in self.schedules.items()}

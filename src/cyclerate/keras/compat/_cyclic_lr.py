@@ -1,0 +1,162 @@
+"""The callback that most cyclical learning rates in Keras were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from cyclerate._errors import check_choice
+from cyclerate.keras._schedule import ScheduleCallback
+from cyclerate.keras.compat.policies import scaled_by_function, whole_step_size
+from cyclerate.keras.hyper import innermost
+from cyclerate.schedules import ExpRange, Schedule, Triangular, Triangular2
+
+_MODES = ("triangular", "triangular2", "exp_range")
+
+
+class CyclicLR(keras.callbacks.Callback):
+    """Cycles the rate: the `CyclicLR` of bckenstler/CLR, on today's Keras and all its backends.
+
+    Step n of the training uses the rate `clr()` had after n steps. Arguments, attributes and
+    `history` are those of the original; the rate itself comes from a cyclerate schedule, computed
+    inside the compiled step.
+
+    What differs, because it was wrong or is no longer possible: an unknown `mode` is refused
+    (before, it failed in the midst of training); a `step_size` that is not whole is rounded; a step
+    is an update of the weights, also with gradient accumulation; after the fit the rate stays at
+    the last one used, not at the one after it. As ever, the losses and metrics in `history` are
+    what Keras logs: means since the epoch began.
+
+    Args:
+        base_lr: The lower bound. Default 0.001.
+        max_lr: The upper bound. Default 0.006.
+        step_size: Half a cycle, in steps; 2 to 10 times the steps of an epoch. Default 2000.
+        mode: "triangular" (default), "triangular2" (the amplitude halves every cycle) or
+            "exp_range" (it shrinks by `gamma` every step). Without effect if `scale_fn` is given.
+        gamma: The factor of "exp_range". Default 1.
+        scale_fn: A factor of the amplitude of your own, a function of the cycle or the step.
+        scale_mode: What `scale_fn` is called with: "cycle" (default), counted from 1, or
+            "iterations", counted from 0.
+
+    Attributes:
+        clr_iterations: Steps since the start or the last reset.
+        trn_iterations: Batches in all.
+        history: For every batch "lr", "iterations" (from 1) and what Keras logged.
+
+    Raises:
+        ValueError: An argument is not as described.
+
+    Source: Smith 2017, arXiv 1506.01186, section 3.1; the interface of bckenstler/CLR.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(), "mse")
+    >>> clr = CyclicLR(base_lr=0.1, max_lr=0.3, step_size=2, mode="triangular2")
+    >>> x, y = np.ones((12, 2)), np.ones((12, 1))
+    >>> _ = model.fit(x, y, batch_size=2, callbacks=[clr], verbose=0)
+    >>> [round(lr, 3) for lr in clr.history["lr"]], clr.history["iterations"]
+    ([0.1, 0.2, 0.3, 0.2, 0.1, 0.15], [1, 2, 3, 4, 5, 6])
+    """
+
+    def __init__(
+        self,
+        base_lr: float = 0.001,
+        max_lr: float = 0.006,
+        step_size: float = 2000.0,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[Any], Any] | None = None,
+        scale_mode: str = "cycle",
+    ) -> None:
+        super().__init__()
+        self.base_lr, self.max_lr, self.step_size = base_lr, max_lr, step_size
+        self.mode = check_choice("mode", mode, _MODES)
+        self.gamma = gamma
+        self.scale_fn, self.scale_mode = scale_fn, scale_mode
+        self.clr_iterations = 0
+        self.trn_iterations = 0
+        self.history: dict[str, list[Any]] = {}
+        self._schedule = self._policy()
+        self._cycle: ScheduleCallback | None = None
+        self._batches_per_step = 1
+        self._begun_at = (0, 0)  # trn_iterations and clr_iterations, when `_cycle` began
+        self._before_epoch = 0  # trn_iterations
+
+    def clr(self) -> float:
+        """The rate of the next step."""
+        return self._schedule(self.clr_iterations)
+
+    def _reset(
+        self,
+        new_base_lr: float | None = None,
+        new_max_lr: float | None = None,
+        new_step_size: float | None = None,
+    ) -> None:
+        """Begins the first cycle again, with other bounds where given; also during a fit."""
+        before = self.base_lr, self.max_lr, self.step_size
+        new = new_base_lr, new_max_lr, new_step_size
+        given = [old if value is None else value for old, value in zip(before, new, strict=True)]
+        self.base_lr, self.max_lr, self.step_size = given
+        try:
+            self._schedule = self._policy()
+        except ValueError:
+            self.base_lr, self.max_lr, self.step_size = before
+            raise
+        running, self._cycle = self._cycle, None
+        if running is not None:
+            if keras.backend.backend() == "jax":
+                self.model.jax_state_sync()
+            running.on_train_end()
+        self.clr_iterations = 0
+        if running is not None:
+            self.on_train_begin()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._cycle = ScheduleCallback(lr=self._schedule, start_step=self.clr_iterations)
+        self._cycle.set_model(self.model)
+        self._cycle.on_train_begin()
+        accumulation = innermost(self.model.optimizer).gradient_accumulation_steps
+        self._batches_per_step = accumulation or 1
+        self._begun_at = self.trn_iterations, self.clr_iterations
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before_epoch = self.trn_iterations
+        if self._cycle is not None:
+            self._cycle.on_epoch_begin(epoch)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        # With `steps_per_execution` this is called once for several batches.
+        self.trn_iterations = self._before_epoch + batch + 1
+        batches, step = self.trn_iterations - self._begun_at[0], self._begun_at[1]
+        used = step + (batches - 1) // self._batches_per_step
+        self.clr_iterations = step + batches // self._batches_per_step
+        row = {"lr": self._schedule(used), "iterations": self.trn_iterations, **(logs or {})}
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._cycle is None:
+            return
+        self._cycle.on_epoch_end(epoch, logs)
+        # Batches that a LossScaleOptimizer skips were counted, and are no steps.
+        skipped = self.clr_iterations - self._cycle.next_step
+        self._begun_at = self._begun_at[0], self._begun_at[1] - skipped
+        self.clr_iterations -= skipped
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._cycle is not None:
+            self._cycle.on_train_end()
+        self._cycle = None
+
+    def _policy(self) -> Schedule:
+        if self.scale_fn is not None:
+            return scaled_by_function(
+                self.base_lr, self.max_lr, self.step_size, self.scale_fn, self.scale_mode
+            )
+        bounds = self.base_lr, self.max_lr, whole_step_size(self.step_size)
+        if self.mode == "exp_range":
+            return ExpRange(*bounds, gamma=self.gamma)
+        return Triangular(*bounds) if self.mode == "triangular" else Triangular2(*bounds)

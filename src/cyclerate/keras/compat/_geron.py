@@ -1,0 +1,71 @@
+"""The 1cycle callback of a well-known textbook."""
+
+from __future__ import annotations
+
+from cyclerate._errors import check_count, check_number
+from cyclerate.keras._schedule import ScheduleCallback
+from cyclerate.schedules import Linear, Schedule, Sequence
+
+
+class OneCycleScheduler(ScheduleCallback):
+    """1cycle in straight lines: the `OneCycleScheduler` of "Hands-On Machine Learning" (Géron).
+
+    With `half = (iterations - last_iterations) // 2`, the rate goes from `start_rate` to `max_rate`
+    in `half` steps, back to `start_rate` in `half` more, and to `last_rate` in the rest.
+
+    A `ScheduleCallback`, so computed inside the compiled step on all backends, with its `history`.
+    It goes on counting in a further fit, as the original does. Beyond `iterations` the original
+    went on along its last line, below 0; this one holds `last_rate`.
+
+    Args:
+        iterations: Steps of the whole cycle: the batches of all epochs.
+        max_rate: The peak.
+        start_rate: Where it begins. Default: a tenth of `max_rate`.
+        last_iterations: Steps of the last phase. Default: `iterations // 10 + 1`.
+        last_rate: Where it ends. Default: a thousandth of `start_rate`.
+
+    Raises:
+        ValueError: A rate below 0 or a length below 1; `last_iterations` above `iterations`.
+
+    Source: the interface of Géron, Hands-On Machine Learning, 2nd edition, chapter 11; Smith 2018,
+    arXiv 1803.09820.
+
+    >>> cycle = OneCycleScheduler(iterations=12, max_rate=1.0)
+    >>> rate = cycle.schedules["learning_rate"]
+    >>> [round(rate(step), 4) for step in (0, 5, 10, 12)]
+    [0.1, 1.0, 0.1, 0.0001]
+    """
+
+    def __init__(
+        self,
+        iterations: int,
+        max_rate: float,
+        start_rate: float | None = None,
+        last_iterations: int | None = None,
+        last_rate: float | None = None,
+    ) -> None:
+        self.iterations = check_count("iterations", iterations)
+        self.max_rate = check_number("max_rate", max_rate, low=0)
+        # `or`, as the original: a rate or a length of 0 asks for the default.
+        self.start_rate = check_number("start_rate", start_rate or self.max_rate / 10, low=0)
+        self.last_iterations = check_count(
+            "last_iterations", last_iterations or self.iterations // 10 + 1
+        )
+        check_number("last_iterations", self.last_iterations, high=self.iterations)
+        self.half_iteration = (self.iterations - self.last_iterations) // 2
+        self.last_rate = check_number("last_rate", last_rate or self.start_rate / 1000, low=0)
+        super().__init__(lr=self._policy())
+
+    @property
+    def iteration(self) -> int:
+        """Steps made; up to date at the end of an epoch."""
+        return self.next_step
+
+    def _policy(self) -> Schedule:
+        half = self.half_iteration
+        last = Linear(self.start_rate, self.last_rate, self.iterations - 2 * half)
+        if half == 0:
+            return last
+        up = Linear(self.start_rate, self.max_rate, half)
+        down = Linear(self.max_rate, self.start_rate, half)
+        return Sequence((up, down, last), (half, 2 * half))

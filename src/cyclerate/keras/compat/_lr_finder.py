@@ -1,0 +1,165 @@
+"""The range test as a callback of a fit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from cyclerate._errors import (
+    CyclerateError,
+    bad_argument,
+    check_choice,
+    check_count,
+    check_number,
+    require,
+)
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep
+from cyclerate.keras.compat.showing import show
+from cyclerate.keras.compat.stepwise import StepwiseCallback
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BATCHES_MISSING = "given where the fit does not know how many batches it has"
+
+
+class LRFinder(StepwiseCallback):
+    """A range test in the fit that it is a callback of: the `LRFinder` of Keras gists, put right.
+
+    Raises the rate from `min_lr` to `max_lr` over all batches of all epochs of the fit, records
+    each batch's own loss, stops where training diverges, and then gives the model back as it was,
+    draws the curve and prints which rate to use. Arguments and attributes are those of the callback
+    after F. Wittmann that articles on Keras use.
+
+    What was wrong with the original: it took the running mean that Keras logs for the loss of a
+    batch; it gave back the weights but not the optimizer; it left a file behind; its test for
+    divergence failed on losses below zero. It also loaded the first weights again at every rate, so
+    that its curve showed a few batches from the start and no training; this one trains on.
+
+    `cyclerate.keras.range_test` does the same without a fit, and can race rates against each other.
+
+    Args:
+        min_lr: The first rate, above 0.
+        max_lr: The last rate.
+        mom: Smoothing of `losses`, as in the original: `losses[i] = mom * losses[i - 1] + (1 - mom)
+            * loss`. Default 0.9. The suggestion does not depend on it.
+        stop_multiplier: Stop where `losses` exceed this many times their lowest (if that is above
+            0). Default None: where the range test's own rule says so.
+        reload_weights: Whether to give back the model. Default True; False leaves it as the sweep
+            left it.
+        batches_lr_update: Batches at each rate. Default 1 (the original: 5).
+        steps_per_epoch: Batches of an epoch, where the fit does not know.
+        show: Whether to draw and print when done. Default True.
+
+    Attributes:
+        learning_rates: The rates tried.
+        losses: The smoothed loss at each of them.
+        result: The `RangeTestResult`, with raw losses, bounds, interval and reason.
+
+    Raises:
+        ValueError: An argument is not as described; when the fit begins, a number of batches that
+            is not known or below 10 rates, or an optimizer whose rate is a schedule.
+        MissingExtra: `show` without matplotlib.
+
+    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(), "mse")
+    >>> x = np.random.default_rng(0).normal(size=(400, 4))
+    >>> finder = LRFinder(min_lr=1e-4, max_lr=10.0, show=False)
+    >>> _ = model.fit(x, x.sum(axis=1), batch_size=20, epochs=4, callbacks=[finder], verbose=0)
+    >>> 0.01 < finder.result.max_lr < 1.0
+    True
+    """
+
+    def __init__(
+        self,
+        min_lr: float,
+        max_lr: float,
+        mom: float = 0.9,
+        stop_multiplier: float | None = None,
+        reload_weights: bool = True,
+        batches_lr_update: int = 1,
+        *,
+        steps_per_epoch: int | None = None,
+        show: bool = True,
+    ) -> None:
+        super().__init__(gives_back=check_choice("reload_weights", reload_weights, (True, False)))
+        self.min_lr = check_number("min_lr", min_lr, low=0, low_open=True)
+        self.max_lr = check_number("max_lr", max_lr, low=self.min_lr, low_open=True)
+        self.mom = check_number("mom", mom, low=0, high=1, high_open=True)
+        if stop_multiplier is not None:
+            check_number("stop_multiplier", stop_multiplier, low=1, low_open=True)
+        self.stop_multiplier = stop_multiplier
+        self.batches_lr_update = check_count("batches_lr_update", batches_lr_update)
+        if steps_per_epoch is not None:
+            check_count("steps_per_epoch", steps_per_epoch)
+        self.steps_per_epoch = steps_per_epoch
+        self.show = check_choice("show", show, (True, False))
+        if self.show:
+            require("matplotlib.pyplot", "plot")
+        self.learning_rates: list[float] = []
+        self.losses: list[float] = []
+        self._test: RangeTest | None = None
+        self._at_this_rate: list[float] = []
+
+    @property
+    def result(self) -> RangeTestResult:
+        """What the latest fit found.
+
+        Raises:
+            CyclerateError: There was none.
+        """
+        return self._running.result()
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the curve of the latest fit."""
+        return self.result.plot(ax)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        batches = self.params.get("steps") or self.steps_per_epoch
+        if batches is None:
+            raise bad_argument("steps_per_epoch", _BATCHES_MISSING, None)
+        rates = self.params["epochs"] * batches // self.batches_lr_update
+        sweep = Sweep(self.min_lr, self.max_lr, steps=rates)
+        super().on_train_begin(logs)
+        self._test = RangeTest(sweep, stop_early=self.stop_multiplier is None)
+        self.learning_rates, self.losses, self._at_this_rate = [], [], []
+
+    def next_rate(self) -> float:
+        return self._running.lr
+
+    def take(self, loss: float, logs: dict[str, Any]) -> None:
+        test = self._running
+        self._at_this_rate.append(loss)
+        if test.done or len(self._at_this_rate) < self.batches_lr_update:
+            return
+        mean = math.fsum(self._at_this_rate) / len(self._at_this_rate)
+        self._at_this_rate = []
+        before = self.losses[-1] if self.losses else mean
+        self.learning_rates.append(test.lr)
+        self.losses.append(self.mom * before + (1 - self.mom) * mean)
+        going_on = test.tell(mean)
+        if not going_on or self._is_far_above_the_lowest():
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        super().on_train_end(logs)
+        if self.show:
+            show(self.result)
+
+    @property
+    def _running(self) -> RangeTest:
+        if self._test is None:
+            raise CyclerateError("this LRFinder was not in a fit yet")
+        return self._test
+
+    def _is_far_above_the_lowest(self) -> bool:
+        lowest = min(self.losses)
+        return (
+            self.stop_multiplier is not None
+            and lowest > 0
+            and self.losses[-1] > self.stop_multiplier * lowest
+        )

@@ -1,0 +1,263 @@
+"""The range test of a Lightning module, when its training begins."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any, cast
+
+import lightning.pytorch as pl
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import nn
+from torch.optim import Optimizer
+
+import cyclerate.torch as ct
+from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate.finder import RangeTestPlan, RangeTestResult, Sweep
+from cyclerate.lightning._steps import gradients_clipped, lent_batches, training_step, value_of
+from cyclerate.lightning.applying import apply_rate, attribute_of
+from cyclerate.lightning.manual import Steered, without_gradient
+from cyclerate.lightning.quiet import quiet
+
+_log = logging.getLogger(__name__)
+
+
+class RangeTestCallback(pl.Callback):
+    """Finds the learning rate when an epoch begins, sets it, and leaves all else as it was.
+
+    It makes steps of the module's own `training_step` under the Trainer's precision, accumulation
+    and clipping, and gives everything back, also after an exception or Ctrl-C: weights, optimizer,
+    random states, the order of the data, and the Trainer's progress, metrics and loggers. Its steps
+    are not those of the Trainer: `max_steps` and `max_epochs` do not limit them, callbacks are not
+    called, nothing that `self.log` is given arrives anywhere, schedulers are not stepped.
+
+    Where the rate goes: into the module's attribute; before the first step, `configure_optimizers`
+    is then called again, so that a scheduler is made with the found rate, too. Without an
+    attribute, or later in a training, all rates of the optimizer and of its schedulers are
+    multiplied by one factor, such that the highest is the found one. After a checkpoint is loaded
+    the rates that were found before it are set again. Without a clear answer the rate stays.
+
+    Each logger gets the curve, `range_test/lr` and `range_test/loss` by step, and what was found,
+    `range_test/max_lr` and `range_test/base_lr`.
+
+    Args:
+        start_lr: The first rate. Default 1e-7.
+        end_lr: The last rate. Default 10.
+        steps: How many rates, one optimizer step each. Default 100.
+        spacing: "exponential" (default) or "linear".
+        method: "probe" (default), a sweep and short races after it; or "range", the sweep alone,
+            which is what manual optimization can do.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular".
+        horizon_steps: Optimizer steps of the training to come. Default: what the Trainer estimates.
+        max_steps: Most optimizer steps of a test, as in `cyclerate.torch.range_test`.
+        metric: What to record: "loss" (default), or another name in the dict that `training_step`
+            returns.
+        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
+        optimizer: The number of the optimizer, where there are several.
+        attribute: Where the module, its `hparams` or the datamodule keeps the rate. Default "auto":
+            `lr` or `learning_rate`, if there is one; None for none.
+        at_epoch: The epoch, or epochs, to begin with a test. Default 0.
+        apply: Whether to set the rate. Default True; False only measures.
+        snapshot: Where the copy of the weights is kept: "memory" (default), "cpu" or "disk".
+        seed: For the order of the data, dropout and the like. Default 0.
+        repeats: How many tests; the answer is the middle of theirs. Default 1.
+        stop_early: Whether to stop when the loss diverges.
+        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+
+    Attributes:
+        result: What the last test found, a `RangeTestResult`; None before.
+        results: What the tests found, by epoch.
+
+    Raises:
+        ValueError: A wrong argument; or, when the test begins, an optimizer, attribute, metric or
+            strategy that is not there or cannot be used.
+
+    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+
+    >>> callback = RangeTestCallback(steps=60, at_epoch=(0, 10))
+    >>> trainer = pl.Trainer(callbacks=[callback], logger=False, enable_checkpointing=False)
+    >>> callback.result is None
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        start_lr: float = 1e-7,
+        end_lr: float = 10.0,
+        steps: int = 100,
+        spacing: str = "exponential",
+        method: str = "probe",
+        policy: str = "one_cycle",
+        horizon_steps: int | None = None,
+        max_steps: int | None = None,
+        metric: str = "loss",
+        mode: str = "auto",
+        optimizer: int | None = None,
+        attribute: str | None = "auto",
+        at_epoch: int | Iterable[int] = 0,
+        apply: bool = True,
+        snapshot: str = "memory",
+        seed: int | None = None,
+        repeats: int = 1,
+        stop_early: bool = True,
+        verbose: str | int = "auto",
+    ) -> None:
+        sweep = Sweep(start_lr, end_lr, steps, spacing)
+        RangeTestPlan(
+            sweep, method=method, policy=policy, horizon_steps=horizon_steps, max_steps=max_steps
+        )
+        if not isinstance(metric, str):
+            raise bad_argument("metric", "a name in what training_step returns", metric)
+        if attribute is not None and not isinstance(attribute, str):
+            raise bad_argument("attribute", '"auto", a name or None', attribute)
+        epochs = at_epoch if isinstance(at_epoch, Iterable) else (at_epoch,)
+        self._epochs = frozenset(check_count("at_epoch", epoch, low=0) for epoch in epochs)
+        self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
+        self._apply = check_choice("apply", apply, (True, False))
+        self._attribute, self._metric = attribute, metric
+        self._horizon_steps = horizon_steps
+        self._options: dict[str, Any] = {
+            "start_lr": start_lr,
+            "end_lr": end_lr,
+            "steps": steps,
+            "spacing": spacing,
+            "method": method,
+            "policy": policy,
+            "max_steps": max_steps,
+            "mode": mode,
+            "snapshot": snapshot,
+            "seed": seed,
+            "repeats": repeats,
+            "stop_early": stop_early,
+            "verbose": verbose,
+        }
+        self._applied: list[dict[str, Any]] = []
+        self._loaded = False
+        self.results: dict[int, RangeTestResult] = {}
+        self.result: RangeTestResult | None = None
+
+    @property
+    def state_key(self) -> str:
+        """Tells the states of several such callbacks apart."""
+        return self._generate_state_key(at_epoch=sorted(self._epochs), optimizer=self._number)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found and set, as values that `torch.load(weights_only=True)` takes."""
+        results = {epoch: result.to_dict() for epoch, result in self.results.items()}
+        return {"applied": [*self._applied], "results": results}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what was found before; it is set when the training goes on."""
+        results = state_dict["results"].items()
+        self.results = {epoch: RangeTestResult.from_dict(result) for epoch, result in results}
+        self.result = [*self.results.values()][-1] if self.results else None
+        self._applied, self._loaded = [*state_dict["applied"]], True
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Checks what can be checked now; after a checkpoint, sets again what was found."""
+        optimizer = _number_of(trainer, self._number)
+        attribute = attribute_of(pl_module, self._attribute)
+        if not self._loaded:
+            self._applied.clear()
+        for found in self._applied:
+            apply_rate(trainer, optimizer, found["rate"], attribute, anew=found["anew"])
+        self._loaded = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Runs the test where the epoch is one of those asked for."""
+        # PyTorch Lightning declares what it gives: a bool, or a number of batches.
+        if trainer.current_epoch not in self._epochs or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        number = _number_of(trainer, self._number)
+        self.result = self._test(trainer, trainer.optimizers[number])
+        self.results[trainer.current_epoch] = self.result
+        _log_result(trainer, self.result)
+        rate = self.result.max_lr
+        if rate is None:
+            _log.warning("No clear answer, the rate stays as it is. %s", self.result)
+        elif self._apply:
+            _log.info("Learning rate set to %.3g. %s", rate, self.result)
+            anew = trainer.global_step == 0
+            apply_rate(trainer, number, rate, attribute_of(pl_module, self._attribute), anew=anew)
+            self._applied.append({"rate": rate, "anew": anew})
+
+    def _test(self, trainer: pl.Trainer, optimizer: Optimizer) -> RangeTestResult:
+        automatic, method = trainer.lightning_module.automatic_optimization, self._options["method"]
+        if not automatic and method != "range":  # its step cannot evaluate without training
+            raise bad_argument("method", '"range" where optimization is manual', method)
+        run = training_step(trainer)
+        with (
+            quiet(trainer, trainer.lightning_module),
+            gradients_clipped(trainer, optimizer) if automatic else nullcontext(),
+            lent_batches(trainer) as passes,
+        ):
+            return ct.range_test(
+                cast(nn.Module, trainer.strategy.model),
+                optimizer if automatic else Steered(optimizer, trainer),
+                lambda outputs, _: value_of(outputs, "loss"),
+                passes,
+                forward=_paired(run if automatic else without_gradient(run)),
+                metric=_metric(self._metric),
+                accumulation_steps=trainer.accumulate_grad_batches,
+                scaler=getattr(trainer.precision_plugin, "scaler", None) if automatic else None,
+                autocast=False,
+                device=trainer.strategy.root_device,
+                horizon_steps=self._horizon_of(trainer),
+                **self._options,
+            )
+
+    def _horizon_of(self, trainer: pl.Trainer) -> int | None:
+        if self._horizon_steps is not None:
+            return self._horizon_steps
+        coming = trainer.estimated_stepping_batches - trainer.global_step
+        return int(coming) if 1 <= coming < math.inf else None
+
+
+def _number_of(trainer: pl.Trainer, number: int | None) -> int:
+    """The number of the optimizer to test.
+
+    Raises:
+        ValueError: There is no such one, or there are several to choose from; or the strategy is
+            one whose training cannot be undone here.
+    """
+    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        allowed = "one device or DDP, of a Trainer of lightning.pytorch"
+        raise bad_argument("strategy", allowed, trainer.strategy)
+    count = len(trainer.optimizers)
+    if number is None and count == 1:
+        return 0
+    if number is None or number >= count:
+        raise bad_argument("optimizer", f"a number below {count}, of the one to test", number)
+    return number
+
+
+def _paired(run: Any) -> Any:
+    return lambda model, prepared: (run(model, prepared), None)
+
+
+def _metric(name: str) -> Any:
+    if name == "loss":
+        return name
+
+    def measure(outputs: Any, _: Any) -> Any:
+        return value_of(outputs, name)
+
+    measure.__name__ = name
+    return measure
+
+
+def _log_result(trainer: pl.Trainer, result: RangeTestResult) -> None:
+    """Gives each logger the curve and the answer."""
+    curve = [*zip(result.lrs.tolist(), result.losses.tolist(), strict=True)]
+    answer = {"range_test/max_lr": result.max_lr, "range_test/base_lr": result.base_lr}
+    found = {name: rate for name, rate in answer.items() if rate is not None}
+    for logger in trainer.loggers:
+        for step, (lr, value) in enumerate(curve):
+            metrics = {"range_test/lr": lr, f"range_test/{result.metric}": value}
+            logger.log_metrics(metrics, step=step)
+        if found:
+            logger.log_metrics(found, step=len(curve) - 1)
+        logger.save()

@@ -1,0 +1,118 @@
+"""Batches without end, whatever the data come as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.finder._passes import Passes, length_of
+
+Batch = Any
+"""A pytree of arrays, as the user's loss function takes it."""
+
+_DEFAULT_BATCH_SIZE = 32
+_ALLOWED = (
+    "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
+    "returns a new one"
+)
+_A_BATCH = "at least one batch in every pass; of an iterator there is one pass only"
+
+
+def batches_of(data: Any, batch_size: int | None) -> Passes:
+    """Returns batches without end: used up, the data are gone through again.
+
+    Args:
+        data: Arrays, an iterable, or a function that returns one; see `range_test`.
+        batch_size: Rows of a batch, for arrays. None: 32.
+
+    Raises:
+        ValueError: `data` is nothing of these, or empty.
+    """
+    if _are_arrays(data):
+        size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
+        return _drawn(data, size)
+    if batch_size is not None:
+        raise bad_argument("batch_size", "None if the data come in batches already", batch_size)
+    open_data = _opener(data)
+    return Passes(
+        lambda _seed: (jax.tree.map(_as_array, batch) for batch in _iterable(open_data())),
+        drawn=False,
+        rows_in=rows_in,
+        a_batch=_A_BATCH,
+    )
+
+
+def number_of_batches(data: Any, batch_size: int | None) -> int | None:
+    """How many batches a pass over the data has, or None if the data do not say."""
+    if _are_arrays(data):
+        return -(-_common_length(jax.tree.leaves(data)) // (batch_size or _DEFAULT_BATCH_SIZE))
+    return length_of(data)
+
+
+def rows_in(batch: Batch) -> int:
+    """The length of the first array in a batch; 1 if it has none."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(batch)]
+    return shapes[0][0] if shapes and shapes[0] else 1
+
+
+def _are_arrays(data: Any) -> bool:
+    return hasattr(data, "shape") or isinstance(data, (tuple, Mapping))
+
+
+def _drawn(data: Any, batch_size: int) -> Passes:
+    leaves, structure = jax.tree.flatten(data)
+    rows = _common_length(leaves)
+    arrays = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
+
+    def begin(seed: int) -> Iterator[Batch]:
+        for index in _indices(rows, min(batch_size, rows), np.random.default_rng(seed)):
+            yield structure.unflatten(_take(array, index) for array in arrays)
+
+    return Passes(begin, drawn=True, rows=rows, rows_in=rows_in, a_batch=_A_BATCH)
+
+
+def _common_length(leaves: list[Any]) -> int:
+    shapes = [getattr(leaf, "shape", ()) for leaf in leaves]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
+    if len(lengths) != 1 or 0 in lengths:
+        kinds = [f"{type(leaf).__name__}{tuple(s)}" for leaf, s in zip(leaves, shapes, strict=True)]
+        raise bad_argument("data", _ALLOWED, kinds[:5])
+    return lengths.pop()
+
+
+def _indices(rows: int, size: int, order: np.random.Generator) -> Iterator[np.ndarray]:
+    """All rows in random order, again and again, in batches of one size throughout."""
+    left = order.permutation(rows)
+    while True:
+        if len(left) < size:
+            left = np.concatenate([left, order.permutation(rows)])
+        yield left[:size]
+        left = left[size:]
+
+
+def _take(array: Any, index: np.ndarray) -> Any:
+    return jnp.take(array, index, axis=0) if isinstance(array, jax.Array) else array[index]
+
+
+def _opener(data: Any) -> Callable[[], Any]:
+    if isinstance(data, Iterable):
+        return lambda: data
+    if not callable(data):
+        raise bad_argument("data", _ALLOWED, data)
+    return data
+
+
+def _iterable(batches: Any) -> Iterable[Batch]:
+    if not isinstance(batches, Iterable):
+        raise bad_argument("data", _ALLOWED, f"a function that returned {batches!r}")
+    return batches
+
+
+def _as_array(leaf: Any) -> Any:
+    """Tensors of PyTorch and TensorFlow become NumPy arrays, where possible without a copy."""
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)

@@ -1,0 +1,171 @@
+"""The range test of a loss function in JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.finder import RangeTestPlan, RangeTestResult, Sweep, repeated
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._run import given_seed
+from cyclerate.optax._objective import MakeOptimizer
+from cyclerate.optax.conducting import conducting
+from cyclerate.range_test.metric import direction
+
+
+def range_test(
+    loss_fn: Callable[..., Any],
+    params: Any,
+    make_optimizer: MakeOptimizer,
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    start_lr: float = 1e-7,
+    end_lr: float = 10.0,
+    steps: int = 100,
+    spacing: str = "exponential",
+    method: str = "probe",
+    policy: str = "one_cycle",
+    horizon_steps: int | None = None,
+    max_steps: int | None = None,
+    metric: str = "loss",
+    mode: str = "auto",
+    has_aux: bool = False,
+    model_state: Any = None,
+    rng: Any = None,
+    opt_state: Any = None,
+    accumulation_steps: int = 1,
+    score_fn: Callable[..., Any] | None = None,
+    seed: int | None = None,
+    repeats: int = 1,
+    stop_early: bool = True,
+    verbose: str | int = "auto",
+) -> RangeTestResult:
+    """Finds the learning rate by short trainings; nothing that it is given changes.
+
+    A sweep finds the region: step i is one update at the rate `start_lr * (end_lr / start_lr) ** (i
+    / (steps - 1))`. What is recorded for it is the loss of its own batch, taken before its update.
+    Then short races inside that region, each the policy in miniature, from the same parameters and
+    on the same batches; each is scored on a sample that is the same for all. `method="range"` is
+    the sweep alone. The steps are calls of one compiled function that takes the rate as an input.
+
+    The parameters and states are copied, so their arrays stay as they are and valid. The random
+    generators of Python, NumPy and PyTorch (where the data use them), and those that the data hold
+    in their attributes, are put back, also after an exception and after Ctrl-C. Memory: one copy of
+    `params`, `model_state` and the optimizer's state, and the sample of 512 rows.
+
+    Args:
+        loss_fn: `loss_fn(params, batch)` gives the loss to minimise, a single number; jax.jit must
+            be able to trace it. With `model_state`, `loss_fn(params, batch, model_state)` gives
+            `(loss, new_model_state)`; with `rng`, it takes a key as its last argument.
+        params: The parameters, any pytree of arrays.
+        make_optimizer: Builds the optimizer for a rate, as `optax.adam` does, or
+            `lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate, 0.9))`. The
+            rate is a number that jax.jit traces.
+        data: Arrays of equal length in a tuple or dictionary, from which batches are drawn in
+            random order; or an iterable of batches (a list, a PyTorch `DataLoader`, a
+            `tf.data.Dataset`); or a function of no arguments that returns one. It begins again when
+            it runs out. An iterator cannot, so it is for `method="range"` only; the batches drawn
+            are gone afterwards.
+        batch_size: Rows of a batch, where `data` is arrays. Default 32.
+        start_lr: The first rate. Default 1e-7.
+        end_lr: The last rate. Default 10.
+        steps: How many rates, one update each. Default 100.
+        spacing: "exponential" (default) or "linear".
+        method: "probe" (default), the sweep and the races; "range", the sweep alone, quicker and
+            less certain.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular". Of use to
+            the races only, as are the next two.
+        horizon_steps: Updates of the training to come: a long one wants a lower rate than a short
+            one. Default: taken to be 1,000.
+        max_steps: Most updates in all, the sweep included. Default: 400, or 300 more than the
+            sweep, whichever is more.
+        metric: What to record: "loss", or the key of a number in the auxiliary output.
+        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
+        has_aux: Whether `loss_fn` gives `(loss, aux)`; with `model_state`,
+            `(loss, (new_model_state, aux))`.
+        model_state: What a step changes beside the parameters, as running means. Default None.
+        rng: A key of `jax.random`; each step gets one of its own, made from it. Default None.
+        opt_state: The optimizer's state, in the midst of a training. Default: a new one.
+        accumulation_steps: How many batches make an update, where `make_optimizer` builds an
+            `optax.MultiSteps`: as many as there. The rate stays the same for them, and what is
+            recorded is their mean. Default 1.
+        score_fn: `score_fn(params, batch)`, or with `model_state` `score_fn(params, batch,
+            model_state)`, gives the metric in evaluation mode, without dropout and with running
+            means, to score the races by. Default: the metric of `loss_fn`, with a key that is
+            always the same, and its new state let go.
+        seed: For the order of the data. Default 0. The same seed gives the same answer.
+        repeats: How often to do it all; the answer is the middle of theirs. Each draws from arrays
+            in another order, or goes on where the one before left an iterable. Default 1.
+        stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+
+    Returns:
+        The curve, `base_lr`, `max_lr` and an interval for it, or None where there is no clear
+        answer; `print` it for the verdict.
+
+    Raises:
+        ValueError: A wrong argument, data without a batch, an optimizer that does not depend on the
+            rate, or a state that does not belong to it.
+
+    Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
+
+    >>> import numpy as np
+    >>> import optax
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> y = x @ np.array([1.0, -2.0, 0.5, 3.0])
+    >>> def loss_fn(params, batch):
+    ...     x, y = batch
+    ...     return ((x @ params - y) ** 2).mean()
+    >>> result = range_test(
+    ...     loss_fn, np.zeros(4), optax.sgd, (x, y), batch_size=16, horizon_steps=200
+    ... )
+    >>> 0.01 < result.max_lr < 1.0, result.steps <= 400
+    (True, True)
+    """
+    if not isinstance(metric, str) or not metric:
+        raise bad_argument("metric", "a name", metric)
+    plan = RangeTestPlan(
+        Sweep(start_lr, end_lr, steps, spacing),
+        method=method,
+        policy=policy,
+        horizon_steps=horizon_steps,
+        max_steps=max_steps,
+        metric=metric,
+        mode=direction(metric, mode),
+        stop_early=stop_early,
+    )
+    seed = given_seed(seed)
+    repeats = check_count("repeats", repeats)
+    check_again(data, method)
+    progress = Progress(verbose, repeats, method)
+    lending = conducting(
+        loss_fn,
+        params,
+        make_optimizer,
+        data,
+        batch_size=batch_size,
+        start_lr=plan.sweep.start_lr,
+        metric=metric,
+        has_aux=has_aux,
+        model_state=model_state,
+        rng=rng,
+        opt_state=opt_state,
+        accumulation_steps=accumulation_steps,
+        score_fn=score_fn,
+        progress=progress,
+    )
+    with lending as conduct:
+        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress)
+
+
+def check_again(data: Any, method: str) -> None:
+    """Checks that every run can go through the data.
+
+    Raises:
+        ValueError: They are an iterator, and there is more than one run.
+    """
+    if method == "probe" and isinstance(data, Iterator):
+        allowed = 'what every run can go through again; an iterator is for method="range"'
+        raise bad_argument("data", allowed, data)

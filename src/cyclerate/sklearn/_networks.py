@@ -1,0 +1,131 @@
+"""Compiled dense networks, kept for the next fit of the same shape; and their weights as arrays.
+
+Tracing and compiling takes longer than a fit on a small table. Folds of a cross-validation and the
+points of a grid mostly have networks of one shape, so a compiled one is lent to a fit and taken
+back afterwards, its state put back; two threads never have the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclerate.compare._dense import dense_network
+from cyclerate.compare._objective import keras_loss
+from cyclerate.compare._optimizers import make_optimizer
+from cyclerate.keras._state import Snapshot
+
+Weights = tuple[NDArray[np.float32], ...]
+"""Kernel and bias of each layer, in turn."""
+
+_MOST_KEPT = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides the compiled step of a network.
+
+    Attributes:
+        widths: Of the inputs, the hidden layers and the outputs.
+        loss: As Keras names it.
+        optimizer: A name in `cyclerate.compare._optimizers.OPTIMIZERS`.
+        weight_decay: Decoupled, of the kernels; None for the optimizer's own.
+    """
+
+    widths: tuple[int, ...]
+    loss: str
+    optimizer: str
+    weight_decay: float | None
+
+
+def initial_weights(widths: Sequence[int], seed: int) -> Weights:
+    """Draws kernels after Glorot and Bengio 2010, the same ones on every backend; no biases.
+
+    >>> kernel, bias = initial_weights([2, 1], seed=0)
+    >>> kernel.shape, bool(abs(kernel).max() <= 2**0.5), bias
+    ((2, 1), True, array([0.], dtype=float32))
+    """
+    random = np.random.default_rng(seed)
+    weights: list[NDArray[np.float32]] = []
+    for inputs, outputs in pairwise(widths):
+        limit = np.sqrt(6 / (inputs + outputs))
+        kernel = random.uniform(-limit, limit, (inputs, outputs))
+        weights += [kernel.astype(np.float32), np.zeros(outputs, np.float32)]
+    return tuple(weights)
+
+
+def outputs_of(weights: Weights, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The outputs of a network with these weights: a row's do not depend on the other rows.
+
+    In float64, where sums in another order make no difference that anyone would see.
+
+    >>> outputs_of((np.eye(2), np.zeros(2), np.ones((2, 1)), np.ones(1)), np.array([[3.0, -2.0]]))
+    array([[4.]])
+    """
+    values = x
+    for layer in range(0, len(weights), 2):
+        if layer:
+            values = np.maximum(values, 0.0)
+        values = values @ weights[layer].astype(np.float64) + weights[layer + 1]
+    return values
+
+
+def weights_of(model: Any) -> Weights:
+    """Copies the weights of a network."""
+    return tuple(np.array(keras.ops.convert_to_numpy(variable.value)) for variable in model.weights)
+
+
+@contextmanager
+def lent_network(shape: Shape, weights: Weights) -> Generator[Any]:
+    """Lends a compiled network that has these weights and a new optimizer."""
+    compiled = _take(shape) or _Compiled(shape)
+    compiled.model.set_weights(list(weights))
+    yield compiled.model
+    # Not reached after an error: a network in the middle of a fit is no use to the next one.
+    compiled.new.put_back(again=True)
+    _keep(shape, compiled)
+
+
+class _Compiled:
+    """A network with the state of one that was never trained."""
+
+    def __init__(self, shape: Shape) -> None:
+        inputs, *hidden, outputs = shape.widths
+        optimizer = make_optimizer(shape.optimizer)
+        if shape.weight_decay is not None:
+            optimizer.weight_decay = shape.weight_decay
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        self.model = dense_network(inputs, tuple(hidden), outputs, seed=0)
+        self.model.compile(optimizer, loss=keras_loss(shape.loss))
+        optimizer.build(self.model.trainable_variables)
+        # Made now, they stay: a range test gives back what was there before it.
+        self.model.make_train_function()
+        self.model.make_test_function()
+        self.new = Snapshot(self.model)
+
+
+_kept: OrderedDict[Shape, list[_Compiled]] = OrderedDict()
+_guard = threading.Lock()
+
+
+def _take(shape: Shape) -> _Compiled | None:
+    with _guard:
+        waiting = _kept.get(shape)
+        return waiting.pop() if waiting else None
+
+
+def _keep(shape: Shape, compiled: _Compiled) -> None:
+    with _guard:
+        _kept[shape] = [compiled]
+        _kept.move_to_end(shape)
+        while len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)

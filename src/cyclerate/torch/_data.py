@@ -1,0 +1,131 @@
+"""Batches without end, whatever the data come as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.finder._passes import Passes, length_of
+
+_BATCH_SIZE = 32
+_ALLOWED = (
+    "a DataLoader, an iterable of batches, a function that returns one, or a tuple of tensors of "
+    "equal length"
+)
+_A_BATCH = "at least one batch in every pass"
+
+BeginPass = Callable[[], Iterator[Any]]
+"""Begins a pass over the data."""
+
+
+def batches_of(
+    data: Any, validation_data: Any, batch_size: int | None
+) -> tuple[Passes, BeginPass | None]:
+    """Returns the batches to train on, and what begins a pass over the validation data, if any.
+
+    Args:
+        data: As `range_test` takes them. Rows of tensors come in random order, in whole batches.
+        validation_data: The same, or None. Rows of tensors come in their order, and all of them.
+        batch_size: Rows of a batch, where the data are tensors. None: 32.
+
+    Raises:
+        ValueError: The data are nothing that is taken, or there are no rows to put into batches.
+    """
+    if batch_size is not None and not (_are_rows(data) or _are_rows(validation_data)):
+        raise bad_argument("batch_size", "None where the data come in batches", batch_size)
+    size = check_count("batch_size", _BATCH_SIZE if batch_size is None else batch_size)
+    begin = _pass_over("data", data, size, shuffled=True)
+    # Rows of tensors are drawn from the global generator, which a repeat has seeded.
+    batches = Passes(
+        lambda _seed: begin(), drawn=_are_rows(data), rows_in=rows_in, a_batch=_A_BATCH
+    )
+    if validation_data is None:
+        return batches, None
+    return batches, _pass_over("validation_data", validation_data, size, shuffled=False)
+
+
+def number_of_batches(data: Any, batch_size: int | None) -> int | None:
+    """How many batches a pass over the data has, or None if the data do not say."""
+    if _are_rows(data):
+        return -(-len(data[0]) // (batch_size or _BATCH_SIZE))
+    return length_of(data)
+
+
+def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:
+    """How many batches to train on a pass has: of rows, whole ones only. None: they do not say."""
+    if _are_rows(data):
+        rows = len(data[0])
+        return rows // min(batch_size or _BATCH_SIZE, rows)
+    return length_of(data)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """The batch with its tensors on `device`: those in tuples, lists and dicts, too."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if hasattr(batch, "to"):  # PackedSequence, BatchEncoding, graphs: they move themselves
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: moved(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(moved(value, device) for value in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(moved(value, device) for value in batch)
+    return batch
+
+
+def rows_in(batch: Any) -> int:
+    """The length of the first tensor in a batch; 1 if there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    tensors = [part for part in parts if isinstance(part, (Tensor, tuple, list, Mapping))]
+    return rows_in(tensors[0]) if tensors else 1
+
+
+def _pass_over(name: str, data: Any, batch_size: int, *, shuffled: bool) -> BeginPass:
+    if isinstance(data, (Tensor, np.ndarray)):
+        raise bad_argument(name, _ALLOWED, f"a single {type(data).__name__}")
+    if _are_rows(data):
+        return _rows_of(name, data, batch_size, shuffled=shuffled)
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise bad_argument(name, f"{_ALLOWED} (a Dataset goes into a DataLoader)", data)
+    if isinstance(data, Iterator):
+        raise bad_argument(name, f"{_ALLOWED} (an iterator would be used up)", data)
+    if isinstance(data, Iterable):
+        return lambda: iter(data)
+    if not callable(data):
+        raise bad_argument(name, _ALLOWED, data)
+    return lambda: _opened(name, data())
+
+
+def _are_rows(data: Any) -> bool:
+    return isinstance(data, tuple) and bool(data) and all(hasattr(part, "shape") for part in data)
+
+
+def _rows_of(name: str, data: tuple[Any, ...], batch_size: int, *, shuffled: bool) -> BeginPass:
+    tensors = [torch.as_tensor(part) for part in data]
+    lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+    if len(lengths) != 1 or 0 in lengths:
+        raise bad_argument(name, _ALLOWED, [tuple(tensor.shape) for tensor in tensors])
+    rows = lengths.pop()
+    size = min(batch_size, rows)
+
+    def begin() -> Iterator[Any]:
+        order = torch.randperm(rows)[: rows // size * size] if shuffled else torch.arange(rows)
+        for chosen in order.split(size):
+            yield tuple(tensor[chosen.to(tensor.device)] for tensor in tensors)
+
+    return begin
+
+
+def _opened(name: str, batches: Any) -> Iterator[Any]:
+    if not isinstance(batches, Iterable):
+        raise bad_argument(name, _ALLOWED, f"a function that returned {batches!r}")
+    return iter(batches)

@@ -1,0 +1,171 @@
+"""The range test of a PyTorch model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from cyclerate._errors import check_count
+from cyclerate.finder import RangeTestPlan, RangeTestResult, Sweep, repeated
+from cyclerate.finder._progress import Progress
+from cyclerate.finder._run import given_seed
+from cyclerate.range_test.metric import direction
+from cyclerate.torch._objective import Metric
+from cyclerate.torch.conducting import conducting
+from cyclerate.torch.metrics import VALIDATION, metric_of
+
+
+def range_test(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[..., Any] | None,
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    start_lr: float = 1e-7,
+    end_lr: float = 10.0,
+    steps: int = 100,
+    spacing: str = "exponential",
+    method: str = "probe",
+    policy: str = "one_cycle",
+    horizon_steps: int | None = None,
+    max_steps: int | None = None,
+    metric: str | Metric = "loss",
+    mode: str = "auto",
+    forward: Callable[[Any, Any], Any] | None = None,
+    accumulation_steps: int = 1,
+    scaler: GradScaler | None = None,
+    autocast: bool | torch.dtype | None = None,
+    clip_grad_norm: float | None = None,
+    validation_data: Any = None,
+    snapshot: str = "memory",
+    device: torch.device | str | None = None,
+    seed: int | None = None,
+    repeats: int = 1,
+    stop_early: bool = True,
+    verbose: str | int = "auto",
+) -> RangeTestResult:
+    """Finds the learning rate by short trainings, and gives everything back as it was.
+
+    A sweep finds the region: step i is a step of the optimizer at the rate `start_lr * (end_lr /
+    start_lr) ** (i / (steps - 1))`. What is recorded for it is the loss of its own batches, taken
+    before it, as everywhere in the field. Then short races inside that region, each the policy in
+    miniature, from the same weights and on the same batches; each is scored in eval mode on a
+    sample that is the same for all. `method="range"` is the sweep alone. With several parameter
+    groups, a rate is that of the group with the highest one; the others keep their ratios to it.
+
+    Given back, to the last bit, also after an exception and after Ctrl-C: parameters, buffers,
+    gradients, `requires_grad`, the train or eval mode, attributes and hooks of every module, the
+    optimizer's state and rates (a new optimizer is new again), the scaler, the random generators of
+    Python, NumPy and PyTorch, and the order of the data. Schedulers are not stepped. Memory: one
+    copy of the weights and of the optimizer's state, the gradients that there were, and the sample.
+
+    Args:
+        model: The model, on its device. If it is in eval mode as a whole, it is tested in train
+            mode; parts that are in eval mode, as frozen statistics are, stay so.
+        optimizer: The optimizer of its parameters.
+        loss_fn: `loss_fn(output, target)` gives the loss, a single number or one per sample. None
+            if `forward` returns the loss.
+        data: A DataLoader, or another iterable of batches; a function of no arguments that returns
+            one; or a tuple of tensors of equal length, such as (x, y), drawn in random order. It
+            begins again when it runs out. An iterator is refused: it would be used up.
+        batch_size: Rows of a batch, where `data` is tensors. Default 32.
+        start_lr: The first rate. Default 1e-7.
+        end_lr: The last rate. Default 10.
+        steps: How many rates, one optimizer step each. Default 100.
+        spacing: "exponential" (default) or "linear".
+        method: "probe" (default), the sweep and the races; "range", the sweep alone, quicker and
+            less certain.
+        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular". Of use to
+            the races only, as are the next two.
+        horizon_steps: Optimizer steps of the training to come: a long one wants a lower rate than a
+            short one. Default: taken to be 1,000.
+        max_steps: Most optimizer steps in all, the sweep included. Default: 400, or 300 more than
+            the sweep, whichever is more.
+        metric: What to record: "loss", "accuracy", or a function of the output and the target.
+        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
+        forward: `forward(model, batch)` returns `(output, target)`, or the loss if `loss_fn` is
+            None. Default: a batch is `(*inputs, target)`, and the output is `model(*inputs)`.
+        accumulation_steps: Batches whose gradients make one step. Default 1.
+        scaler: A GradScaler, for float16. Steps that it skips are made again.
+        autocast: The dtype to compute in; True for the device's usual one, False for none. Default:
+            True if there is a scaler.
+        clip_grad_norm: What the norm of the gradient is cut to. Default: no limit.
+        validation_data: As `data`: what the races are scored on. Default: 512 rows of `data`. A
+            sweep alone is measured on all of it after every step, in eval mode, under a name that
+            begins with "val_", so let it be small there.
+        snapshot: Where the copy is kept: "memory" (default), on the device; "cpu"; or "disk", in a
+            temporary folder (needs safetensors).
+        device: Where batches go. Default: where the model's first parameter is.
+        seed: For the order of the data, dropout and the like. Default 0. The same seed gives the
+            same answer.
+        repeats: How often to do it all; the answer is the middle of theirs. Each draws from tensors
+            in another order, or goes on where the one before left an iterable. Default 1.
+        stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+
+    Returns:
+        The curve, `base_lr`, `max_lr` and an interval for it, or None where there is no clear
+        answer; `print` it for the verdict.
+
+    Raises:
+        ValueError: A wrong argument, an optimizer whose `step` needs a closure, data without a
+            batch.
+        MissingExtra: `snapshot` is "disk" and safetensors is not installed.
+
+    Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(64, 4)
+    >>> y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> result = range_test(
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), batch_size=16, horizon_steps=200
+    ... )
+    >>> 0.01 < result.max_lr < 1.0, result.steps <= 400, optimizer.param_groups[0]["lr"]
+    (True, True, 0.1)
+    """
+    name, measure = metric_of(metric, loss_fn, validated=validation_data is not None)
+    if method == "probe" and validation_data is not None:
+        name = name.removeprefix(VALIDATION)
+    plan = RangeTestPlan(
+        Sweep(start_lr, end_lr, steps, spacing),
+        method=method,
+        policy=policy,
+        horizon_steps=horizon_steps,
+        max_steps=max_steps,
+        metric=name,
+        mode=direction(name, mode),
+        stop_early=stop_early,
+    )
+    seed = given_seed(seed)
+    repeats = check_count("repeats", repeats)
+    progress = Progress(verbose, repeats, method)
+    lending = conducting(
+        model,
+        optimizer,
+        loss_fn,
+        data,
+        batch_size=batch_size,
+        metric=metric,
+        measure=measure,
+        forward=forward,
+        accumulation_steps=accumulation_steps,
+        scaler=scaler,
+        autocast=autocast,
+        clip_grad_norm=clip_grad_norm,
+        validation_data=validation_data,
+        validates_each_step=method == "range",
+        snapshot=snapshot,
+        device=device,
+        progress=progress,
+    )
+    with lending as conduct:
+        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress)

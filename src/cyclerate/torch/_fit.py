@@ -1,0 +1,234 @@
+"""Fit by the 1cycle policy, or by whole cycles, with the rate found first where none is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles
+from cyclerate.schedules import OneCycle
+from cyclerate.torch._loop import Fit, FitHistory, Options, Watch
+from cyclerate.torch._objective import Metric
+
+
+def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[..., Any] | None,
+    data: Any,
+    epochs: int = 1,
+    max_lr: float | None = None,
+    *,
+    steps_per_epoch: int | None = None,
+    validation_data: Any = None,
+    metric: str | Metric = "loss",
+    momentum: tuple[float, float] | None = (0.85, 0.95),
+    up_frac: float = 0.3,
+    start_div: float = 25.0,
+    end_div: float = 1e4,
+    shape: str = "cosine",
+    three_phase: bool = False,
+    guard: bool = False,
+    unfreeze_epochs: int | None = None,
+    range_test_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> FitHistory:
+    """Trains a model by the 1cycle policy, for all of its epochs.
+
+    Without `max_lr`, a range test on the same data finds it first; everything is given back by that
+    as it was, so the training itself is the same as with that number given. The loop is the plain
+    one: rate and momentum of the step, the gradient of a batch, a step of the optimizer.
+
+    Afterwards the modes and the momentum are as before, the rates the last ones.
+
+    Args:
+        model: The model, on its device. If it is in eval mode as a whole, it is trained in train
+            mode; parts that are in eval mode, as frozen statistics are, stay so.
+        optimizer: The optimizer of its parameters. Groups keep the ratios of their rates;
+            `max_lr` is that of the highest one.
+        loss_fn: `loss_fn(output, target)`; None if `forward` returns the loss.
+        data: A DataLoader, an iterable of batches, a function that returns one, or a tuple of
+            tensors, whose rows come shuffled in whole batches. A pass over it is an epoch.
+        epochs: How many epochs the cycle spans. Default 1.
+        max_lr: The peak of the rate. Default: found by `range_test`, for a training of this length.
+        steps_per_epoch: Batches of an epoch; needed where `data` does not say.
+        validation_data: As `data`: measured in eval mode after every epoch. The range test does not
+            look at it.
+        metric: What is measured there: "loss" (default), "accuracy", or a function of output and
+            target.
+        momentum: (lowest, highest), in the opposite cycle; left alone if None, or if the optimizer
+            has no momentum. Default (0.85, 0.95).
+        up_frac: As in `OneCycle`.
+        start_div: As in `OneCycle`.
+        end_div: As in `OneCycle`.
+        shape: As in `OneCycle`.
+        three_phase: As in `OneCycle`.
+        guard: Whether a `DivergenceGuard` watches the loss. Default False.
+        unfreeze_epochs: After how many epochs one more parameter group trains, the last one first
+            (`GradualUnfreezing`). Default: all train at once.
+        range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
+        **options: `batch_size`, `forward`, `accumulation_steps`, `scaler`, `autocast`,
+            `clip_grad_norm`, `device` and `verbose`, as in `range_test`.
+
+    Returns:
+        The rates, momenta and losses of all steps, the means of the epochs, and the range test.
+
+    Raises:
+        ValueError: A wrong argument; the number of batches is not known.
+        CyclerateError: The range test found no clear answer.
+
+    Source: Smith and Topin 2018, arXiv 1708.07120; Smith 2018, arXiv 1803.09820.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(64, 4)
+    >>> y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> history = fit_one_cycle(
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), epochs=20, max_lr=0.1, batch_size=16
+    ... )
+    >>> len(history.steps["learning_rate"]), max(history.steps["learning_rate"])
+    (80, 0.1)
+    >>> history.epochs["loss"][-1] < 0.01 * history.epochs["loss"][0]
+    True
+    """
+    fit = Fit(
+        model,
+        optimizer,
+        loss_fn,
+        data,
+        validation_data=validation_data,
+        metric=metric,
+        steps_per_epoch=steps_per_epoch,
+        options=Options(**options),
+    )
+    steps = fit.steps(epochs)
+    policy = OneCycle(
+        1.0 if max_lr is None else max_lr,
+        steps,
+        up_frac=up_frac,
+        start_div=start_div,
+        end_div=end_div,
+        shape=shape,
+        three_phase=three_phase,
+    )
+    fit.settings(policy, momentum)  # refuses before anything is tried
+    found = None
+    if max_lr is None:
+        max_lr, found = fit.find("one_cycle", steps, range_test_options)
+        policy = dataclasses.replace(policy, max_lr=max_lr)
+    return fit.run(
+        policy,
+        momentum,
+        epochs=epochs,
+        watch=Watch(guard, unfreeze_epochs=unfreeze_epochs),
+        found=found,
+    )
+
+
+def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[..., Any] | None,
+    data: Any,
+    cycles: int | None = None,
+    max_lr: float | None = None,
+    *,
+    step_size_epochs: int | None = None,
+    base_lr: float | None = None,
+    policy: str = "triangular",
+    epochs: int | None = None,
+    gamma: float | None = None,
+    steps_per_epoch: int | None = None,
+    validation_data: Any = None,
+    metric: str | Metric = "loss",
+    momentum: tuple[float, float] | None = None,
+    patience_cycles: int | None = None,
+    guard: bool = False,
+    unfreeze_epochs: int | None = None,
+    range_test_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> FitHistory:
+    """Trains a model in cycles by Smith's rules; it stops at a cycle's end.
+
+    Half a cycle is 2 to 10 epochs, and there are at least 3 cycles. The schedule is begun at its
+    step 1: so the last step of every cycle, and of the training, is made at `base_lr` exactly.
+
+    Args:
+        model: As in `fit_one_cycle`.
+        optimizer: As in `fit_one_cycle`.
+        loss_fn: As in `fit_one_cycle`.
+        data: As in `fit_one_cycle`.
+        cycles: How many. Default 3, or what fits `epochs`.
+        max_lr: The highest rate. Default: found by `range_test`, for a training of this length.
+        step_size_epochs: Half a cycle in epochs, 2 to 10. Default 2; with `epochs`, the longest
+            that fits.
+        base_lr: The lowest rate. Default: a quarter of `max_lr`.
+        policy: "triangular" (default), "triangular2" or "exp_range".
+        epochs: The most epochs: the training ends with the last whole cycle in them. Default: what
+            the cycles take.
+        gamma: As in `ExpRange`, for "exp_range" only.
+        steps_per_epoch: As in `fit_one_cycle`.
+        validation_data: As in `fit_one_cycle`.
+        metric: As in `fit_one_cycle`.
+        momentum: (lowest, highest), in the opposite cycle. Default: left alone, as Smith did here.
+        patience_cycles: How many cycles in a row may bring nothing better on the validation data;
+            judged at the ends of cycles, and the best of these is given back. Default: no limit.
+        guard: As in `fit_one_cycle`.
+        unfreeze_epochs: As in `fit_one_cycle`.
+        range_test_options: As in `fit_one_cycle`.
+        **options: As in `fit_one_cycle`.
+
+    Returns:
+        As `fit_one_cycle`.
+
+    Raises:
+        ValueError: A wrong argument, or one outside the rules; the number of batches is not known,
+            or does not go into steps where gradients accumulate.
+        CyclerateError: The range test found no clear answer.
+
+    Source: Smith 2017, arXiv 1506.01186, sections 3.2 (length) and 3.3 (rates).
+
+    >>> import torch
+    >>> x, y = torch.ones(32, 2), torch.ones(32, 1)
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> history = fit_cycles(
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), max_lr=0.04, batch_size=8
+    ... )
+    >>> rates = history.steps["learning_rate"]
+    >>> len(rates), max(rates), rates[15], rates[-1]
+    (48, 0.04, 0.01, 0.01)
+    """
+    plan = plan_cycles(cycles, step_size_epochs, epochs)
+    settings = Options(**options)
+    fit = Fit(
+        model,
+        optimizer,
+        loss_fn,
+        data,
+        validation_data=validation_data,
+        metric=metric,
+        steps_per_epoch=steps_per_epoch,
+        options=settings,
+    )
+    step_size = plan.step_size(fit.batches_per_epoch, settings.accumulation_steps)
+    schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
+    fit.settings(schedule, momentum)  # refuses before anything is tried
+    found = None
+    if max_lr is None:
+        max_lr, found = fit.find("triangular", fit.steps(plan.epochs), range_test_options)
+        schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
+    return fit.run(
+        schedule,
+        momentum,
+        epochs=plan.epochs,
+        watch=Watch(guard, patience_cycles, unfreeze_epochs),
+        found=found,
+        start_step=FIRST_STEP,
+    )

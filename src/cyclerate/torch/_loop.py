@@ -1,0 +1,352 @@
+"""A plain training loop along a schedule: what the recipes around one training share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.cycles._guard import Explosion
+from cyclerate.cycles.recipe import batches_per_epoch, opposite_cycle
+from cyclerate.finder import RangeTestResult
+from cyclerate.finder._progress import StatusLine
+from cyclerate.range_test.answer import clear_max_lr
+from cyclerate.range_test.metric import direction
+from cyclerate.schedules import Schedule
+from cyclerate.torch._cycle_callbacks import CycleEarlyStopping
+from cyclerate.torch._data import batches_of, batches_of_an_epoch
+from cyclerate.torch._depth import GradualUnfreezing
+from cyclerate.torch._finder import range_test
+from cyclerate.torch._groups import Setting, copied
+from cyclerate.torch._objective import Metric, Objective
+from cyclerate.torch._step import Training
+from cyclerate.torch.evaluating import evaluated
+from cyclerate.torch.groups import momentum_setting, rate_setting
+from cyclerate.torch.guarding import DivergenceGuard
+from cyclerate.torch.metrics import metric_of
+
+
+@dataclass(frozen=True)
+class FitHistory:
+    """What a training did.
+
+    Attributes:
+        steps: Of every optimizer step, "learning_rate" (of the group with the highest), "loss" of
+            its batches before it, and "momentum" where that was cycled.
+        epochs: Of every epoch, the mean "loss" of its steps, and the metric of the validation data
+            after it, as "val_loss".
+        range_test: How the rate was found; None where it was given.
+        explosion: What the guard saw; None if nothing happened.
+        stopped_cycle: The cycle after which it was stopped early; None if it was not.
+        best_cycle: The cycle whose weights the model has, where `patience_cycles` was given.
+
+    >>> history = FitHistory(steps={"loss": [2.0, 1.0]}, epochs={"loss": [1.5]})
+    >>> history.epochs["loss"][-1], history.range_test, history.explosion
+    (1.5, None, None)
+    >>> history
+    FitHistory(2 steps, 1 epoch, loss 1.5)
+    """
+
+    steps: dict[str, list[float]]
+    epochs: dict[str, list[float]]
+    range_test: RangeTestResult | None = None
+    explosion: Explosion | None = None
+    stopped_cycle: int | None = None
+    best_cycle: int | None = None
+
+    def __repr__(self) -> str:
+        """The lengths and the last epoch; the lists themselves would fill the screen."""
+        count = len(self.epochs["loss"])
+        last = [f"{name} {values[-1]:.4g}" for name, values in self.epochs.items() if values]
+        lengths = [f"{len(self.steps['loss'])} steps", f"{count} epoch{'s' * (count != 1)}"]
+        if self.range_test is not None and self.range_test.max_lr is not None:
+            last.append(f"max_lr {self.range_test.max_lr:.2g}")
+        return f"{type(self).__name__}({', '.join([*lengths, *last])})"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is trained on; `range_test` takes them under the same names."""
+
+    batch_size: int | None = None
+    forward: Callable[[Any, Any], Any] | None = None
+    accumulation_steps: int = 1
+    scaler: GradScaler | None = None
+    autocast: bool | torch.dtype | None = None
+    clip_grad_norm: float | None = None
+    device: torch.device | str | None = None
+    verbose: str | int = "auto"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a training is to be watched for, as `fit_cycles` takes it."""
+
+    guard: bool = False
+    patience_cycles: int | None = None
+    unfreeze_epochs: int | None = None
+
+
+@dataclass
+class _Watchers:
+    """What looks at the steps; each is there if it was asked for."""
+
+    guard: DivergenceGuard | None = None
+    stopping: CycleEarlyStopping | None = None
+    unfreezing: GradualUnfreezing | None = None
+
+    def stop_after(self, loss: Tensor, measure: Callable[[], float]) -> bool:
+        """Takes a step; returns whether it was the last one."""
+        if self.guard is not None and self.guard.step(loss):
+            return True
+        if self.unfreezing is not None:
+            self.unfreezing.step()
+        return self.stopping is not None and self.stopping.step(measure)
+
+
+@dataclass
+class _Record:
+    """What is noted on the way; losses stay on their device until an epoch is over."""
+
+    steps: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    epochs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    waiting: list[Tensor] = field(default_factory=list[Tensor])
+
+    def end_epoch(self, validation: dict[str, float]) -> None:
+        losses = torch.stack(self.waiting).tolist() if self.waiting else []
+        self.waiting.clear()
+        self.steps.setdefault("loss", []).extend(losses)
+        means = {"loss": sum(losses) / max(len(losses), 1), **validation}
+        for name, value in means.items():
+            self.epochs.setdefault(name, []).append(value)
+
+
+class Fit:
+    """A training that a schedule spans from its first step to its last.
+
+    Args:
+        model: The model, on its device.
+        optimizer: The optimizer of its parameters. Its groups keep the ratios of their rates.
+        loss_fn: As `range_test` takes it, like what follows.
+        data: The training data. A pass over it is an epoch.
+        validation_data: What is measured after every epoch, or None.
+        metric: What is measured there.
+        steps_per_epoch: Batches of an epoch; needed where the data do not say.
+        options: How a batch is trained on.
+
+    Raises:
+        ValueError: A wrong argument, or the number of batches is not known.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: Callable[..., Any] | None,
+        data: Any,
+        *,
+        validation_data: Any,
+        metric: str | Metric,
+        steps_per_epoch: int | None,
+        options: Options,
+    ) -> None:
+        self._given = {
+            "model": model,
+            "optimizer": optimizer,
+            "loss_fn": loss_fn,
+            "data": data,
+            **vars(options),
+        }
+        self._options, self._line = options, StatusLine(options.verbose)
+        validated = validation_data is not None
+        self._metric, measure = metric_of(metric, loss_fn, validated=validated)
+        shared: dict[str, Any] = {
+            "forward": options.forward,
+            "device": options.device,
+            "autocast": _autocast(options),
+        }
+        objective = Objective(model, loss_fn, metric=None, **shared)
+        self._measured = Objective(model, loss_fn, metric=measure, **shared)
+        self._batches, self._begin_validation = batches_of(
+            data, validation_data, options.batch_size
+        )
+        self._training = Training(
+            optimizer,
+            objective,
+            self._batches,
+            None,
+            accumulation_steps=options.accumulation_steps,
+            scaler=options.scaler,
+            clip_grad_norm=options.clip_grad_norm,
+        )
+        self._model, self._optimizer = model, optimizer
+        self._latest = (-1, 0.0)  # the last value of the metric, and the steps before it
+        self.batches_per_epoch = batches_per_epoch(
+            steps_per_epoch, data, lambda: batches_of_an_epoch(data, options.batch_size)
+        )
+
+    def steps(self, epochs: int) -> int:
+        """Optimizer steps in so many epochs.
+
+        Raises:
+            ValueError: There is none.
+        """
+        batches = check_count("epochs", epochs) * self.batches_per_epoch
+        steps = batches // self._options.accumulation_steps
+        return check_count("epochs, counted in optimizer steps", steps)
+
+    def find(
+        self, policy: str, steps: int, options: Mapping[str, Any] | None
+    ) -> tuple[float, RangeTestResult]:
+        """The highest rate for a policy over so many steps, and how it was found.
+
+        Raises:
+            CyclerateError: There is no clear answer.
+        """
+        asked: dict[str, Any] = {"horizon_steps": steps, "policy": policy, **self._given}
+        found = range_test(**{**asked, **(options or {})})
+        return clear_max_lr(found), found
+
+    def settings(
+        self, policy: Schedule, momentum: tuple[float, float] | None
+    ) -> dict[str, Setting]:
+        """What is written into the groups before every step.
+
+        Raises:
+            ValueError: `momentum` is not (lowest, highest).
+        """
+        groups = self._optimizer.param_groups
+        scale = "keep" if len(groups) > 1 else None
+        found = {"learning_rate": rate_setting(groups, policy, None, scale)}
+        mirrored = opposite_cycle(policy, momentum)
+        if mirrored is not None and all(
+            "betas" in group or group.get("momentum") for group in groups
+        ):
+            setting = momentum_setting(groups, mirrored)
+            found |= {} if setting is None else {"momentum": setting}
+        return found
+
+    def run(
+        self,
+        policy: Schedule,
+        momentum: tuple[float, float] | None,
+        *,
+        epochs: int,
+        watch: Watch,
+        found: RangeTestResult | None,
+        start_step: int = 0,
+    ) -> FitHistory:
+        """Trains; the model is left in the mode that it came in."""
+        settings = self.settings(policy, momentum)
+        watchers = self._watchers(watch, policy, start_step, self.steps(epochs))
+        record = _Record()
+        with closing(self._batches), closing(self._line), self._in_train_mode(settings, watchers):
+            self._loop(settings, watchers, record, start_step, epochs)
+        stopping = watchers.stopping
+        if stopping is not None:
+            stopping.restore()
+        return FitHistory(
+            record.steps,
+            record.epochs,
+            found,
+            watchers.guard.explosion if watchers.guard else None,
+            stopping.stopped_cycle if stopping else None,
+            stopping.best_cycle if stopping else None,
+        )
+
+    def _loop(
+        self,
+        settings: dict[str, Setting],
+        watchers: _Watchers,
+        record: _Record,
+        start_step: int,
+        epochs: int,
+    ) -> None:
+        groups = self._optimizer.param_groups
+        step = start_step
+        for epoch in range(1, epochs + 1):
+            over = False
+            while step < start_step + self._steps_until(epoch) and not over:
+                for name, setting in settings.items():
+                    written = max(float(value) for value in setting.write(groups, step))
+                    record.steps.setdefault(name, []).append(written)
+                loss = self._training.step_as_set().detach()
+                record.waiting.append(loss)
+                step += 1
+                over = watchers.stop_after(loss, functools.partial(self._measure, step))
+                if self._line.due:
+                    self._line.show(f"epoch {epoch}/{epochs}, step {step}, loss {float(loss):.4g}")
+            measured = self._begin_validation is not None
+            record.end_epoch({self._metric: self._measure(step)} if measured else {})
+            if over:
+                return
+
+    def _steps_until(self, epoch: int) -> int:
+        return epoch * self.batches_per_epoch // self._options.accumulation_steps
+
+    def _measure(self, steps: int) -> float:
+        """The metric of the validation data after so many steps; a cycle may end with an epoch."""
+        if self._latest[0] != steps:
+            batches = () if self._begin_validation is None else self._begin_validation()
+            self._latest = steps, float(evaluated(self._measured, batches))
+        return self._latest[1]
+
+    def _watchers(self, watch: Watch, policy: Schedule, start_step: int, steps: int) -> _Watchers:
+        watchers, total_steps = _Watchers(), start_step + steps
+        if watch.patience_cycles is not None:
+            if self._begin_validation is None:
+                raise bad_argument("validation_data", "given with patience_cycles", None)
+            watchers.stopping = CycleEarlyStopping(
+                self._model,
+                policy,
+                total_steps,
+                patience=watch.patience_cycles,
+                mode=direction(self._metric, "auto"),
+                start_step=start_step,
+            )
+        if watch.guard:
+            watchers.guard = DivergenceGuard(
+                [self._model, self._optimizer, self._options.scaler],
+                policy,
+                total_steps,
+                batch_size=self._options.batch_size,
+                start_step=start_step,
+            )
+        if watch.unfreeze_epochs is not None:
+            turn = self._steps_until(check_count("unfreeze_epochs", watch.unfreeze_epochs))
+            watchers.unfreezing = GradualUnfreezing(self._optimizer, max(turn, 1))
+        return watchers
+
+    @contextmanager
+    def _in_train_mode(self, settings: dict[str, Setting], watchers: _Watchers) -> Generator[None]:
+        """Gives back modes, momentum and what was frozen; the rates stay at the last ones."""
+        keys = {setting.key for name, setting in settings.items() if name != "learning_rate"}
+        groups = self._optimizer.param_groups
+        before = [{key: copied(group[key]) for key in keys} for group in groups]
+        modes = [(module, module.training) for module in self._model.modules()]
+        if not self._model.training:
+            self._model.train()
+        try:
+            with torch.enable_grad():
+                yield
+        finally:
+            for group, values in zip(groups, before, strict=True):
+                group.update(values)
+            for module, training in modes:
+                module.training = training
+            if watchers.unfreezing is not None:
+                watchers.unfreezing.thaw_all()
+
+
+def _autocast(options: Options) -> bool | torch.dtype:
+    if options.autocast is None:
+        return isinstance(options.scaler, GradScaler) and options.scaler.is_enabled()
+    return options.autocast

@@ -1,0 +1,114 @@
+"""What a batch gives: the loss to minimise, and the value to record."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cyclerate._errors import bad_argument
+from cyclerate.torch._data import moved
+
+Metric = Callable[[Tensor, Tensor], Any]
+
+
+class Outcome(NamedTuple):
+    """The loss, with its graph, and the value to record, without."""
+
+    loss: Tensor
+    value: Tensor
+
+
+class Objective:
+    """Runs a model on a batch.
+
+    Args:
+        model: The model.
+        loss_fn: `loss_fn(output, target)`; None if `forward` returns the loss itself.
+        forward: `forward(model, batch)` returns `(output, target)`, or the loss. None: a batch is
+            `(*inputs, target)`, and the output is `model(*inputs)`.
+        metric: What to record, of the output and the target. None: the loss.
+        device: Where batches go. None: where the model is.
+        autocast: The dtype to compute in; True for the usual one, False for none.
+
+    Raises:
+        ValueError: Something is not of its kind, or there is neither `loss_fn` nor `forward`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Callable[..., Any] | None,
+        *,
+        forward: Callable[[Any, Any], Any] | None,
+        metric: Metric | None,
+        device: torch.device | str | None,
+        autocast: torch.dtype | bool,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise bad_argument("model", "a torch.nn.Module", model)
+        if not callable(loss_fn) and not (loss_fn is None and forward is not None):
+            allowed = "a function of (output, target), or None if forward returns the loss"
+            raise bad_argument("loss_fn", allowed, loss_fn)
+        if forward is not None and not callable(forward):
+            raise bad_argument("forward", "a function of (model, batch)", forward)
+        if not isinstance(autocast, (bool, torch.dtype)):
+            raise bad_argument("autocast", "a dtype, True or False", autocast)
+        self.model = model
+        self.device = _device_of(model) if device is None else torch.device(device)
+        self._loss_fn, self._forward, self._metric = loss_fn, forward, metric
+        self._autocast = autocast
+
+    def __call__(self, batch: Any) -> Outcome:
+        """Computes what a batch gives.
+
+        Raises:
+            ValueError: The batch, or what `forward`, `loss_fn` or the metric returns, is not as
+                announced.
+        """
+        with self._precision():
+            given = self._run(moved(batch, self.device))
+            loss = _mean("the loss", given if self._loss_fn is None else self._loss_fn(*given))
+        if self._metric is None:
+            return Outcome(loss, loss.detach())
+        with torch.no_grad():
+            return Outcome(loss, _mean("the metric", self._metric(*given)))
+
+    def _run(self, batch: Any) -> Any:
+        if self._forward is None:
+            if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+                allowed = "given for batches that are not (input, target)"
+                raise bad_argument("forward", allowed, f"None, and a {type(batch).__name__}")
+            *inputs, target = batch
+            return self.model(*inputs), target
+        given = self._forward(self.model, batch)
+        if self._loss_fn is not None and not (isinstance(given, tuple) and len(given) == 2):
+            allowed = "a function that returns (output, target); or the loss, with loss_fn=None"
+            raise bad_argument("forward", allowed, given)
+        return given
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self._autocast is False:
+            return nullcontext()
+        dtype = None if self._autocast is True else self._autocast
+        return torch.autocast(self.device.type, dtype)
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _mean(name: str, value: Any) -> Tensor:
+    """One number: losses and metrics may come one for each sample."""
+    if isinstance(value, (bool, int, float)):
+        return torch.tensor(float(value))
+    if not isinstance(value, Tensor) or not value.numel():
+        raise bad_argument(name, "a tensor of one or more numbers", value)
+    if not value.is_floating_point():
+        value = value.float()
+    return value if value.ndim == 0 else value.mean()
