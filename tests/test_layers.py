@@ -1,6 +1,6 @@
 """The way of the data is one way, each part standing on those before it.
 
-schedules <- range_test <- compare <- experiments <- cli. `cycles` stands on the
+schedules <- finder <- compare <- experiments <- cli. `cycles` stands on the
 schedules. Adapters stand beside it, on these three; those of trainers also on that of PyTorch.
 `sklearn` stands on `compare` and on the adapter for Keras. The tests read the import statements of
 the source.
@@ -24,7 +24,7 @@ from tests.source import (
     run_on_import,
 )
 
-CORE = {"schedules", "range_test", "cycles"}
+CORE = {"schedules", "finder", "cycles"}
 ROOT = CORE | {"__init__"}  # `import cyclerate`: what stands above the root's own imports
 
 # What each part of the package may import of the others. Root helpers (`_*.py`) are for all.
@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_helpers": set(),
     "__init__": CORE,
     "schedules": set(),
-    "range_test": {"schedules"},
+    "finder": {"schedules"},
     "cycles": {"schedules"},
     **dict.fromkeys(ADAPTERS, CORE),
     **dict.fromkeys(TRAINERS, CORE | {"torch"}),

@@ -20,7 +20,7 @@ from benchmarks.finders.stack import Stack
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.finder import Recommendation, RecommendationPlan
-from cyclerate.range_test.tuning import LEAST_BUDGET_STEPS
+from cyclerate.finder._recommend import LEAST_BUDGET_STEPS
 
 SEEDS = (0,)  # that of the grids: the same weights, and batches in the same order
 BUDGETS = (0.25, 0.5, 0.75, 1.0, 1.5)

@@ -12,7 +12,7 @@ from benchmarks.finders.sweeps import SEEDS
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
 from cyclerate.finder import Probe, RecommendationPlan, Sweep
-from cyclerate.range_test.tuning import tuning_for
+from cyclerate.finder._recommend import tuning_for
 
 BUDGETS = (200, 400, 1200)  # of which 60, 120 and 180 steps go into tuning
 

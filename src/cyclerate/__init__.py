@@ -5,8 +5,7 @@ adapters are imported by name: `import cyclerate.keras`.
 """
 
 from cyclerate.cycles._members import LostMemberWarning as LostMemberWarning
-from cyclerate.cycles.fge import fge_schedule as fge_schedule
-from cyclerate.cycles.scaling import scale_lr as scale_lr
+from cyclerate.cycles._rules import fge_schedule as fge_schedule, scale_lr as scale_lr
 from cyclerate.finder import (
     RangeTest as RangeTest,
     RangeTestResult as RangeTestResult,

@@ -14,8 +14,7 @@ import numpy as np
 import cyclerate as cr
 import cyclerate.keras as ck
 from cyclerate.keras._internals import global_seed_generator
-from cyclerate.keras._state import variables_of
-from cyclerate.keras.randomness import seed_all_randomness
+from cyclerate.keras._state import seed_all_randomness, variables_of
 from tests.adapters.driver import Trained
 from tests.keras.quick import free_graphs
 from tests.keras.toys import Weights, fit_steps, mean_of_output, one_weight, value

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from cyclerate.cycles.depth import factor_schedule, layer_factors, thaw_turns
+from cyclerate.cycles._rules import factor_schedule, layer_factors, thaw_turns
 
 
 def test_each_layer_has_a_fraction_of_the_rate_of_the_one_above():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cyclerate.cycles import cycle_ends
-from cyclerate.cycles.fge import fge_schedule
+from cyclerate.cycles._rules import fge_schedule
 
 
 def paper(step: int, top: float, low: float, cycle_steps: int) -> float:

@@ -17,7 +17,7 @@ from cyclerate.cycles._members import (
     NoMembersError,
     checksum,
 )
-from cyclerate.cycles.fge import fge_schedule
+from cyclerate.cycles._rules import fge_schedule
 
 SCHEDULE = fge_schedule(0.1, 0.01, cycle_steps=4)  # a sequence, in JSON a list of lists
 OTHER = cr.WarmRestarts(max_lr=0.1, cycle_steps=4)

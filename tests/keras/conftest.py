@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclerate.keras.randomness import seed_all_randomness
+from cyclerate.keras._state import seed_all_randomness
 from tests.keras.quick import free_graphs
 
 KERAS_OWN_WARNINGS = [

@@ -10,7 +10,8 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
-from cyclerate.keras.randomness import seed_all_randomness
+from cyclerate._errors import CyclerateError
+from cyclerate.keras._state import seed_all_randomness
 from tests.keras.toys import ONES, ZEROS, one_weight, value
 
 RNG = np.random.default_rng(0)
@@ -65,7 +66,7 @@ def test_without_a_rate_the_training_is_that_with_the_rate_found():
 
 def test_no_clear_answer_trains_nothing_and_says_what_to_do():
     model = one_weight(keras.optimizers.SGD())
-    with pytest.raises(cr.range_test.core.CyclerateError, match="Give max_lr yourself"):
+    with pytest.raises(CyclerateError, match="Give max_lr yourself"):
         ck.fit_one_cycle(
             model, 0 * ONES, ZEROS, verbose=0, range_test_options={"steps": 20, "end_lr": 1e-3}
         )

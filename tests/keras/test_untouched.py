@@ -11,8 +11,7 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
-from cyclerate.keras._state import variables_of
-from cyclerate.keras.randomness import seed_all_randomness
+from cyclerate.keras._state import seed_all_randomness, variables_of
 from tests.keras.toys import ONES, ZEROS, fit_steps, mean_of_output, one_weight, value
 
 RNG = np.random.default_rng(0)

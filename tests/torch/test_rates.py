@@ -8,7 +8,7 @@ from torch.optim import SGD, lr_scheduler
 
 import cyclerate as cr
 import cyclerate.torch as ct
-from cyclerate.torch.rates import rate_of, set_rate
+from cyclerate.torch._scheduler import rate_of, set_rate
 
 SCHEDULES = [
     cr.Constant(0.4),

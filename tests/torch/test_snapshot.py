@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import cyclerate.torch as ct
-from cyclerate.torch import keeping
+from cyclerate.torch import _state
 from cyclerate.torch._state import Snapshot
 from tests.torch.small import BATCHES, Regression, squared_error
 
@@ -160,7 +160,7 @@ def test_a_lazy_model_is_to_see_a_batch_first():
         ct.range_test(model, optimizer, squared_error, BATCHES)
 
 
-@pytest.mark.parametrize("place", keeping.PLACES)
+@pytest.mark.parametrize("place", _state.PLACES)
 def test_values_of_every_dtype_and_layout_come_back_any_number_of_times(place):
     tensors = [torch.arange(6).reshape(2, 3).to(dtype) for dtype in DTYPES]
     flat = torch.arange(8.0)
@@ -168,7 +168,7 @@ def test_values_of_every_dtype_and_layout_come_back_any_number_of_times(place):
     tensors += [torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last)]
     before = [tensor.clone() for tensor in tensors]
     with ExitStack() as stack:
-        put_back = keeping.keep([keeping.contents_of(t) for t in tensors], place, stack)
+        put_back = _state.keep([_state.contents_of(t) for t in tensors], place, stack)
         for _ in range(2):
             for tensor in tensors:
                 tensor.zero_()
@@ -179,10 +179,10 @@ def test_values_of_every_dtype_and_layout_come_back_any_number_of_times(place):
 
 
 def test_on_disk_there_is_each_value_once_in_files_of_limited_size(monkeypatch, tmp_path):
-    monkeypatch.setattr(keeping, "_SHARD_BYTES", 1000)
+    monkeypatch.setattr(_state, "_SHARD_BYTES", 1000)
     tensors = [torch.rand(100), torch.rand(100), torch.rand(200), torch.rand(3)]
     with ExitStack() as stack:
-        keeping.keep([keeping.contents_of(t) for t in tensors], "disk", stack)
+        _state.keep([_state.contents_of(t) for t in tensors], "disk", stack)
         sizes = sorted(file.stat().st_size for file in tmp_path.glob("cyclerate-*/*.safetensors"))
         assert len(sizes) == 2
         assert sum(sizes) < sum(tensor.nbytes for tensor in tensors) + 400

@@ -23,7 +23,7 @@ from cyclerate.compare._policies import POLICIES, Budget, Rates, plan_budget
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.schedules import Schedule
-from cyclerate.schedules.namespaces import Namespace
+from cyclerate.schedules._namespaces import Namespace
 
 MakeSchedule = Callable[[Rates, Budget], Schedule]
 PolicyLike = str | Schedule | MakeSchedule

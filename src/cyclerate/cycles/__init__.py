@@ -3,4 +3,4 @@
 Free of any framework; the adapters and the recipes stand on it.
 """
 
-from cyclerate.cycles.ends import cycle_ends as cycle_ends
+from cyclerate.cycles._ends import cycle_ends as cycle_ends

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cyclerate._divergence import DivergenceMonitor
 from cyclerate._errors import check_count
-from cyclerate.cycles.scaling import scale_lr
+from cyclerate.cycles._rules import scale_lr
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate.schedules import ExpRange, Schedule, Triangular, Triangular2
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.schedules import (
+    Constant,
+    ExpRange,
+    Linear,
+    Schedule,
+    Sequence,
+    Triangular,
+    Triangular2,
+)
 
 POLICIES = ("triangular", "triangular2", "exp_range")
 FIRST_STEP = 1
@@ -121,3 +132,174 @@ def cycle_policy(
     if gamma is not None:
         return ExpRange(base_lr, max_lr, step_size, gamma)
     return (Triangular if policy == "triangular" else Triangular2)(base_lr, max_lr, step_size)
+
+
+def batches_per_epoch(
+    steps_per_epoch: int | None, data: Any, count: Callable[[], int | None]
+) -> int:
+    """Returns how many batches an epoch has: as given, or else as counted in the data.
+
+    Args:
+        steps_per_epoch: The number, or None.
+        data: What is named where there is no number.
+        count: Counts the batches; None where the data do not say.
+
+    Raises:
+        ValueError: It is not a count, or nobody knows it.
+
+    >>> batches_per_epoch(None, [], lambda: 8), batches_per_epoch(5, [], lambda: 8)
+    (8, 5)
+    """
+    if steps_per_epoch is not None:
+        return check_count("steps_per_epoch", steps_per_epoch)
+    batches = count()
+    if batches is None:
+        raise bad_argument("steps_per_epoch", f"given for a {type(data).__name__}", None)
+    return batches
+
+
+def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> Schedule | None:
+    """Returns the cycle of the momentum, highest where the rate is lowest; None for None.
+
+    Raises:
+        ValueError: `momentum` is not (lowest, highest).
+
+    >>> import cyclerate as cr
+    >>> opposite_cycle(cr.Triangular(0.1, 0.4, step_size=5), (0.85, 0.95))(0)
+    0.95
+    """
+    if momentum is None:
+        return None
+    if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
+        raise bad_argument("momentum", "(lowest, highest) or None", momentum)
+    return schedule.mirrored(*momentum)
+
+
+RULES = ("linear", "sqrt")
+
+
+def scale_lr(lr: float, batch_size: int, new_batch_size: int, rule: str = "linear") -> float:
+    """Returns the rate for another batch size.
+
+    With `k = new_batch_size / batch_size`: `lr * k` (linear), or `lr * sqrt(k)` (sqrt).
+
+    Linear is for SGD, with or without momentum: k small steps and one of a batch k times as large
+    go about as far. It breaks where the rate comes to its limit: Goyal et al. saw it hold up to
+    batches of 8,192 on ImageNet, and fail in the first epochs unless the rate was warmed up, as a
+    cycle does. Square root is for Adam and its kin, whose steps do not grow with the gradient; it
+    keeps the variance of the steps. Malladi et al. change the betas and epsilon with it, too. For
+    SGD it is the careful choice: theory gave it to Krizhevsky, experiments preferred linear.
+
+    Both are a place to begin; a range test at the new batch size measures it.
+
+    Args:
+        lr: A rate that is good at `batch_size`, above 0. It may be a `max_lr` or a `base_lr`.
+        batch_size: Rows of a batch now; of all devices and of all accumulated batches together.
+        new_batch_size: Rows of a batch then.
+        rule: "linear" (default) or "sqrt".
+
+    Returns:
+        The rate for `new_batch_size`.
+
+    Raises:
+        ValueError: A rate that is not above 0, a batch size below 1, an unknown rule.
+
+    Source: linear, Goyal et al. 2017, arXiv 1706.02677, section 2.1; square root, Krizhevsky 2014,
+    arXiv 1404.5997, section 5, and for Adam, Malladi et al. 2022, arXiv 2205.10287.
+
+    >>> scale_lr(0.1, batch_size=256, new_batch_size=1024)
+    0.4
+    >>> scale_lr(0.001, batch_size=64, new_batch_size=256, rule="sqrt")
+    0.002
+    """
+    lr = check_number("lr", lr, low=0, low_open=True)
+    old = check_count("batch_size", batch_size)
+    new = check_count("new_batch_size", new_batch_size)
+    linear = check_choice("rule", rule, RULES) == "linear"
+    return lr * (new / old if linear else math.sqrt(new / old))
+
+
+def fge_schedule(max_lr: float, min_lr: float, cycle_steps: int) -> Sequence:
+    """Returns the rate of fast geometric ensembling (FGE), for a model that is trained already.
+
+    Down in a straight line from `max_lr` to `min_lr` in the first half of a cycle, up again in the
+    second; the members are taken at `min_lr`, in the middle of each cycle. The cycles are short (a
+    few epochs) and `max_lr` is below that of the training before, so that the model moves from one
+    good place to the next.
+
+    Args:
+        max_lr: The rate at both ends of a cycle (alpha 1 in the paper).
+        min_lr: The rate in its middle (alpha 2), where members are taken.
+        cycle_steps: Optimizer steps of a cycle, an even number.
+
+    Returns:
+        A schedule; step 0 has `max_lr`, step `cycle_steps / 2` the first `min_lr`.
+
+    Raises:
+        ValueError: `cycle_steps` is odd or below 2, or `max_lr` is not above `min_lr`.
+
+    Source: Garipov et al. 2018, arXiv 1802.10026, section 4; its rates are within a factor of 100
+    of each other, its cycles of 2 to 4 epochs.
+
+    >>> lr = fge_schedule(max_lr=0.05, min_lr=0.01, cycle_steps=4)
+    >>> [round(lr(step), 6) for step in range(9)]
+    [0.05, 0.03, 0.01, 0.03, 0.05, 0.03, 0.01, 0.03, 0.05]
+    """
+    steps = check_count("cycle_steps", cycle_steps, low=2)
+    if steps % 2:
+        raise bad_argument("cycle_steps", "an even number", cycle_steps)
+    half = steps // 2
+    down, on = Linear(max_lr, min_lr, half), Triangular(min_lr, max_lr, half)
+    if down.end >= down.start:
+        raise bad_argument("max_lr", f"above min_lr, {min_lr}", max_lr)
+    return Sequence((down, on), (half,))
+
+
+LAYER_DECAY = 1 / 2.6
+"""From a layer to the one below it: Howard and Ruder 2018, section 3.2."""
+
+
+def layer_factors(layers: int, decay: float = LAYER_DECAY) -> tuple[float, ...]:
+    """Returns what the rate of each layer is multiplied by, from the bottom to the top.
+
+    `decay ** d`, d layers below the top.
+
+    Args:
+        layers: How many there are.
+        decay: From a layer to the one below it, above 0 and at most 1. Default 1 / 2.6.
+
+    Raises:
+        ValueError: No layer, or a decay out of range.
+
+    Source: the discriminative fine-tuning of Howard and Ruder 2018, arXiv 1801.06146, section 3.2.
+
+    >>> layer_factors(3, decay=0.5)
+    (0.25, 0.5, 1.0)
+    """
+    layers = check_count("layers", layers)
+    decay = check_number("decay", decay, low=0, low_open=True, high=1)
+    return tuple(decay**depth for depth in reversed(range(layers)))
+
+
+def thaw_turns(layers: int) -> tuple[int, ...]:
+    """Returns when each layer begins to train, from the bottom to the top: the top at turn 0.
+
+    A turn is an epoch or a cycle, as the caller has it; at each, one more layer trains.
+
+    Source: the gradual unfreezing of Howard and Ruder 2018, arXiv 1801.06146, section 3.3.
+
+    >>> thaw_turns(3)
+    (2, 1, 0)
+    """
+    return tuple(reversed(range(check_count("layers", layers))))
+
+
+def factor_schedule(factor: float, first_step: int) -> Schedule:
+    """Returns 0 before `first_step` and `factor` from there on.
+
+    >>> factor_schedule(0.5, first_step=2)(range(4)).tolist()
+    [0.0, 0.0, 0.5, 0.5]
+    """
+    if first_step <= 0:
+        return Constant(factor)
+    return Sequence((Constant(0.0), Constant(factor)), (first_step,))

@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclerate.compare._optimizers import OPTIMIZERS
 from cyclerate.compare._wording import MISSING
-from cyclerate.cycles.fge import fge_schedule
+from cyclerate.cycles._rules import fge_schedule
 from cyclerate.data.images import fashion_mnist
 from cyclerate.experiments import saying
 from cyclerate.experiments.charts import Chart, Line

@@ -165,3 +165,128 @@ def _bridge_gaps(height: Curve, reached: NDArray[np.bool_], present: NDArray[np.
 
 def _median(values: Curve) -> float:
     return float(np.median(values)) if len(values) else 0.0
+
+
+_WINDOW_FRACS = (0.05, 0.08, 0.12, 0.18, 0.27)  # of the sweep
+_EVIDENCE_LEAD_FRAC = 0.15
+_MIN_STEPS = 3
+_MOST_ENDS = 150  # places at which a window may end; a longer sweep is looked at in larger strides
+
+
+def fall_by_rank(values: Curve, planned_steps: int) -> float:
+    """Returns how low a stretch of the curve lies among all that came before, in standard errors.
+
+    The largest, over windows of several widths and places, of the rank-sum statistic of the window
+    against everything before it. For 100 values of noise, whatever its distribution, one curve in
+    twenty exceeds 3.1, one in a hundred 3.5, one in a thousand 4.0.
+
+    Args:
+        values: The values of a sweep, to be minimised; NaN takes no part.
+        planned_steps: Length of the sweep had it not stopped.
+
+    Source: Mann and Whitney, On a Test of Whether one of Two Random Variables is Stochastically
+    Larger than the Other, Annals of Mathematical Statistics 18 (1947), section 4.
+
+    >>> round(fall_by_rank(np.r_[np.full(10, 2.0), np.full(10, 1.0)], planned_steps=20), 1)
+    3.1
+    >>> fall_by_rank(np.arange(20.0), planned_steps=20)
+    0.0
+    """
+    known = values[np.isfinite(values)]
+    widths = sorted({max(_MIN_STEPS, round(share * planned_steps)) for share in _WINDOW_FRACS})
+    lead = max(_MIN_STEPS, round(_EVIDENCE_LEAD_FRAC * planned_steps))
+    stride = -(-planned_steps // _MOST_ENDS)
+    deepest = 0.0
+    for end in range(lead + widths[0], len(known) + 1, stride):
+        fitting = np.array([width for width in widths if end - width >= lead])
+        summed = np.cumsum(_ranks(known[:end])[::-1])[fitting - 1]
+        spread = np.sqrt(fitting * (end - fitting) * (end + 1) / 12)
+        deepest = max(deepest, float(np.max((fitting * (end + 1) / 2 - summed) / spread)))
+    return deepest
+
+
+def _ranks(values: Curve) -> Curve:
+    """Returns the rank of every value, from 1; equal ones share the mean of theirs."""
+    distinct, place = np.unique(values, return_inverse=True)
+    counts = np.bincount(place, minlength=len(distinct))
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+
+
+MODES = ("min", "max")
+
+_LEAD_LR_RATIO = 30.0  # rates up to this multiple of the first one teach a model nothing yet,
+_LEAD_FRAC = 0.2  # but never count more than this share of the sweep,
+_LEAD_MIN_STEPS = 3  # nor fewer points than this, so that a single one cannot mislead
+_MEDIAN_STEPS = 5
+_CEILING_DESCENTS = 0.5
+_CEILING_NOISE_SDS = 5.0
+_TEST_BANDWIDTHS = 2.0  # a fall that matters is wide; the wider window sees it through more noise
+_MEDIAN_SD = 1.2533  # standard deviation of a median of n values is this / sqrt(n) noise sds
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A curve to be minimised, smoothed, and measured against its own noise."""
+
+    smoothed: Curve
+    """As long as the losses; NaN before the first and after the last finite one."""
+    start: float
+    """The level before anything was learned."""
+    ceiling: float
+    """Values above it are drawn and smoothed as if they were here: the blow-up says no more."""
+    lead_steps: int
+    """How many of the first points `start` is the median of."""
+    fall_sds: float
+    """Largest fall below `start`, in standard deviations of what noise alone would do."""
+    rise_sds: float
+    """Largest rise above `start`, likewise."""
+    fall_by_rank: float
+    """How low a stretch of the curve lies among all that came before, in standard errors."""
+
+
+def to_minimise(values: Curve, mode: str) -> Curve:
+    """Returns the values so that lower is better; its own inverse."""
+    return values if mode == "min" else -values
+
+
+def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
+    """Reads a curve to be minimised with at least one finite value.
+
+    Args:
+        lrs: The rates, rising.
+        values: The values, as many; NaN takes no part.
+        planned_steps: Length of the sweep had it not stopped; the width of the smoothing follows
+            it, so that a curve reads the same wherever it was cut.
+    """
+    finite = values[np.isfinite(values)]
+    bandwidth = bandwidth_for(planned_steps)
+    lead = _lead_steps(lrs, planned_steps)
+    start = float(np.median(finite[:lead]))
+    noise = noise_level(finite)
+    best = float(np.min(running_median(finite, _MEDIAN_STEPS)))
+    ceiling = start + max(_CEILING_DESCENTS * (start - best), _CEILING_NOISE_SDS * noise)
+    clipped = np.minimum(despike(values), ceiling)
+
+    smoothed = local_linear(clipped, bandwidth).values
+    wide = local_linear(clipped, _TEST_BANDWIDTHS * bandwidth)
+    # Distances from the narrow curve: from the wide one, a sharp bend would pass for noise.
+    distance = (clipped - smoothed) / residual_gain(bandwidth)
+    spread = np.maximum(local_scale(distance, 2 * bandwidth), noise)
+    start_gain = _MEDIAN_SD / np.sqrt(min(lead, len(finite)))
+    chance = spread * np.sqrt(wide.noise_gain**2 + start_gain**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fall = np.where(chance > 0, (start - wide.values) / chance, 0.0)
+    return Reading(
+        smoothed=smoothed,
+        start=start,
+        ceiling=ceiling,
+        lead_steps=lead,
+        fall_sds=float(np.nanmax(fall)),
+        rise_sds=float(np.nanmax(-fall)),
+        fall_by_rank=fall_by_rank(values, planned_steps),
+    )
+
+
+def _lead_steps(lrs: Curve, planned_steps: int) -> int:
+    near_first = int(np.count_nonzero(lrs <= _LEAD_LR_RATIO * lrs[0]))
+    return max(_LEAD_MIN_STEPS, min(near_first, int(_LEAD_FRAC * planned_steps)))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclerate._errors import require
+from cyclerate.finder._curve import read_curve, to_minimise
 from cyclerate.finder._suggest import MIN_POINTS
-from cyclerate.range_test.reading import read_curve, to_minimise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from cyclerate.finder._result import RangeTestResult
+Result = Any
+"""A `RangeTestResult`, which draws itself by this module and so cannot be imported here."""
 
 _POINTS = "#9aa5b1"
 _LINE = "#1f4e79"
@@ -24,7 +25,7 @@ _RACE = "#d98200"
 _TITLE_WIDTH = 68
 
 
-def plot_result(result: RangeTestResult, ax: Axes | None = None) -> Axes:
+def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     """Draws the losses, the smoothed curve, the races, and the rates that were read from them."""
     axes: Axes = ax or _new_axes()
     for run in result.runs or (result,):
@@ -45,12 +46,12 @@ def _new_axes() -> Axes:
     return pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
 
 
-def _title(result: RangeTestResult) -> str:
+def _title(result: Result) -> str:
     text = result.headline() if result.max_lr is not None else result.verdict
     return "\n".join(textwrap.wrap(text, _TITLE_WIDTH))
 
 
-def _set_limits(result: RangeTestResult, ax: Axes) -> None:
+def _set_limits(result: Result, ax: Axes) -> None:
     """Shows the descent in full height; the blow-up leaves the picture at its edge."""
     curves = [(run.lrs, to_minimise(run.losses, run.mode)) for run in result.runs or (result,)]
     curves = [curve for curve in curves if np.isfinite(curve[1]).sum() >= MIN_POINTS]
@@ -66,7 +67,7 @@ def _set_limits(result: RangeTestResult, ax: Axes) -> None:
     ax.set_ylim(*sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode)))
 
 
-def _mark_races(result: RangeTestResult, ax: Axes) -> None:
+def _mark_races(result: Result, ax: Axes) -> None:
     """Draws what each race came to; at the worse edge where that is out of the picture."""
     if not result.races:
         return
@@ -86,7 +87,7 @@ def _mark_races(result: RangeTestResult, ax: Axes) -> None:
     ax.legend(loc=corner, fontsize=8, framealpha=0.75)
 
 
-def _mark_rates(result: RangeTestResult, ax: Axes) -> None:
+def _mark_rates(result: Result, ax: Axes) -> None:
     if result.max_lr is None or result.base_lr is None or result.interval is None:
         return
     ax.axvspan(*result.interval, color=_MAX, alpha=0.12, linewidth=0, zorder=0)

@@ -23,18 +23,18 @@ import numpy as np
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.finder._curve import noise_level
 from cyclerate.finder._race import (
+    DECADES_PER_TENFOLD,
     OFFSETS_PER_DECADE,
+    Race,
     best_offset,
     next_offset,
+    offset_for,
     valley,
 )
-from cyclerate.finder._result import RangeTestResult
+from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._settings import Sweep
 from cyclerate.finder._suggest import BASE_FRAC
 from cyclerate.finder._sweep import RangeTest, one_number
-from cyclerate.range_test.race import Race
-from cyclerate.range_test.race_choice import DECADES_PER_TENFOLD, offset_for
-from cyclerate.range_test.stopping import StopReason
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 
 RACES = 3

@@ -6,8 +6,8 @@ import sys
 import time
 
 from cyclerate._errors import check_choice
+from cyclerate.finder._race import Race
 from cyclerate.finder._sweep import RangeTest
-from cyclerate.range_test.race import Race
 
 QUIET_SECONDS = 2.0
 _EVERY_SECONDS = 0.1

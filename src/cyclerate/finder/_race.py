@@ -9,7 +9,15 @@ are far too high, and a whole decade lower is next.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from cyclerate._errors import CyclerateError
+from cyclerate.finder._sweep import one_number
 
 OFFSETS_PER_DECADE = 4
 _WIDE = 2  # half a decade
@@ -73,3 +81,147 @@ def valley(scores: Mapping[int, float], start: float) -> float:
     if not curvature > 0 or not math.isfinite(curvature):
         return float(best)
     return best + (left * c**2 - right * a**2) / (2 * curvature)
+
+
+DECADES_PER_TENFOLD = 0.2
+
+_NOISY_GAIN_SDS = (
+    3.0,
+    10.0,
+)  # a gain of so many standard deviations calls for all caution, for none
+_GIVEN_UP_FRAC = 0.03  # of the gain: what caution may cost, per tenfold length
+_SMALL_GAIN_SDS = 1.25  # fewer than this is no gain over the noise; from twice of it on it is one
+_TAKEN_UP_FRAC = 0.15  # of the gain: what a race may cost on the high side then
+
+
+def offset_for(
+    scores: Mapping[int, float], start: float, *, noise: float, tenfolds: float
+) -> float:
+    """Returns the offset of the rate to train with, in the unit of the races' offsets.
+
+    Args:
+        scores: What was found at each offset; lower is better, infinity for a failure.
+        start: What the untouched model scores.
+        noise: Standard deviation of the metric from batch to batch.
+        tenfolds: Decimal logarithm of the training's length over a race's.
+
+    >>> scores = {-2: 0.3, 0: 0.1, 2: 0.3}
+    >>> offset_for(scores, start=1.0, noise=0.001, tenfolds=0.0)
+    0.0
+    >>> noisy = offset_for(scores, start=1.0, noise=0.2, tenfolds=1.0)
+    >>> calm = offset_for(scores, start=1.0, noise=0.001, tenfolds=1.0)
+    >>> round(calm, 2), round(noisy, 2)
+    (-0.8, -1.01)
+    """
+    gain_sds = (start - scores[best_offset(scores)]) / noise if noise > 0 else math.inf
+    small = float(np.clip(2 - gain_sds / _SMALL_GAIN_SDS, 0, 1))
+    noisy = float(np.interp(gain_sds, _NOISY_GAIN_SDS, (1.0, 0.0)))
+    down = _reach(scores, start, -1, _GIVEN_UP_FRAC * tenfolds * noisy * (1 - small))
+    up = _reach(scores, start, +1, _TAKEN_UP_FRAC * tenfolds * small)
+    shift = DECADES_PER_TENFOLD * OFFSETS_PER_DECADE * tenfolds * (1 - small)
+    return valley(scores, start) + up - down - shift
+
+
+def _reach(scores: Mapping[int, float], start: float, side: int, share: float) -> float:
+    """Returns how far from the best a share of the gain leads, at most to the next rate raced."""
+    if share == 0:
+        return 0.0
+    best = best_offset(scores)
+    other = min(
+        (offset for offset in scores if (offset - best) * side > 0),
+        key=lambda offset: abs(offset - best),
+        default=best,
+    )
+    gain = start - scores[best]
+    lost = (min(scores[other], start) - scores[best]) / gain
+    return abs(other - best) * min(1.0, share / lost) if lost > 0 else float(abs(other - best))
+
+
+_MEDIAN_STEPS = 5
+
+
+class Race:
+    """A run of few steps; it ends early where the loss stays too high or is not finite.
+
+    Its first half may shake: there the rate still rises, or the first steps at it are rough.
+
+    Args:
+        lrs: The rate of each step; none at all for a look at the untouched model.
+        max_lr: The highest rate of the policy that the race is a small copy of.
+        ceiling: In the second half, the median of five losses to be minimised must not exceed it.
+        summit: After the first quarter, no single one must exceed it.
+        mode: "min" if lower values are better (a loss), "max" if higher ones are.
+
+    >>> race = Race([0.1, 0.2])
+    >>> race.lr, race.tell(1.5), race.lr, race.tell(1.2), race.done
+    (0.1, True, 0.2, False, True)
+    """
+
+    def __init__(
+        self,
+        lrs: Sequence[float],
+        max_lr: float | None = None,
+        *,
+        ceiling: float = math.inf,
+        summit: float = math.inf,
+        mode: str = "min",
+    ) -> None:
+        self.lrs = tuple(float(lr) for lr in lrs)
+        self.max_lr = max_lr
+        self.ceiling = ceiling
+        self.summit = summit
+        self.mode = mode
+        self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
+        self._index = 0
+        self._total = 0.0
+        self._failed = False
+
+    @property
+    def index(self) -> int:
+        """How many losses have been told: the number of the step to come, counted from 0."""
+        return self._index
+
+    @property
+    def total(self) -> float:
+        """The sum of all losses told: two races with the same took the same course."""
+        return self._total
+
+    @property
+    def failed(self) -> bool:
+        """Whether the loss stayed too high or was not finite."""
+        return self._failed
+
+    @property
+    def done(self) -> bool:
+        """Whether the race is over."""
+        return self._failed or self._index == len(self.lrs)
+
+    @property
+    def lr(self) -> float:
+        """The rate to use for the next optimizer step.
+
+        Raises:
+            CyclerateError: The race is over.
+        """
+        if self.done:
+            raise CyclerateError("this race is over; there is no next rate")
+        return self.lrs[self._index]
+
+    def tell(self, value: Any) -> bool:
+        """Takes the loss that a step at `lr` caused; returns whether to go on.
+
+        Raises:
+            ValueError: `value` is not a single number.
+            CyclerateError: The race is over.
+        """
+        if self.done:
+            raise CyclerateError("this race is over")
+        number = one_number(value)
+        loss = number if self.mode == "min" else -number
+        self._index += 1
+        self._total += number
+        self._last.append(loss)
+        too_high = median(self._last) > self.ceiling and 2 * self._index > len(self.lrs)
+        shot_up = loss > self.summit and 4 * self._index > len(self.lrs)
+        self._failed = too_high or shot_up or not math.isfinite(loss)
+        return not self.done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,3 +75,35 @@ class Sweep:
     def lrs(self) -> Curve:
         """Returns all rates, as a new array."""
         return np.asarray(self.schedule()(np.arange(self.steps)), dtype=np.float64)
+
+
+_HIGHER = (
+    r"acc|auc|precision|recall|specificity|sensitivity|score|f1|fbeta|iou|io_u|r2|dice|cosine_sim"
+)
+_LOWER = (
+    r"loss|error|mse|mae|mape|msle|rmse|entropy|perplexity|hinge|poisson|diverg|logcosh|log_cosh"
+)
+
+
+def direction(metric: str, mode: str) -> str:
+    """Returns "min" or "max".
+
+    Args:
+        metric: The name of the metric.
+        mode: "min", "max", or "auto" to go by the name.
+
+    Raises:
+        ValueError: Another mode, or a name that says nothing.
+
+    >>> direction("val_sparse_categorical_accuracy", "auto"), direction("mse", "auto")
+    ('max', 'min')
+    """
+    check_choice("mode", mode, ("auto", "min", "max"))
+    if mode != "auto":
+        return mode
+    # A dice loss is a loss, so these go first.
+    if re.search(_LOWER, metric.lower()):
+        return "min"
+    if re.search(_HIGHER, metric.lower()):
+        return "max"
+    raise bad_argument("mode", f'"min" or "max" for {metric!r}, whose name says neither', mode)

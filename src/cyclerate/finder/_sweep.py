@@ -12,11 +12,10 @@ import numpy as np
 
 from cyclerate._divergence import DivergenceMonitor
 from cyclerate._errors import CyclerateError, bad_argument, check_choice
-from cyclerate.finder._result import RangeTestResult
+from cyclerate.finder._curve import MODES
+from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._settings import Sweep
 from cyclerate.finder._suggest import smooth_and_suggest
-from cyclerate.range_test.reading import MODES
-from cyclerate.range_test.stopping import StopReason
 
 _INFINITE = 1e300  # as good as infinite: sums of such values overflow
 

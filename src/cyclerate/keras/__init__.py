@@ -9,10 +9,14 @@ from cyclerate.keras._cycle_callbacks import (
     CycleEarlyStopping as CycleEarlyStopping,
 )
 from cyclerate.keras._ensemble import SnapshotEnsemble as SnapshotEnsemble
-from cyclerate.keras._finder import range_test as range_test
+from cyclerate.keras._finder import range_test as range_test, recommend as recommend
+from cyclerate.keras._fit import fit_cycles as fit_cycles, fit_one_cycle as fit_one_cycle
 from cyclerate.keras._guard import DivergenceGuard as DivergenceGuard
 from cyclerate.keras._layers import LayerRates as LayerRates
-from cyclerate.keras._schedule import ScheduleCallback as ScheduleCallback
+from cyclerate.keras._schedule import (
+    ScheduleCallback as ScheduleCallback,
+    as_schedule as as_schedule,
+)
 from cyclerate.keras.compat import (
     CyclicalLearningRate as CyclicalLearningRate,
     CyclicLR as CyclicLR,
@@ -24,7 +28,3 @@ from cyclerate.keras.compat import (
     TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
     lr_find as lr_find,
 )
-from cyclerate.keras.fit_cycles import fit_cycles as fit_cycles
-from cyclerate.keras.one_cycle import fit_one_cycle as fit_one_cycle
-from cyclerate.keras.recommend import recommend as recommend
-from cyclerate.keras.schedule import as_schedule as as_schedule

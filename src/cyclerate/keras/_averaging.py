@@ -9,9 +9,8 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.cycles._combining import running_mean
+from cyclerate.keras._cycle_callbacks import CycleCallback, CycleEnd, up_to_date
 from cyclerate.keras._internals import data_adapter, layers_of
-from cyclerate.keras.cycle_callback import CycleCallback
-from cyclerate.keras.cycle_clock import CycleEnd, up_to_date
 from cyclerate.schedules import Schedule
 
 

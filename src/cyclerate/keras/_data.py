@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,93 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
-from cyclerate.keras.tf_data import is_tf_dataset, unshared_copies
+from cyclerate.finder._run import SCORE_ROWS
+from cyclerate.keras._internals import data_adapter, tensorflow_pipeline
+
+LARGEST_COPY_BYTES = 2**28
+
+_SEEDS_AT = {"ShuffleDatasetV3": 2, "ShuffleAndRepeatDatasetV2": 2}
+"""Operations that shuffle, and which of their inputs is the first of two seeds."""
+
+
+def is_tf_dataset(x: Any) -> bool:
+    """Whether `x` is a `tf.data.Dataset`; TensorFlow is not loaded to find out."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(x, tensorflow.data.Dataset)
+
+
+def unshared_copies(dataset: Any) -> Callable[[int], Any]:
+    """Data sets with the same content whose shuffles begin anew, from a seed.
+
+    Each pass over a shuffled data set moves the state of its shuffle, so a pass made by a range
+    test would change the order of the next fit. The state lives in a resource that the graph of
+    the data set names; copies are made from that graph with resources of their own.
+
+    Returns:
+        A function of a seed that gives a copy; or one that gives the data set itself if that has
+        no such state, holds more than 256 MB of tensors, or cannot be written as a graph.
+    """
+    import tensorflow as tf
+
+    graph = None if _bytes_in(dataset) > LARGEST_COPY_BYTES else _graph_of(dataset)
+    own_state = [node for node in graph.node if _is_seed_generator(node)] if graph else []
+    if graph is None or not own_state:
+        return lambda seed: dataset
+    for node in own_state:
+        node.ClearField("attr")
+        node.op = "DummySeedGenerator"
+    end = next(node for node in graph.node if node.op == "_Retval")
+    graph.node.remove(end)
+    places = [(node, _SEEDS_AT[node.op]) for node in graph.node if node.op in _SEEDS_AT]
+    seeds = [name for node, first in places for name in node.input[first : first + 2]]
+
+    def copy(seed: Any) -> Any:
+        given = dict.fromkeys(map(_output, seeds), seed)
+        outputs = [_output(end.input[0])]
+        return tf.graph_util.import_graph_def(
+            graph, input_map=given, return_elements=outputs, name=""
+        )[0]
+
+    # Wrapped once: the tensors in the graph are shared by all copies.
+    make = tf.compat.v1.wrap_function(copy, [tf.TensorSpec((), tf.int64)])
+    return lambda seed: tf.data.experimental.from_variant(
+        make(tf.constant(seed, tf.int64)), dataset.element_spec
+    )
+
+
+def _graph_of(dataset: Any) -> Any:
+    import tensorflow as tf
+
+    try:
+        serialized = tf.raw_ops.DatasetToGraphV2(
+            input_dataset=tf.data.experimental.to_variant(dataset),
+            external_state_policy=tf.data.experimental.ExternalStatePolicy.IGNORE.value,
+        )
+    except tf.errors.OpError:
+        return None
+    return tf.compat.v1.GraphDef.FromString(serialized.numpy())
+
+
+def _is_seed_generator(node: Any) -> bool:
+    handles = node.attr["value"].tensor.resource_handle_val if node.op == "Const" else ()
+    return any("SeedGenerator" in handle.name for handle in handles)
+
+
+def _output(name: str) -> str:
+    """An input of a node, as a graph names the tensor."""
+    return name if ":" in name else f"{name}:0"
+
+
+def _bytes_in(dataset: Any) -> int:
+    """The size of the tensors that a data set and those it was made from hold."""
+    total, waiting = 0, [dataset]
+    while waiting:
+        node = waiting.pop()
+        for tensor in getattr(node, "_tensors", ()):
+            total += tensor.shape.num_elements() * tensor.dtype.size
+        waiting += node._inputs()  # noqa: SLF001 - the only way to the data sets underneath
+    return total
+
 
 A_BATCH = "at least one batch of data"
 
@@ -237,3 +324,92 @@ class _Source:
         for batch in self._once:
             self._kept.append(batch)
             yield batch
+
+
+def lent_again(data: Data) -> Callable[[], dict[str, Any]]:
+    """Gives the data for several fits from the same random state, each in the same order.
+
+    TensorFlow takes longer to make a pipeline of arrays than to train some steps, so that is made
+    only once; where TensorFlow is seeded, each pass over it is in the same order.
+    """
+    made: dict[str, Any] = {}
+
+    def lend() -> dict[str, Any]:
+        if not made:
+            arguments = data.lend()
+            if not _needs_pipeline(arguments):
+                return arguments
+            made.update(x=tensorflow_pipeline(**arguments, shuffle=True), shuffle=False)
+        return made
+
+    return lend
+
+
+def whole(data: Data) -> dict[str, Any]:
+    """All of the data. `evaluate` neither shuffles nor weighs classes."""
+    arguments = {k: v for k, v in data.lend().items() if k not in ("shuffle", "class_weight")}
+    return {"x": tensorflow_pipeline(**arguments)} if _needs_pipeline(arguments) else arguments
+
+
+def _needs_pipeline(arguments: dict[str, Any]) -> bool:
+    return keras.backend.backend() == "tensorflow" and "y" in arguments
+
+
+def rows_of(data: Data) -> dict[str, Any]:
+    """The first batches of a pass over the data, up to `SCORE_ROWS` rows, kept in memory.
+
+    The order of the pass follows from the global seed. Weights of samples and classes are in it.
+    """
+    arguments = data.lend()
+    shuffle = {"shuffle": shuffled_by_keras(arguments["x"])}
+    adapter = data_adapter(**{**arguments, **shuffle})
+    try:
+        if keras.backend.backend() != "tensorflow":
+            return {"x": _KeptBatches(_first(adapter.get_numpy_iterator()))}
+        if is_tf_dataset(arguments["x"]):
+            # As it is: some of its tensors may be of a kind that only TensorFlow has.
+            dataset = adapter.get_tf_dataset()
+            return {"x": _cached(dataset.take(len(_first(dataset))))}
+        kept = _KeptBatches(_first(adapter.get_numpy_iterator()))
+        return {"x": _cached(tensorflow_pipeline(x=kept))}
+    finally:
+        adapter.on_epoch_end()  # stops its workers
+
+
+class _KeptBatches(keras.utils.PyDataset):
+    """Batches that are there."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._batches[index]
+
+
+def _cached(dataset: Any) -> Any:
+    cached = dataset.cache()
+    # A cache is filled by a pass to the very end, which `evaluate` does not make.
+    for _ in cached:
+        pass
+    return cached
+
+
+def _first(batches: Any) -> list[Any]:
+    """So many batches that they have the rows; without a smaller one at the end, if there are more.
+
+    A batch of another size would be compiled anew.
+    """
+    found: list[Any] = []
+    sizes: list[int] = []
+    for batch in batches:
+        found.append(batch)
+        sizes.append(int(keras.tree.flatten(batch)[0].shape[0]))
+        if sum(sizes) >= SCORE_ROWS:
+            break
+    if len(found) > 1 and sizes[-1] < sizes[0]:
+        del found[-1]
+    return found

@@ -12,9 +12,8 @@ import keras
 
 from cyclerate.cycles._combining import Outputs, mean_of, probabilities_from
 from cyclerate.cycles._members import Member, MemberFolder, Members
+from cyclerate.keras._cycle_callbacks import CycleCallback, CycleEnd
 from cyclerate.keras._internals import without_optimizer
-from cyclerate.keras.cycle_callback import CycleCallback
-from cyclerate.keras.cycle_clock import CycleEnd
 from cyclerate.schedules import Schedule
 
 _SUFFIX = ".keras"

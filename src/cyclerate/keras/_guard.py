@@ -10,10 +10,9 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
+from cyclerate.keras._cycle_callbacks import CycleClock, up_to_date
 from cyclerate.keras._internals import is_built
-from cyclerate.keras._state import Snapshot
-from cyclerate.keras.cycle_clock import CycleClock, up_to_date
-from cyclerate.keras.rate_in_use import rate_in_use
+from cyclerate.keras._state import Snapshot, rate_in_use
 from cyclerate.schedules import Schedule
 
 

@@ -10,11 +10,9 @@ import keras
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate._text import listed
-from cyclerate.cycles.depth import LAYER_DECAY, factor_schedule, layer_factors, thaw_turns
-from cyclerate.keras._internals import raw_iterations
-from cyclerate.keras.hyper import innermost
-from cyclerate.keras.installation import install, remove
-from cyclerate.keras.shares import Shares
+from cyclerate.cycles._rules import LAYER_DECAY, factor_schedule, layer_factors, thaw_turns
+from cyclerate.keras._internals import innermost, raw_iterations
+from cyclerate.keras._train_function import Shares, install, remove
 
 
 class LayerRate(NamedTuple):

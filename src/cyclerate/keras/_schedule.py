@@ -9,11 +9,9 @@ import keras
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate.keras._internals import rate_of
-from cyclerate.keras._train_function import Plan
-from cyclerate.keras.hyper import attribute_for, innermost
-from cyclerate.keras.installation import install, remove
-from cyclerate.schedules import Schedule
+from cyclerate.keras._internals import attribute_for, innermost, rate_of
+from cyclerate.keras._train_function import Plan, install, remove
+from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import check_schedule
 
 
@@ -151,3 +149,51 @@ class ScheduleCallback(keras.callbacks.Callback):
     def _latest(self) -> dict[str, float]:
         step = max(self._next_step - 1, self.start_step)
         return {name: schedule(step) for name, schedule in self.schedules.items()}
+
+
+@keras.saving.register_keras_serializable(package="cyclerate", name="Schedule")
+class KerasSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A cyclerate schedule where Keras expects a `LearningRateSchedule`; see `as_schedule`."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = check_schedule("schedule", schedule)
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        return self.schedule.to_dict()
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> KerasSchedule:
+        return cls(from_dict(config))
+
+    def __repr__(self) -> str:
+        return f"as_schedule({self.schedule!r})"
+
+
+def as_schedule(schedule: Schedule) -> KerasSchedule:
+    """Makes a schedule usable as `learning_rate=` of any Keras optimizer.
+
+    The rate of a step is `schedule(optimizer.iterations)`, computed inside the compiled train step
+    on every backend. It is saved with the model and goes on where it stood after loading; import
+    `cyclerate.keras` before `keras.saving.load_model`. With `gradient_accumulation_steps`, Keras
+    counts batches here, not updates.
+
+    Args:
+        schedule: The schedule.
+
+    Returns:
+        A `keras.optimizers.schedules.LearningRateSchedule`.
+
+    Raises:
+        ValueError: `schedule` is no schedule.
+
+    >>> import cyclerate as cr
+    >>> import keras
+    >>> rate = as_schedule(cr.Triangular(base_lr=0.1, max_lr=0.5, step_size=4))
+    >>> optimizer = keras.optimizers.SGD(learning_rate=rate)
+    >>> [round(float(rate(step)), 6) for step in range(5)]
+    [0.1, 0.2, 0.3, 0.4, 0.5]
+    """
+    return KerasSchedule(schedule)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from cyclerate.keras._internals import rate_of, raw_iterations
+from cyclerate._errors import bad_argument
+from cyclerate.keras._data import A_BATCH, Data
+from cyclerate.keras._internals import (
+    build_from_batch,
+    innermost,
+    is_built,
+    rate_of,
+    raw_iterations,
+)
 from cyclerate.keras._train_function import TrainFunction, untraced_function
-from cyclerate.keras.hyper import innermost
 
 
 class StepFunction:
@@ -101,3 +112,110 @@ _KINDS = {"jax": JaxStepFunction, "tensorflow": TensorFlowStepFunction}
 def step_function(model: Any) -> StepFunction:
     """The kind that the backend needs."""
     return _KINDS.get(keras.backend.backend(), StepFunction)(model)
+
+
+MOST_SKIPPED_BATCHES = 50
+"""So many batches in a row without an update: a LossScaleOptimizer sees only infinite gradients."""
+
+
+class Updates:
+    """Turns the losses of batches into the losses of updates.
+
+    With `gradient_accumulation_steps` = k, an update has the mean loss of its batches. A batch that
+    a LossScaleOptimizer skips, because its gradient overflowed, has led to no update.
+    """
+
+    def __init__(self, model: Any, function: StepFunction) -> None:
+        optimizer = innermost(model.optimizer)
+        self._function = function
+        self._batches_per_update = optimizer.gradient_accumulation_steps or 1
+        self._skips = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        self._counted = int(raw_iterations(optimizer))
+        self._losses: list[float] = []
+        self._skipped_in_a_row = 0
+
+    @property
+    def each_batch_is_one(self) -> bool:
+        """Whether every batch leads to an update."""
+        return self._batches_per_update == 1 and not self._skips
+
+    def loss_after(self, batch_loss: float) -> float | None:
+        """The loss of the update that this batch completed, or None if it completed none."""
+        counted = self._function.batches_counted() if self._skips else self._counted + 1
+        if counted == self._counted:
+            self._skipped_in_a_row += 1
+            return math.nan if self._skipped_in_a_row > MOST_SKIPPED_BATCHES else None
+        self._counted, self._skipped_in_a_row = counted, 0
+        self._losses.append(batch_loss)
+        if counted % self._batches_per_update:
+            return None
+        mean = sum(self._losses) / len(self._losses)
+        self._losses.clear()
+        return mean
+
+
+class _Ready(Exception):
+    """Ends a fit on purpose."""
+
+
+def build(model: Any, data: Data) -> None:
+    """Builds the model, its metrics and its optimizer as far as they are not built.
+
+    On JAX and PyTorch a fit builds before its first step, and draws from the random generators for
+    it. So a fit is begun with the data as they were given, and ended before that step: weights and
+    generators are then as a fit would have them. On TensorFlow the first step itself builds, and
+    draws nothing that is not drawn again.
+    """
+    if is_built(model):
+        return
+    if keras.backend.backend() == "tensorflow":
+        _build_from_first_batch(model, data)
+    else:
+        _begin_fit(model, data.as_given, callbacks=[_StopBeforeTheFirstStep()])
+
+
+def build_from_iterator(model: Any, iterator: Any) -> None:
+    """Builds the same in a fit on TensorFlow, from the shapes of the batches that it will give."""
+    if not is_built(model):
+        spec = keras.tree.map_structure(_none_if_missing, iterator.element_spec)
+        build_from_batch(model, spec)
+
+
+@contextmanager
+def quiet_about_the_end_of_data() -> Generator[None]:
+    """Keras warns where a pass over data of unknown length ends; here it just begins another."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        yield
+
+
+class _StopBeforeTheFirstStep(keras.callbacks.Callback):
+    def on_train_begin(self, logs: Any = None) -> None:
+        raise _Ready
+
+
+def _build_from_first_batch(model: Any, data: Data) -> None:
+    def build_only(iterator: Any) -> None:
+        build_from_batch(model, keras.tree.map_structure(_none_if_missing, next(iter(iterator))))
+        raise _Ready
+
+    plain = model.train_function
+    model.train_function = build_only
+    try:
+        _begin_fit(model, data.lend())
+    finally:
+        model.train_function = plain
+
+
+def _none_if_missing(part: Any) -> Any:
+    """A generator's batch without sample weights holds an empty Optional on TensorFlow."""
+    return part if hasattr(part, "shape") else None
+
+
+def _begin_fit(model: Any, arguments: dict[str, Any], **more: Any) -> None:
+    with quiet_about_the_end_of_data():
+        try:
+            model.fit(**arguments, verbose=0, **more)
+        except _Ready:
+            return
+    raise bad_argument("x", A_BATCH, "none")

@@ -2,23 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.finder import Procedure, conduct
+from cyclerate._randomness import PutBack, all_of
+from cyclerate.finder import Procedure, Race, RangeTest, conduct
 from cyclerate.finder._progress import Progress
 from cyclerate.finder._run import sample_seed
-from cyclerate.keras._data import A_BATCH, Data
-from cyclerate.keras._state import Snapshot
-from cyclerate.keras._step import StepFunction, step_function
-from cyclerate.keras.building import quiet_about_the_end_of_data
-from cyclerate.keras.randomness import seed_all_randomness
-from cyclerate.keras.reading import lent_again, rows_of, whole
-from cyclerate.keras.updates import Updates
-from cyclerate.keras.watching import VALIDATION, Run, Watch, evaluated
+from cyclerate.keras._data import A_BATCH, Data, borrow, lent_again, rows_of, whole
+from cyclerate.keras._state import (
+    Snapshot,
+    TrainerAttributes,
+    VariableRate,
+    remember_all_randomness,
+    seed_all_randomness,
+)
+from cyclerate.keras._step import (
+    StepFunction,
+    Updates,
+    build,
+    quiet_about_the_end_of_data,
+    step_function,
+)
+from cyclerate.keras._train_function import settle
+
+
+@contextmanager
+def lent(model: Any, *data: Data) -> Generator[Snapshot]:
+    """Builds the model, and undoes afterwards whatever training in the block did.
+
+    Also after an exception and after Ctrl-C. What stays is that the model, its metrics and its
+    optimizer are built, in the state in which their first fit would find them. In the block, the
+    optimizer's rate is a variable.
+
+    Args:
+        model: The model, compiled.
+        *data: What the block will read; the model is built with the first.
+
+    Yields:
+        The snapshot, to begin the block's work again with.
+    """
+
+    def remember_randomness() -> PutBack:
+        return all_of([remember_all_randomness(), *(part.remember() for part in data)])
+
+    settle(model)
+    attributes = TrainerAttributes(model)
+    undo: list[PutBack] = [attributes.put_back, remember_randomness()]
+    try:
+        build(model, data[0])
+        attributes.put_back()
+        if keras.backend.backend() != "tensorflow":
+            # Building drew what the first fit would have drawn; that is not drawn again.
+            undo[1] = remember_randomness()
+        snapshot = Snapshot(model)
+        undo.append(snapshot.put_back)
+        rate = VariableRate(model)
+        undo.append(rate.put_back)
+        rate.lend()
+        yield snapshot
+    finally:
+        _do_all(undo)
+
+
+def _do_all(actions: list[PutBack]) -> None:
+    """Does all of it even if Ctrl-C comes in between, and lets that through afterwards."""
+    interrupted: KeyboardInterrupt | None = None
+    for action in actions:
+        try:
+            action()
+        except KeyboardInterrupt as again:
+            interrupted = again
+            action()
+    if interrupted is not None:
+        raise interrupted
+
+
+VALIDATION = "val_"
+
+Run = RangeTest | Race
+
+
+class Watch:
+    """Tells a run the value of each update, and stops the model's fit when it is done.
+
+    Args:
+        model: The model in its fit.
+        run: The run.
+        updates: Which batches lead to an update.
+        metric: The name of what it is told.
+        validation: Arguments of `evaluate` for measuring after each update; None to take the value
+            of its batch.
+        progress: Shown after each update.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        run: Run,
+        updates: Updates,
+        *,
+        metric: str,
+        validation: dict[str, Any] | None,
+        progress: Progress,
+    ) -> None:
+        self._model, self._run, self._metric = model, run, metric
+        self._updates, self._progress = updates, progress
+        self._validation = validation
+
+    @property
+    def can_be_late(self) -> bool:
+        """Whether a step may begin before the one before it is looked at."""
+        return self._validation is None and self._updates.each_batch_is_one
+
+    def take(self, logs: Mapping[str, Any]) -> None:
+        """Takes what a step logged, as numbers or as scalars of the backend."""
+        if self._validation is None:
+            value = self._updates.loss_after(value_of(self._metric, logs))
+        elif (value := self._updates.loss_after(0.0)) is not None:
+            value = self._measure(self._validation)
+        if value is None or self._run.done:
+            return
+        self._run.tell(value)
+        self._progress.show(self._run, value)
+        if self._run.done:
+            self._model.stop_training = True
+
+    def _measure(self, validation: dict[str, Any]) -> float:
+        model = self._model
+        if keras.backend.backend() == "jax":
+            model.jax_state_sync()
+        value = evaluated(model, self._metric, validation)
+        if keras.backend.backend() == "torch":
+            model.train()
+        return value
+
+
+def evaluated(model: Any, metric: str, sample: dict[str, Any]) -> float:
+    """The metric in evaluation mode.
+
+    Args:
+        model: The model.
+        metric: Its name, with or without "val_".
+        sample: Arguments of `evaluate`.
+    """
+    logs = model.evaluate(**sample, verbose=0, return_dict=True)
+    return value_of(metric.removeprefix(VALIDATION), logs)
+
+
+def value_of(name: str, logs: Mapping[str, Any]) -> float:
+    """The value of a metric in what Keras logged.
+
+    Raises:
+        ValueError: The model has no such metric; the message lists those that it has.
+    """
+    if name not in logs:
+        raise bad_argument("metric", f"one that the model has: {', '.join(logs)}", name)
+    return float(logs[name])
+
 
 HIGHEST_SEED = 2**32
 """NumPy's global generator takes no higher one."""
@@ -183,3 +328,62 @@ class _NoEmptyPass(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._steps.begun == self._before:
             raise bad_argument("x", A_BATCH, f"none in pass {epoch + 1}")
+
+
+@contextmanager
+def conducting(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    metric: str,
+    batch_size: int | None,
+    sample_weight: Any,
+    class_weight: dict[int, float] | None,
+    validation_data: Any,
+    progress: Progress,
+) -> Generator[Callable[[Procedure, int], None]]:
+    """Lends model and data for a while, and gives them back as they were.
+
+    Args:
+        model: The model, compiled.
+        x: As `range_test` takes it, like all that follows.
+        y: The targets.
+        metric: What to record.
+        batch_size: Rows of a batch.
+        sample_weight: Weights of the rows.
+        class_weight: Weights of the classes.
+        validation_data: What to score on.
+        progress: Shown after each step, and closed.
+
+    Yields:
+        What makes all runs of a procedure, on data in the order of a seed.
+
+    Raises:
+        ValueError: Data of another kind.
+    """
+    data = borrow(
+        x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
+    )
+    validation = _validation(validation_data, batch_size)
+    read = [data, validation] if validation else [data]
+    with closing(progress), lent(model, *read) as snapshot:
+        runner = Runner(
+            model, snapshot, metric=metric, data=data, validation=validation, progress=progress
+        )
+        yield runner.conduct
+
+
+def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
+    if validation_data is None:
+        return None
+    allowed = "(x, y), (x, y, sample_weight) or a data set that ends"
+    parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+    if len(parts) > 3:
+        raise bad_argument("validation_data", allowed, validation_data)
+    x, y, sample_weight = (*parts, None, None)[:3]
+    size = batch_size if y is not None else None
+    data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
+    if data.endless:
+        raise bad_argument("validation_data", allowed, validation_data)
+    return data

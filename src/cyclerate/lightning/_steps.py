@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from cyclerate._errors import bad_argument
-from cyclerate._randomness import all_of
-from cyclerate.torch.data_order import remember_order
+from cyclerate._randomness import PutBack, all_of
+from cyclerate.torch._data import remember_order
 
 Outputs = Mapping[str, Any]
 
@@ -131,3 +133,80 @@ def gradients_clipped(trainer: pl.Trainer, optimizer: Optimizer) -> Generator[No
         yield
     finally:
         handle.remove()
+
+
+class Steered(Optimizer):
+    """Stands for an optimizer whose steps are made elsewhere: only its rates are set.
+
+    Args:
+        optimizer: The optimizer.
+        trainer: All its optimizers, its schedulers and its scaler change with a training step; a
+            snapshot of this object has all of them.
+    """
+
+    def __init__(self, optimizer: Optimizer, trainer: pl.Trainer) -> None:
+        super().__init__([torch.zeros(())], {})
+        self.param_groups = optimizer.param_groups
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self.lent = [*trainer.optimizers, scaler, *(vars(s) for s in _with_parts(schedulers))]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Nothing: the training step has done it."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: the training step does it."""
+
+
+def without_gradient(
+    run: Callable[[Any, Prepared], Outputs],
+) -> Callable[[Any, Prepared], dict[str, Any]]:
+    """The training step with a loss whose gradient goes nowhere: it has been made use of."""
+
+    def forward(model: Any, prepared: Prepared) -> dict[str, Any]:
+        outputs = run(model, prepared)
+        return {**outputs, "loss": outputs["loss"].detach().clone().requires_grad_()}
+
+    return forward
+
+
+def _with_parts(schedulers: list[Any]) -> Iterator[Any]:
+    for scheduler in schedulers:
+        yield scheduler
+        yield from _with_parts([*getattr(scheduler, "_schedulers", ())])
+
+
+@contextmanager
+def quiet(trainer: pl.Trainer, module: pl.LightningModule) -> Generator[None]:
+    """What the model logs goes nowhere, callbacks are not called, a wish to stop is forgotten."""
+    callbacks, loggers, should_stop = trainer.callbacks, trainer.loggers, trainer.should_stop  # type: ignore[attr-defined]
+    unmuted = [_mute(part) for part in module.modules() if isinstance(part, pl.LightningModule)]
+
+    def put_back() -> None:
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        trainer.loggers = loggers
+        trainer.should_stop = should_stop
+
+    try:
+        trainer.callbacks = []  # type: ignore[attr-defined]
+        trainer.loggers = [DummyLogger() for _ in loggers]
+        yield
+    finally:
+        all_of([*unmuted, put_back])()
+
+
+def _mute(module: pl.LightningModule) -> PutBack:
+    attributes: dict[str, Any] = vars(module)
+    before = {name: attributes[name] for name in ("log", "log_dict") if name in attributes}
+    attributes.update(log=_nothing, log_dict=_nothing)
+
+    def unmute() -> None:
+        for name in ("log", "log_dict"):
+            attributes.pop(name, None)
+        attributes.update(before)
+
+    return unmute
+
+
+def _nothing(*_args: Any, **_named: Any) -> None:
+    """Takes what `LightningModule.log` takes."""

@@ -3,5 +3,4 @@
 Schedules need no adapter: `optax.adam(cr.OneCycle(...))` takes them as they are.
 """
 
-from cyclerate.optax._finder import range_test as range_test
-from cyclerate.optax.recommend import recommend as recommend
+from cyclerate.optax._finder import range_test as range_test, recommend as recommend

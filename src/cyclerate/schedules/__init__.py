@@ -1,6 +1,6 @@
 """Learning-rate schedules: values that give a number for a step."""
 
-from cyclerate.schedules._base import Schedule as Schedule
+from cyclerate.schedules._base import Mirrored as Mirrored, Schedule as Schedule
 from cyclerate.schedules._cyclic import (
     Cyclic as Cyclic,
     ExpRange as ExpRange,
@@ -14,9 +14,8 @@ from cyclerate.schedules._ramps import (
     Exponential as Exponential,
     Linear as Linear,
     Polynomial as Polynomial,
+    WarmRestarts as WarmRestarts,
+    WarmupStableDecay as WarmupStableDecay,
 )
 from cyclerate.schedules._sequence import Sequence as Sequence
 from cyclerate.schedules._serialization import from_dict as from_dict
-from cyclerate.schedules.decay import WarmupStableDecay as WarmupStableDecay
-from cyclerate.schedules.mirror import Mirrored as Mirrored
-from cyclerate.schedules.restarts import WarmRestarts as WarmRestarts

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._namespaces import Namespace
 from cyclerate.schedules._shapes import SHAPES, blend
-from cyclerate.schedules.namespaces import Namespace
 
 ScaleFunction = Callable[[Any], Any]
 

@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
+import bisect
 import importlib
 import math
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from cyclerate.schedules.namespaces.protocol import Piece
+import numpy as np
+
+from cyclerate._errors import bad_argument
+
+Piece = Callable[[Any, "Namespace"], Any]
+"""A formula: (whole step, namespace) -> value."""
+
+WHOLE_STEP = "a whole number >= 0, or an array or tensor of them"
+
+
+class Namespace(Protocol):
+    """What a formula may ask for; `n` are whole steps, `x` floats, of the namespace's kind."""
+
+    def steps(self, step: Any, /) -> Any:
+        """Steps as the namespace's integers, none below zero."""
+
+    def real(self, n: Any, /) -> Any:
+        """Integers as floats."""
+
+    def where(self, condition: Any, x: Any, y: Any, /) -> Any: ...
+    def least(self, n: Any, limit: int, /) -> Any: ...
+    def clip(self, x: Any, low: float, high: float, /) -> Any: ...
+    def full(self, n: Any, value: float, /) -> Any:
+        """`value` in the shape of `n`."""
+
+    def sin(self, x: Any, /) -> Any: ...
+    def sqrt(self, x: Any, /) -> Any: ...
+    def power(self, x: Any, exponent: float, /) -> Any: ...
+    def one_minus_power(self, p: Any, exponent: float, /) -> Any:
+        """`1 - (1 - p) ** exponent` without cancellation near `p` = 0."""
+
+    def exp_steps(self, rate: float, n: Any, /) -> Any:
+        """`exp(rate * n)` for whole `n`, to the last digits also where `n` is large."""
+
+    def power_steps(self, base: float, n: Any, /) -> Any:
+        """`base ** n` for whole `n`, likewise."""
+
+    def power_of_half(self, n: Any, /) -> Any:
+        """`0.5 ** n`."""
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any, /) -> tuple[Any, Any]:
+        """The last start that is not after `n`, and the value that belongs to it."""
+        ...
+
+    def scale(self, function: Callable[[Any], Any], n: Any, /) -> Any:
+        """A user's `scale_fn` at `n`."""
+
+    def join(self, starts: Sequence[int], pieces: Sequence[Piece], n: Any, /) -> Any:
+        """Each piece from its own start on, at the steps since that start."""
 
 
 class _Traced:
@@ -145,3 +195,162 @@ class Torch(_Traced):
         table = n.new_tensor(starts)
         i = (n.unsqueeze(-1) >= table).sum(-1) - 1
         return table[i], n.new_tensor(values)[i]
+
+
+class PlainPython:
+    """int -> float."""
+
+    def steps(self, step: Any) -> int:
+        try:
+            n = operator.index(step)
+        except TypeError:
+            if not (isinstance(step, (float, np.floating)) and float(step).is_integer()):
+                raise bad_argument("step", WHOLE_STEP, step) from None
+            n = int(step)
+        if isinstance(step, (bool, np.bool_)) or n < 0:
+            raise bad_argument("step", WHOLE_STEP, step)
+        return n
+
+    real = staticmethod(float)
+
+    def where(self, condition: bool, x: float, y: float) -> float:
+        return x if condition else y
+
+    least = staticmethod(min)
+
+    def clip(self, x: float, low: float, high: float) -> float:
+        return low if x < low else min(x, high)
+
+    def full(self, n: int, value: float) -> float:
+        return value
+
+    def sin(self, x: float) -> float:
+        return float(np.sin(x))
+
+    def sqrt(self, x: float) -> float:
+        return math.sqrt(x)
+
+    def power(self, x: float, exponent: float) -> float:
+        return float(np.power(x, exponent))
+
+    def one_minus_power(self, p: float, exponent: float) -> float:
+        return 1.0 - self.power(1.0 - p, exponent)
+
+    def exp_steps(self, rate: float, n: int) -> float:
+        return float(np.exp(rate * float(n)))
+
+    def power_steps(self, base: float, n: int) -> float:
+        return float(np.power(base, float(n)))
+
+    def power_of_half(self, n: int) -> float:
+        return math.ldexp(1.0, -n) if n < 2000 else 0.0
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: int) -> tuple[int, int]:
+        i = bisect.bisect_right(starts, n) - 1
+        return starts[i], values[i]
+
+    def scale(self, function: Callable[[Any], Any], n: int) -> float:
+        return float(function(n))
+
+    def join(self, starts: Sequence[int], pieces: Sequence[Piece], n: int) -> float:
+        i = bisect.bisect_right(starts, n) - 1
+        return pieces[i](n - starts[i], self)
+
+
+class NumPy:
+    """ndarray -> ndarray of float64."""
+
+    def steps(self, step: Any) -> np.ndarray:
+        n = np.asarray(step)
+        if n.dtype.kind not in "iuf" or (n.dtype.kind == "f" and not np.all(np.floor(n) == n)):
+            raise bad_argument("step", WHOLE_STEP, step)
+        if n.size and n.min() < 0:
+            raise bad_argument("step", WHOLE_STEP, step)
+        return n.astype(np.int64, copy=False)
+
+    def real(self, n: np.ndarray) -> np.ndarray:
+        return n.astype(np.float64)
+
+    where = staticmethod(np.where)
+    least = staticmethod(np.minimum)
+    clip = staticmethod(np.clip)
+    sin = staticmethod(np.sin)
+    sqrt = staticmethod(np.sqrt)
+    power = staticmethod(np.power)
+
+    def full(self, n: np.ndarray, value: float) -> np.ndarray:
+        return np.full(n.shape, value)
+
+    def one_minus_power(self, p: np.ndarray, exponent: float) -> np.ndarray:
+        return 1.0 - np.power(1.0 - p, exponent)
+
+    def exp_steps(self, rate: float, n: np.ndarray) -> np.ndarray:
+        return np.exp(rate * n.astype(np.float64))
+
+    def power_steps(self, base: float, n: np.ndarray) -> np.ndarray:
+        return np.power(base, n.astype(np.float64))
+
+    def power_of_half(self, n: np.ndarray) -> np.ndarray:
+        return np.ldexp(1.0, -np.minimum(n, 2000))
+
+    def lookup(self, starts: Sequence[int], values: Sequence[int], n: np.ndarray) -> Any:
+        i = np.searchsorted(np.array(starts), n, side="right") - 1
+        return np.array(starts)[i], np.array(values)[i]
+
+    def scale(self, function: Callable[[Any], Any], n: np.ndarray) -> np.ndarray:
+        # Called with the same Python ints as in the plain case: a scale_fn need not be vectorised.
+        distinct, where = np.unique(n, return_inverse=True)
+        values = np.array([float(function(int(k))) for k in distinct], dtype=np.float64)
+        return values[where].reshape(n.shape)
+
+    def join(self, starts: Sequence[int], pieces: Sequence[Piece], n: np.ndarray) -> np.ndarray:
+        out = np.empty(n.shape)
+        ends = [*starts[1:], None]
+        for start, end, piece in zip(starts, ends, pieces, strict=True):
+            here = n >= start if end is None else (n >= start) & (n < end)
+            out[here] = piece(n[here] - start, self)
+        return out
+
+
+__all__ = ["PLAIN", "Namespace", "resolve"]
+
+PLAIN: Namespace = PlainPython()
+NUMPY: Namespace = NumPy()
+_FRAMEWORKS: dict[str, Callable[[], Namespace]] = {
+    "jax": Jax,
+    "jaxlib": Jax,
+    "tensorflow": TensorFlow,
+    "torch": Torch,
+}
+_loaded: dict[str, Namespace] = {}
+
+
+def resolve(step: Any) -> tuple[Any, Namespace]:
+    """The steps as whole numbers, and the namespace of their kind.
+
+    Loads no framework that is not in use.
+
+    Raises:
+        ValueError: `step` is no whole number, or none that this library knows.
+    """
+    if isinstance(step, (int, float, np.generic)):
+        return PLAIN.steps(step), PLAIN
+    if isinstance(step, (np.ndarray, list, tuple, range)):
+        return NUMPY.steps(step), NUMPY
+    framework = type(step).__module__.partition(".")[0]
+    if framework == "keras":
+        return resolve(step.value)
+    if framework not in _FRAMEWORKS:
+        framework = _base_framework(type(step))
+    if framework not in _FRAMEWORKS:
+        raise bad_argument("step", WHOLE_STEP, step)
+    if framework not in _loaded:
+        _loaded[framework] = _FRAMEWORKS[framework]()
+    xp = _loaded[framework]
+    return xp.steps(step), xp
+
+
+def _base_framework(kind: type) -> str:
+    """The framework of a user's own tensor class, by the classes that it is derived from."""
+    roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
+    return next((root for root in roots if root in _FRAMEWORKS), "")

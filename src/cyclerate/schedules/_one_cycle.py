@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._namespaces import Namespace
 from cyclerate.schedules._ramps import Constant, Cosine, Linear
 from cyclerate.schedules._sequence import Pieces
-from cyclerate.schedules.namespaces import Namespace
 
 RAMPS: dict[str, type[Linear | Cosine]] = {
     "cosine": Cosine,

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate.schedules._base import Schedule, check_schedule
-from cyclerate.schedules.namespaces import Namespace
+from cyclerate.schedules._namespaces import Namespace
 
 
 class Pieces:

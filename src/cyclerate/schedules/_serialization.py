@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.schedules._base import Schedule, find_function
+from cyclerate.schedules._base import Mirrored, Schedule, find_function
 from cyclerate.schedules._cyclic import Cyclic, ExpRange, ScaleFunction, Triangular, Triangular2
 from cyclerate.schedules._one_cycle import OneCycle
 from cyclerate.schedules._ramps import (
@@ -17,11 +17,10 @@ from cyclerate.schedules._ramps import (
     InverseSqrtDecay,
     Linear,
     Polynomial,
+    WarmRestarts,
+    WarmupStableDecay,
 )
 from cyclerate.schedules._sequence import Sequence
-from cyclerate.schedules.decay import WarmupStableDecay
-from cyclerate.schedules.mirror import Mirrored
-from cyclerate.schedules.restarts import WarmRestarts
 
 TYPES: dict[str, type[Schedule]] = {
     kind.__name__: kind

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from cyclerate.schedules.namespaces import Namespace
+from cyclerate.schedules._namespaces import Namespace
 
 Shape = Callable[[Any, Namespace], Any]
 

@@ -17,8 +17,7 @@ from cyclerate.compare._dense import usual_batch_size
 from cyclerate.compare._objective import make_objective
 from cyclerate.compare._optimizers import OPTIMIZERS
 from cyclerate.cycles._combining import probabilities_from
-from cyclerate.sklearn._networks import Shape, outputs_of
-from cyclerate.sklearn.fitting import Settings, fit_network
+from cyclerate.sklearn._networks import Settings, Shape, fit_network, outputs_of
 
 HIGHEST_SEED = 2**31 - 1
 

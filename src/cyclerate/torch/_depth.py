@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_number
 from cyclerate._text import listed
-from cyclerate.cycles.depth import LAYER_DECAY, layer_factors, thaw_turns
+from cyclerate.cycles._rules import LAYER_DECAY, layer_factors, thaw_turns
 
 
 def layer_groups(
@@ -156,3 +156,18 @@ def _each_once(groups: list[list[Parameter]]) -> list[list[Parameter]]:
         if new:
             found.append(new)
     return found
+
+
+Scaling = Callable[[Any], Any]
+"""Gives the new rate for an old one."""
+
+
+def scaling(old: float, new: float) -> Scaling:
+    """Returns what multiplies rates by `new / old`, and makes exactly `new` of `old`.
+
+    Raises:
+        ValueError: The old rate is not above 0: no factor makes another rate of it.
+    """
+    if not old > 0:
+        raise bad_argument("the rate", "above 0 before it can be multiplied", old)
+    return lambda value: new * (float(value) / old)

@@ -22,9 +22,9 @@ from cyclerate._errors import bad_argument, check_count, require
 from cyclerate.cycles._combining import Outputs, mean_of, probabilities_from
 from cyclerate.cycles._members import Member, MemberFolder, Members
 from cyclerate.schedules import Schedule
+from cyclerate.torch._cycle_callbacks import CycleCounter
 from cyclerate.torch._data import moved
 from cyclerate.torch._state import Snapshot
-from cyclerate.torch.cycle_counter import CycleCounter
 
 _SUFFIX = ".safetensors"
 _DATA = (

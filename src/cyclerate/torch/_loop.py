@@ -15,23 +15,19 @@ from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate.cycles._guard import Explosion
-from cyclerate.cycles.recipe import batches_per_epoch, opposite_cycle
+from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
-from cyclerate.range_test.answer import clear_max_lr
-from cyclerate.range_test.metric import direction
+from cyclerate.finder._run import clear_max_lr
+from cyclerate.finder._settings import direction
 from cyclerate.schedules import Schedule
-from cyclerate.torch._cycle_callbacks import CycleEarlyStopping
+from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
 from cyclerate.torch._data import batches_of, batches_of_an_epoch
 from cyclerate.torch._depth import GradualUnfreezing
 from cyclerate.torch._finder import range_test
-from cyclerate.torch._groups import Setting, copied
-from cyclerate.torch._objective import Metric, Objective
+from cyclerate.torch._groups import Setting, copied, momentum_setting, rate_setting
+from cyclerate.torch._objective import Metric, Objective, evaluated, metric_of
 from cyclerate.torch._step import Training
-from cyclerate.torch.evaluating import evaluated
-from cyclerate.torch.groups import momentum_setting, rate_setting
-from cyclerate.torch.guarding import DivergenceGuard
-from cyclerate.torch.metrics import metric_of
 
 
 @dataclass(frozen=True)

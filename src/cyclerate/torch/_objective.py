@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cyclerate._errors import bad_argument
-from cyclerate.torch._data import moved
+from cyclerate.torch._data import moved, rows_in
 
 Metric = Callable[[Tensor, Tensor], Any]
 
@@ -112,3 +113,87 @@ def _mean(name: str, value: Any) -> Tensor:
     if not value.is_floating_point():
         value = value.float()
     return value if value.ndim == 0 else value.mean()
+
+
+VALIDATION = "val_"
+
+
+def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metric | None]:
+    """Returns the name of a metric, and its function of output and target; None for the loss.
+
+    Args:
+        metric: "loss", "accuracy" or a function; a name may begin with "val_".
+        loss_fn: Knows whether outputs are probabilities; None if there are none.
+        validated: Whether there are validation data. The name begins with "val_" then.
+
+    Raises:
+        ValueError: It is nothing of these, or what it is computed from is missing.
+    """
+    if isinstance(metric, str) and metric.startswith(VALIDATION):
+        if not validated:
+            raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
+        metric = metric.removeprefix(VALIDATION)
+    prefix = VALIDATION if validated else ""
+    if metric == "loss":
+        return f"{prefix}loss", None
+    if metric != "accuracy" and not callable(metric):
+        allowed = "'loss', 'accuracy' or a function of (output, target)"
+        raise bad_argument("metric", allowed, metric)
+    if loss_fn is None:
+        raise bad_argument("metric", "'loss' where forward returns the loss itself", metric)
+    if metric == "accuracy":
+        threshold = 0.5 if isinstance(loss_fn, nn.BCELoss) else 0.0
+        return f"{prefix}accuracy", functools.partial(accuracy, threshold=threshold)
+    return prefix + getattr(metric, "__name__", type(metric).__name__), metric
+
+
+def accuracy(output: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
+    """The share of targets that the output has right.
+
+    Args:
+        output: Scores of classes along dimension 1; or one score for each target, for yes or no.
+        target: The number of the class; or 0 or 1.
+        threshold: Where a score means yes: 0 for a logit, 0.5 for a probability.
+
+    Raises:
+        ValueError: The shapes fit neither.
+
+    >>> import torch
+    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
+    0.5
+    >>> accuracy(torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([1.0, 0.0, 0.0])).item()
+    0.6666666865348816
+    """
+    if output.ndim == target.ndim + 1 and output.shape[1] == 1:
+        output = output.squeeze(1)
+    if output.shape == target.shape:
+        right = (output > threshold) == (target > 0.5)
+    elif output.ndim == target.ndim + 1 and output[:, 0].shape == target.shape:
+        right = output.argmax(dim=1) == target
+    else:
+        shapes = f"output {tuple(output.shape)} and target {tuple(target.shape)}"
+        raise bad_argument("metric", "a function, where 'accuracy' does not fit the shapes", shapes)
+    return right.float().mean()
+
+
+def evaluated(objective: Objective, batches: Iterable[Any]) -> Tensor:
+    """Returns the mean of the metric over the rows of some batches.
+
+    It is on the device: nothing waits for it. The modes of all modules are given back.
+
+    Raises:
+        ValueError: There is no batch; only validation data may turn out to be empty here.
+    """
+    model = objective.model
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    total, rows = torch.zeros((), device=objective.device), 0
+    with torch.no_grad():
+        for batch in batches:
+            count = rows_in(batch)
+            total, rows = total + count * objective(batch).value, rows + count
+    for module, training in modes:
+        module.training = training
+    if not rows:
+        raise bad_argument("validation_data", "at least one batch", "none")
+    return total / rows

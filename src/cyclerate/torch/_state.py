@@ -8,20 +8,132 @@ model and the optimizer is walked instead, object by object; each keeps its iden
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import functools
+import tempfile
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from types import FunctionType
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import bad_argument, require
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
-from cyclerate.torch.contents import CONTAINERS, remember_contents
-from cyclerate.torch.keeping import Slot, contents_of, gradient_of, keep
+from cyclerate.schedules import Schedule
+
+PLACES = ("memory", "cpu", "disk")
+
+_SHARD_BYTES = 2**26  # what the host holds at a time on the way to disk and back
+
+
+class Slot(NamedTuple):
+    """Where a value is, and how another one gets there."""
+
+    read: Callable[[], Tensor]
+    write: Callable[[Tensor], object]
+
+
+def contents_of(tensor: Tensor) -> Slot:
+    """The values of a tensor, which stays the same object."""
+    return Slot(lambda: tensor, lambda value: tensor.detach().copy_(value))
+
+
+def gradient_of(parameter: Tensor) -> Slot:
+    """The gradient of a parameter, which becomes a new object."""
+    return Slot(
+        lambda: cast(Tensor, parameter.grad),
+        lambda value: setattr(parameter, "grad", value.to(parameter.device, copy=True)),
+    )
+
+
+def keep(slots: Sequence[Slot], place: str, stack: ExitStack) -> PutBack:
+    """Copies values, and returns what puts them back, any number of times.
+
+    Args:
+        slots: What to copy.
+        place: "memory", on their device; "cpu"; or "disk", in a temporary folder.
+        stack: Removes the folder when it closes.
+
+    Raises:
+        MissingExtra: `place` is "disk" and safetensors is not installed.
+    """
+    if place == "disk":
+        return _keep_on_disk(slots, Path(stack.enter_context(_folder())))
+    read = [slot.read().detach() for slot in slots]
+    copies = [value.to("cpu", copy=True) if place == "cpu" else value.clone() for value in read]
+    return lambda: _write(slots, copies)
+
+
+def _keep_on_disk(slots: Sequence[Slot], folder: Path) -> PutBack:
+    safetensors = require("safetensors.torch", "torch")
+    shards = list(_shards(slots))
+    for number, shard in enumerate(shards):
+        # Cloned one by one: the format refuses tensors that share their memory.
+        values = {str(i): _plain_copy(slot.read()) for i, slot in enumerate(shard)}
+        safetensors.save_file(values, folder / f"{number}.safetensors")
+
+    def put_back() -> None:
+        for number, shard in enumerate(shards):
+            values = safetensors.load_file(folder / f"{number}.safetensors")
+            _write(shard, [values[str(i)] for i in range(len(shard))])
+
+    return put_back
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="cyclerate-")
+
+
+def _plain_copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _shards(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
+    shard: list[Slot] = []
+    size = 0
+    for slot in slots:
+        nbytes = slot.read().nbytes
+        if shard and size + nbytes > _SHARD_BYTES:
+            yield shard
+            shard, size = [], 0
+        shard.append(slot)
+        size += nbytes
+    if shard:
+        yield shard
+
+
+def _write(slots: Sequence[Slot], values: Sequence[Tensor]) -> None:
+    for slot, value in zip(slots, values, strict=True):
+        slot.write(value)
+
+
+CONTAINERS = (dict, set, list, deque, np.ndarray)
+
+
+def remember_contents(container: Any) -> PutBack:
+    """Notes what a dict, set, list, deque or NumPy array holds; the items are not copied."""
+    if isinstance(container, np.ndarray):
+        values = container.copy()
+        return lambda: np.copyto(container, values) if container.flags.writeable else None
+    held = dict(container) if isinstance(container, dict) else list(container)
+
+    def put_back() -> None:
+        container.clear()
+        if isinstance(container, (dict, set)):
+            container.update(held)
+        else:
+            container.extend(held)
+
+    return put_back
 
 
 class Snapshot:
@@ -128,3 +240,81 @@ def _can_change(tensor: Tensor) -> bool:
 
 def _is_part(tensor: Tensor) -> bool:
     return tensor._is_view()  # noqa: SLF001 - there is no public way to ask
+
+
+T = TypeVar("T")
+
+
+@functools.cache
+def leave_out(*code: type | FunctionType) -> None:
+    """Marks functions, and the methods of classes, to be run as they are, never traced.
+
+    Unlike `torch.compiler.disable`, which wraps a function, it costs nothing when they run; what
+    they call is to be marked, too. It imports the compiler, as making an optimizer does.
+    """
+    from torch._dynamo.decorators import skip
+
+    for item in code:
+        for function in vars(item).values() if isinstance(item, type) else [item]:
+            if isinstance(function, FunctionType):
+                skip(function)
+
+
+@functools.cache
+def left_out_with_all_it_calls(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, run such that nothing is traced, whatever it calls: at half a microsecond."""
+    return cast(Callable[..., T], torch.compiler.disable(function))
+
+
+_AHEAD_VALUES = 4096  # kept at a time; computing them takes a fraction of a millisecond
+_OWN = Schedule.__module__.rpartition(".")[0] + "."
+
+
+class LookAhead(ABC, Generic[T]):
+    """A function of the step that is computed for many steps at once.
+
+    The value at a step is `self.ahead[i]`, where `i = step - self.start` if that is in range, and
+    what `self.look_ahead(step)` returns if not. To be read by subclasses without a call between.
+
+    Args:
+        schedules: What it is made of.
+    """
+
+    def __init__(self, schedules: Sequence[Schedule | None]) -> None:
+        self.start = 0
+        self.ahead: list[T] = []
+        ahead = all(map(_knows_all_steps, schedules))
+        self._ahead_steps = max(_AHEAD_VALUES // len(schedules), 1) if ahead else 1
+
+    def look_ahead(self, step: int) -> int:
+        """Computes the values from `step` on, and returns the index of the first of them."""
+        values_at = left_out_with_all_it_calls(type(self).values_at)
+        self.ahead = values_at(self, np.arange(step, step + self._ahead_steps))
+        self.start = step
+        return 0
+
+    @abstractmethod
+    def values_at(self, steps: NDArray[np.int64]) -> list[T]:
+        """Returns the values at an array of steps."""
+
+
+def values_of(schedule: Schedule, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The values at an array of steps; a single one is asked for as such."""
+    return schedule(steps) if len(steps) > 1 else np.array([schedule(int(steps[0]))])
+
+
+def _knows_all_steps(schedule: Schedule | None) -> bool:
+    """Whether it can be asked for steps that may never come.
+
+    A user's `scale_fn`, or own kind of schedule, may know no step after the training's last, and no
+    arrays of steps.
+    """
+    if schedule is None:
+        return True
+    if not type(schedule).__module__.startswith(_OWN):
+        return False
+    values: list[Any] = list(vars(schedule).values())
+    inner = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
+    return getattr(schedule, "scale_fn", None) is None and all(
+        _knows_all_steps(part) for part in inner if isinstance(part, Schedule)
+    )

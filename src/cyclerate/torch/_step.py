@@ -14,10 +14,8 @@ from torch.optim import Optimizer
 from cyclerate._errors import bad_argument, check_count, check_number
 from cyclerate.finder._passes import Passes
 from cyclerate.torch._data import BeginPass
-from cyclerate.torch._groups import updated
-from cyclerate.torch._objective import Objective
-from cyclerate.torch.evaluating import evaluated
-from cyclerate.torch.groups import current_ratios
+from cyclerate.torch._groups import current_ratios, updated
+from cyclerate.torch._objective import Objective, evaluated
 
 MOST_SKIPPED_STEPS = 50
 """So many steps in a row that a GradScaler skips: it sees infinite gradients only."""

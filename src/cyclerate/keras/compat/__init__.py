@@ -7,7 +7,8 @@ from cyclerate.keras.compat._addons import (
     TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
 )
 from cyclerate.keras.compat._cyclic_lr import CyclicLR as CyclicLR
-from cyclerate.keras.compat._geron import OneCycleScheduler as OneCycleScheduler
-from cyclerate.keras.compat._lr_finder import LRFinder as LRFinder
-from cyclerate.keras.compat.exponential import ExponentialLearningRate as ExponentialLearningRate
-from cyclerate.keras.compat.lr_find import lr_find as lr_find
+from cyclerate.keras.compat._geron import (
+    ExponentialLearningRate as ExponentialLearningRate,
+    OneCycleScheduler as OneCycleScheduler,
+)
+from cyclerate.keras.compat._lr_finder import LRFinder as LRFinder, lr_find as lr_find

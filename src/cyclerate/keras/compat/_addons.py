@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from cyclerate._errors import check_choice
-from cyclerate.keras.compat.policies import SCALE_MODES, scaled_by_function, whole_step_size
-from cyclerate.keras.schedule import KerasSchedule
+from cyclerate.keras._schedule import KerasSchedule
+from cyclerate.keras.compat._cyclic_lr import SCALE_MODES, scaled_by_function, whole_step_size
 from cyclerate.schedules import Cyclic, ExpRange, Schedule, Triangular, Triangular2, from_dict
 
 _COMMON = ("initial_learning_rate", "maximal_learning_rate", "step_size", "scale_mode", "name")

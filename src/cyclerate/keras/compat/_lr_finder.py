@@ -14,11 +14,25 @@ from cyclerate._errors import (
     require,
 )
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep
-from cyclerate.keras.compat.showing import show
-from cyclerate.keras.compat.stepwise import StepwiseCallback
+from cyclerate.keras._finder import range_test
+from cyclerate.keras.compat._cyclic_lr import StepwiseCallback
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def show(result: RangeTestResult) -> None:
+    """Prints the result and draws its curve, in a window or a notebook where there is one.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    pyplot = require("matplotlib.pyplot", "plot")
+    print(result)  # noqa: T201 - the purpose of this function
+    result.plot()
+    if pyplot.get_backend().lower() != "agg":  # which has nowhere to show it
+        pyplot.show()
+
 
 _BATCHES_MISSING = "given where the fit does not know how many batches it has"
 
@@ -163,3 +177,56 @@ class LRFinder(StepwiseCallback):
             and lowest > 0
             and self.losses[-1] > self.stop_multiplier * lowest
         )
+
+
+def lr_find(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    start_lr: float = 1e-7,
+    end_lr: float = 10.0,
+    num_it: int = 100,
+    stop_div: bool = True,
+    show_plot: bool = True,
+    **options: Any,
+) -> RangeTestResult:
+    """The single sweep, drawn and printed: the words of fastai's `learn.lr_find()`.
+
+    The same as `range_test(model, x, y, method="range", steps=num_it, stop_early=stop_div)`.
+    fastai's suggestions are `result.suggest("valley")`, "slide", "steepest" and "minimum".
+
+    Args:
+        model: A compiled Keras model; it comes back as it was.
+        x: As in `fit`.
+        y: As in `fit`.
+        start_lr: The first rate. Default 1e-7.
+        end_lr: The last rate. Default 10.
+        num_it: How many rates, one step each. Default 100.
+        stop_div: Whether to stop where training diverges. Default True.
+        show_plot: Whether to draw the curve and print the result. Default True.
+        **options: More options of `range_test`, as `batch_size` or `repeats`.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: As `range_test`.
+
+    Source: Smith 2017, arXiv 1506.01186, section 3.3.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(), "mse")
+    >>> x = np.random.default_rng(0).normal(size=(64, 4))
+    >>> found = lr_find(model, x, x.sum(axis=1), num_it=60, batch_size=16, show_plot=False)
+    >>> 0.01 < found.max_lr < 1.0
+    True
+    """
+    check_choice("show_plot", show_plot, (True, False))
+    rates = {"start_lr": start_lr, "end_lr": end_lr, "steps": num_it, "stop_early": stop_div}
+    found = range_test(model, x, y, method="range", **rates, **options)
+    if show_plot:
+        show(found)
+    return found
