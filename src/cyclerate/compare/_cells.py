@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, require
 from cyclerate._files import write_bytes, write_json
-from cyclerate._words import listed
+from cyclerate._text import listed
 from cyclerate.compare._plain import digest, plain
 from cyclerate.compare._provenance import provenance
 

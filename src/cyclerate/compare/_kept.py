@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError
 from cyclerate._files import write_bytes, write_json
-from cyclerate._words import listed
+from cyclerate._text import listed
 from cyclerate.compare._plain import digest, plain
 
 SCHEMA = 1
