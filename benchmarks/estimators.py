@@ -40,9 +40,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from benchmarks._page import write_generated
-from cyclerate.data.origins import FOLDER_VARIABLE, find_given
-from cyclerate.data.published import cardio
 from cyclerate.sklearn import CyclicClassifier, CyclicRegressor
+from reproductions.origins import FOLDER_VARIABLE, find_given
+from reproductions.published import cardio
 
 PAGE = Path(__file__).parents[1] / "docs" / "scikit-learn.md"
 FOLDS = 5

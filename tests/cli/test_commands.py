@@ -22,9 +22,9 @@ from cyclerate.cli.app import app
 from cyclerate.compare import _page as report
 from cyclerate.compare._dense import DenseTrainer
 from cyclerate.compare._record import Record
-from cyclerate.experiments import EXPERIMENTS
 from cyclerate.finder import RangeTestResult
 from cyclerate.tables import Preprocessing
+from reproductions import EXPERIMENTS
 from tests.compare.records import range_result
 
 RUNNER = CliRunner()

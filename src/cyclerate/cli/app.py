@@ -13,7 +13,6 @@ from cyclerate.cli.mistakes import Boundary
 from cyclerate.cli.plot import plot
 from cyclerate.cli.range_test import range_test
 from cyclerate.cli.report import report
-from cyclerate.cli.reproduce import reproduce
 
 app = typer.Typer(
     name="cyclerate",
@@ -53,4 +52,3 @@ app.command("plot", context_settings={"allow_extra_args": True, "ignore_unknown_
     plot
 )
 app.command("report")(report)
-app.command("reproduce")(reproduce)

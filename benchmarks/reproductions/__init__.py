@@ -1,1 +1,0 @@
-"""The stored records of the published experiments, and the page made of them."""

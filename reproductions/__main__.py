@@ -1,0 +1,118 @@
+"""`cyclerate reproduce`: a published experiment, run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cyclerate._errors import check_choice, check_number
+from cyclerate.cli.backend import choose_backend
+from cyclerate.cli.folder import check_folder
+from cyclerate.cli.mistakes import Mistake, asking
+from cyclerate.cli.options import Json, Quiet, command_line, seed_range
+from cyclerate.cli.talk import Talk, wrapped
+
+if TYPE_CHECKING:
+    from reproductions import Experiment, Reproduction, Size
+
+
+def reproduce(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Of the list without it.", show_default=False),
+    ] = None,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small data and short runs: does it work?")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="Runs of each cell.", show_default="by the experiment")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Factor on the epochs of every training.")] = 1.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results.", show_default="runs/NAME")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a published experiment again: what the article says, and what is found here.
+
+    Every run is kept as soon as it is finished; the same command goes on where it was stopped.
+    """
+    from reproductions import EXPERIMENTS, Size
+
+    talk = Talk(as_json=as_json, quiet=quiet)
+    if name is None:
+        _list(talk, EXPERIMENTS)
+        return
+    with asking():
+        experiment = EXPERIMENTS[check_choice("NAME", name, EXPERIMENTS)]
+        check_number("--scale", scale, low=0, low_open=True)
+        usual = 1 if quick else experiment.seeds
+        size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
+    folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))
+    record = _run(experiment, size, folder, command_line(context), talk)
+    _tell(experiment, record, folder, talk)
+
+
+def _list(talk: Talk, experiments: dict[str, Experiment]) -> None:
+    for experiment in experiments.values():
+        talk.result(f"{experiment.name:<12}{experiment.title}")
+        about = f"{experiment.source}; about {experiment.minutes} minutes on one core"
+        talk.result(wrapped(about, indent=12))
+    talk.document({name: experiment.title for name, experiment in experiments.items()})
+
+
+def _run(
+    experiment: Experiment, size: Size, folder: Path, command: str, talk: Talk
+) -> Reproduction:
+    from cyclerate.compare import _provenance as provenance
+    from reproductions.record import Sitting
+    from reproductions.running import OtherSize, run
+
+    talk.say(f"{experiment.title}. {experiment.source}.")
+    with talk.bar("loading Keras"):
+        backend = choose_backend(experiment.backend)
+    sitting = Sitting(provenance.now(), command, provenance.versions(backend), provenance.machine())
+    with talk.bar("experiment") as bar:
+
+        def progress(done: int, number: int, what: str) -> None:
+            bar(done, f"{done}/{number} {what}"[:60])
+
+        try:
+            return run(experiment, size, folder, sitting, progress)
+        except OtherSize as error:
+            raise Mistake(str(error)) from error
+
+
+def _tell(experiment: Experiment, record: Reproduction, folder: Path, talk: Talk) -> None:
+    from reproductions.page import warnings, write_page
+
+    with talk.bar("drawing the page"):
+        page = write_page(experiment, record, folder)
+    tables = experiment.tables(record)
+    lessons = experiment.lessons(record)
+    for table in tables:
+        talk.result(f"\n{table.title}\n\n{table.text()}")
+    talk.result("")
+    for sentence in (*warnings(record), *lessons):
+        talk.result(wrapped(sentence, point=True))
+    talk.result(f"\nPage: {page}")
+    talk.document(
+        {
+            "page": str(page),
+            "lessons": list(lessons),
+            "tables": [
+                {
+                    "title": table.title,
+                    "heads": list(table.heads),
+                    "rows": list(map(list, table.rows)),
+                }
+                for table in tables
+            ],
+            **record.to_dict(),
+        }
+    )
