@@ -5,6 +5,7 @@
 #   make test-fast      its core in less than a minute, for whoever is changing something
 #   make check    format, lint, types, spelling
 #   make format   rewrites the files as `make check` wants them
+#   make reproduce NAME=cardio  a published experiment, run again; ARGS=--quick: in some seconds
 #   make bench    the measurements behind the tables in the docs
 #   make bench-peers    the table of docs/overhead.md, beside other libraries
 #   make bench-finders  the tables of docs/finders.md, from the stored trainings
@@ -23,7 +24,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test test-fast check format bench bench-peers bench-finders clean
+.PHONY: demo test test-fast check format reproduce bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -43,6 +44,9 @@ check: $(DEV) $(PACKAGE)
 format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reproduce: $(DEV) $(PACKAGE)
+	$(BIN)/python -m reproductions $(NAME) $(ARGS)
 
 bench: $(DEV) $(PACKAGE)
 	@for script in $(filter-out %_peers.py,$(wildcard benchmarks/[a-z]*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

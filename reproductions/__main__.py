@@ -1,24 +1,70 @@
-"""`cyclerate reproduce`: a published experiment, run again."""
+"""Runs published experiments again, and keeps what came out.
+
+python -m reproductions                    (lists the experiments)
+python -m reproductions NAME [--quick]     (runs one, or goes on where it was stopped)
+python -m reproductions keep DIR...        (stores the records of whole runs)
+python -m reproductions page               (writes docs/reproductions.md from the stored records)
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cyclerate._errors import check_choice, check_number
 from cyclerate.cli.backend import choose_backend
 from cyclerate.cli.folder import check_folder
-from cyclerate.cli.mistakes import Mistake, asking
+from cyclerate.cli.mistakes import Boundary, Mistake, asking
 from cyclerate.cli.options import Json, Quiet, command_line, seed_range
 from cyclerate.cli.talk import Talk, wrapped
 
 if TYPE_CHECKING:
     from reproductions import Experiment, Reproduction, Size
 
+PROGRAM = "python -m reproductions"
 
-def reproduce(
+
+class Experiments(Boundary):
+    """The commands; without the name of one, it is `run` that is meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the words of the command line."""
+        return super().parse_args(
+            ctx, args if args[:1] and args[0] in self.commands else ["run", *args]
+        )
+
+
+app = typer.Typer(
+    cls=Experiments,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+@app.command()
+def keep(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> None:
+    """Store the records of whole runs, thinned, for the page."""
+    from reproductions import stored
+
+    for folder in folders:
+        kept = stored.keep(folder)
+        typer.echo(f"{kept}: {kept.stat().st_size / 1024:.0f} KiB")
+
+
+@app.command()
+def page() -> None:
+    """Write docs/reproductions.md and its pictures from the stored records; nothing is trained."""
+    from reproductions import docs
+
+    typer.echo(docs.write())
+
+
+@app.command()
+def run(
     context: typer.Context,
     name: Annotated[
         str | None,
@@ -54,7 +100,8 @@ def reproduce(
         usual = 1 if quick else experiment.seeds
         size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
     folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))
-    record = _run(experiment, size, folder, command_line(context), talk)
+    command = command_line(context).replace("cyclerate run", PROGRAM, 1)
+    record = _run(experiment, size, folder, command, talk)
     _tell(experiment, record, folder, talk)
 
 
@@ -71,7 +118,7 @@ def _run(
 ) -> Reproduction:
     from cyclerate.compare import _provenance as provenance
     from reproductions.record import Sitting
-    from reproductions.running import OtherSize, run
+    from reproductions.running import OtherSize, run as run_cells
 
     talk.say(f"{experiment.title}. {experiment.source}.")
     with talk.bar("loading Keras"):
@@ -83,7 +130,7 @@ def _run(
             bar(done, f"{done}/{number} {what}"[:60])
 
         try:
-            return run(experiment, size, folder, sitting, progress)
+            return run_cells(experiment, size, folder, sitting, progress)
         except OtherSize as error:
             raise Mistake(str(error)) from error
 
@@ -116,3 +163,7 @@ def _tell(experiment: Experiment, record: Reproduction, folder: Path, talk: Talk
             **record.to_dict(),
         }
     )
+
+
+if __name__ == "__main__":
+    app(prog_name=PROGRAM)

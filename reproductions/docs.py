@@ -12,7 +12,7 @@ from reproductions import EXPERIMENTS, Experiment, Reproduction, stored
 from reproductions.charts import Chart
 from reproductions.page import picture, warnings
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "reproductions.md"
 
 
@@ -32,7 +32,7 @@ def section(experiment: Experiment, record: Reproduction) -> str:
     drawn = next(chart for chart in experiment.charts(record) if chart.drawn)
     blocks = [
         f"## {experiment.title}",
-        f"`cyclerate reproduce {experiment.name}`. {experiment.source}.",
+        f"`python -m reproductions {experiment.name}`. {experiment.source}.",
         *(f"**{warning}**" for warning in (*warnings(record), *_unfinished(experiment, record))),
         "What the article has:",
         _points(experiment.article),

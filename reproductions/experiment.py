@@ -29,7 +29,7 @@ class Experiment:
     """A published experiment.
 
     Attributes:
-        name: What `cyclerate reproduce` calls it.
+        name: What `python -m reproductions` calls it.
         title: One line.
         source: Author, title, year.
         article: What was done and found there, in our own words.

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclerate._errors import require
 from cyclerate.tables import DataMistake
 
 FOLDER_VARIABLE = "CYCLERATE_DATA"
@@ -55,12 +54,13 @@ def fetch(folder: str, origin: Origin) -> Path:
 
     Raises:
         DataMistake: It cannot be downloaded, or what came is not the file.
-        MissingExtra: pooch is not installed.
+        ImportError: pooch is not installed; it comes with the development requirements.
     """
     kept = cache_folder() / folder / origin.file
     if kept.is_file() and _sha256(kept) == origin.sha256:
         return kept
-    pooch = require("pooch", "data")
+    import pooch
+
     pooch.get_logger().setLevel("WARNING")
     otherwise = f"download it yourself into the folder {folder} of a folder named {FOLDER_VARIABLE}"
     try:

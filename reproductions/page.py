@@ -14,7 +14,7 @@ from reproductions.charts import Chart, draw
 from reproductions.experiment import Experiment
 from reproductions.record import Reproduction
 
-_TEMPLATE = "experiment.html.j2"
+_TEMPLATE = Path(__file__).parent / "templates" / "experiment.html.j2"
 
 
 def write_page(experiment: Experiment, record: Reproduction, out_dir: Path) -> Path:

@@ -11,7 +11,7 @@ from cyclerate._files import write_text
 from reproductions import Reproduction
 from reproductions.record import FILE_NAME
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "records"
 MOST_POINTS = 100
 _SERIES = ("lrs", "losses", "smoothed")
 _OUT = re.compile(r" --out ('[^']*'|\S+)")

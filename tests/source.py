@@ -10,6 +10,7 @@ from types import ModuleType
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cyclerate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+REPRODUCTIONS = sorted((ROOT / "reproductions").rglob("*.py"))
 ADAPTERS = ("keras", "torch", "optax")
 TRAINERS = ("lightning", "transformers")  # adapters that stand on that of PyTorch
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

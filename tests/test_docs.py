@@ -103,7 +103,8 @@ def exists(words: list[str]) -> bool:
     program, *arguments = words
     if program == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        return all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in arguments)
+        targets = [word for word in arguments if "=" not in word]
+        return all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     if program != "cyclerate":
         return program in {"pip", "git", "cd"}
     if arguments[0] == "plot":  # its options are the arguments of the schedules: it is run below

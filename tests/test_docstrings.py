@@ -11,13 +11,23 @@ from types import ModuleType
 
 import pytest
 
-from tests.source import ADAPTERS, MODULES, PACKAGE, TRAINERS, name_of, public_names
+from tests.source import (
+    ADAPTERS,
+    MODULES,
+    PACKAGE,
+    REPRODUCTIONS,
+    ROOT,
+    TRAINERS,
+    name_of,
+    public_names,
+)
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def module_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    root = PACKAGE.parent if PACKAGE in path.parents else ROOT
+    parts = path.relative_to(root).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
 
@@ -43,7 +53,7 @@ def methods(cls: type) -> Iterator[tuple[str, object]]:
             yield name, member
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *REPRODUCTIONS], ids=name_of)
 def test_examples_give_what_they_say(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # an example may write a file
     module: ModuleType = importlib.import_module(module_of(path))

@@ -1,6 +1,6 @@
 """The way of the data is one way, each part standing on those before it.
 
-schedules <- finder <- compare <- experiments <- cli. `cycles` stands on the
+schedules <- finder <- compare <- cli. `cycles` stands on the
 schedules. Adapters stand beside it, on these three; those of trainers also on that of PyTorch.
 `sklearn` stands on `compare` and on the adapter for Keras. The tests read the import statements of
 the source.
@@ -37,12 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(ADAPTERS, CORE),
     **dict.fromkeys(TRAINERS, CORE | {"torch"}),
     "tables": set(),
-    "data": {"tables"},
     "compare": ROOT | {*ADAPTERS},
     "training": {"compare"},  # an older name
     "sklearn": ROOT | {"keras", "compare"},
-    "experiments": ROOT | {*ADAPTERS} | {"data", "tables", "compare"},
-    "cli": ROOT | {*ADAPTERS} | {"tables", "compare", "experiments"},
+    "cli": ROOT | {*ADAPTERS} | {"tables", "compare"},
 }
 
 # Which frameworks a part, or one file, may import when it is itself imported; elsewhere only inside
@@ -61,7 +59,7 @@ LOADS: dict[str, set[str]] = {
 }
 
 SLOW = {"matplotlib", "pandas", "sklearn", "scipy", "rich", "typer", "jinja2"}
-SLOW_IS_FINE = {"data", "tables", "compare", "sklearn", "experiments", "cli"}
+SLOW_IS_FINE = {"tables", "compare", "sklearn", "cli"}
 
 
 def part_of(path: Path) -> str:
@@ -99,6 +97,14 @@ def test_the_reading_of_imports_sees_every_spelling():
     at_import = {module for node in run_on_import(tree) for module in imported(node)}
     assert {"jax.numpy", "torch"} <= at_import
     assert not {"keras", "tensorflow"} & at_import
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_package_does_not_rest_on_its_evidence(path: Path):
+    """Experiments and measurements import the package; they are not in the wheel."""
+    tree = parse(path)
+    roots = {module.partition(".")[0] for node in ast.walk(tree) for module in imported(node)}
+    assert not roots & {"reproductions", "benchmarks", "tests"}
 
 
 def test_every_part_of_the_package_has_its_place():

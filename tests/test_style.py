@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.source import MODULES, TESTS, name_of, parse
+from tests.source import MODULES, REPRODUCTIONS, TESTS, name_of, parse
 
 LONGEST_FUNCTION = 70
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *REPRODUCTIONS], ids=name_of)
 def test_functions_are_short(path: Path):
     long = {
         f"{node.name}, line {node.lineno}": lines

@@ -24,7 +24,6 @@ from cyclerate.compare._dense import DenseTrainer
 from cyclerate.compare._record import Record
 from cyclerate.finder import RangeTestResult
 from cyclerate.tables import Preprocessing
-from reproductions import EXPERIMENTS
 from tests.compare.records import range_result
 
 RUNNER = CliRunner()
@@ -258,10 +257,3 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cli, "require", missing)
     with pytest.raises(SystemExit, match=r"cyclerate: this needs typer.*cyclerate\[cli\]"):
         cli.main()
-
-
-def test_the_experiments_are_listed_within_80_columns():
-    result = run("reproduce")
-    lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines if line[:1].strip()] == list(EXPERIMENTS)
-    assert max(map(len, lines)) <= 80

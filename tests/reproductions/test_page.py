@@ -41,7 +41,7 @@ def test_the_page_shows_all_and_escapes_all(page: str):
         "&lt;u&gt;see&lt;/u&gt;",
         "&#34;quoted&#34; &lt;alt&gt;",
         "&lt;i&gt;a&lt;/i&gt;: seeds 0, 1",
-        "cyclerate reproduce toy",
+        "python -m reproductions toy",
         "2 January 2026, 03:04 UTC",
         "A quick run, on small or made-up data",
     ):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cyclerate.cli.app import app
-from reproductions import EXPERIMENTS, Experiment, Reproduction, origins
+from reproductions import EXPERIMENTS, Experiment, Reproduction
+from reproductions.__main__ import app
 from reproductions.record import FILE_NAME
 
 RUNNER = CliRunner()
@@ -20,7 +20,7 @@ RUNNER = CliRunner()
 def _no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """No folder of data sets, and a download would fail the test."""
     monkeypatch.delenv("CYCLERATE_DATA", raising=False)
-    monkeypatch.setattr(origins, "require", lambda *_: pytest.fail("a quick run downloads"))
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("a quick run downloads"))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reproduce(name: str, out: Path, *more: str):
-    result = RUNNER.invoke(app, ["reproduce", name, "--quick", "--out", str(out), *more])
+    result = RUNNER.invoke(app, [name, "--quick", "--out", str(out), *more])
     assert result.exit_code == 0, result.stderr
     return result
 
@@ -46,7 +46,10 @@ def test_a_quick_run_does_every_cell_and_tells_what_it_found(name: str, folder: 
     ]
     assert {key: document[key] for key in record.to_dict()} == record.to_dict()
     assert document["lessons"] == list(experiment.lessons(record))
-    assert record.sittings[0].command == f"cyclerate reproduce {name} --quick --out {folder / name}"
+    assert (
+        record.sittings[0].command
+        == f"python -m reproductions {name} --quick --out {folder / name}"
+    )
     check_numbers(experiment, record)
     page = (folder / name / "report.html").read_text()
     assert experiment.title in page
@@ -89,17 +92,20 @@ def test_the_same_command_again_trains_nothing(folder: Path, monkeypatch: pytest
 
 
 def test_another_size_in_the_same_folder_is_a_mistake(folder: Path):
-    words = ["reproduce", "cardio", "--out", str(folder / "cardio")]
+    words = ["cardio", "--out", str(folder / "cardio")]
     result = RUNNER.invoke(app, words)
     assert result.exit_code == 2
     assert "is of the quick experiment cardio" in " ".join(result.stderr.split())
 
 
 def test_without_a_name_it_lists_them():
-    result = RUNNER.invoke(app, ["reproduce"])
+    result = RUNNER.invoke(app, [])
     assert result.exit_code == 0
     for experiment in EXPERIMENTS.values():
         assert experiment.title in result.stdout
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[:1].strip()] == list(EXPERIMENTS)
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -111,12 +117,12 @@ def test_without_a_name_it_lists_them():
     ],
 )
 def test_a_wrong_word_is_a_mistake(words: list[str], message: str):
-    result = RUNNER.invoke(app, ["reproduce", *words])
+    result = RUNNER.invoke(app, words)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
 
 
 def test_without_its_data_it_says_where_they_are(tmp_path: Path):
-    result = RUNNER.invoke(app, ["reproduce", "cardio", "--out", str(tmp_path)])
+    result = RUNNER.invoke(app, ["cardio", "--out", str(tmp_path)])
     assert result.exit_code == 2
     assert "put cardio_train.csv in a folder named cardio" in " ".join(result.stderr.split())

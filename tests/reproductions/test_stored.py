@@ -38,12 +38,12 @@ def test_a_long_curve_is_thinned_and_keeps_its_end():
     record = record_of(a=(0.123456789,)).to_dict()
     steps = list(map(float, range(1001)))
     record["runs"][0]["outcome"]["curves"]["steps"] = steps
-    record["sittings"][0]["command"] = "cyclerate reproduce toy --out '/my folder' --seeds 2"
+    record["sittings"][0]["command"] = "python -m reproductions toy --out '/my folder' --seeds 2"
     thin = stored.thinned(record)
     kept = thin["runs"][0]["outcome"]["curves"]
     assert kept["steps"][-1] == 1000.0
     assert 50 < len(kept["steps"]) <= stored.MOST_POINTS
     assert kept["loss"] == [1.0, 0.123457]
     assert thin["runs"][0]["outcome"]["values"]["loss"] == 0.123456789
-    assert thin["sittings"][0]["command"] == "cyclerate reproduce toy --seeds 2"
+    assert thin["sittings"][0]["command"] == "python -m reproductions toy --seeds 2"
     assert json.loads(stored._lines(thin)) == thin

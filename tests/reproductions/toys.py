@@ -10,7 +10,7 @@ from reproductions.record import Cell, Outcome, Reproduction, Run, Sitting, Size
 from reproductions.tables import Table, measured
 from reproductions.training import line
 
-SITTING = Sitting("2026-01-02T03:04:05+00:00", "cyclerate reproduce toy", {"python": "3"}, {})
+SITTING = Sitting("2026-01-02T03:04:05+00:00", "python -m reproductions toy", {"python": "3"}, {})
 
 
 @dataclass

@@ -102,15 +102,19 @@ def render(record: Record, pictures: dict[str, Picture]) -> str:
     )
 
 
-def fill(template: str, **values: Any) -> str:
-    """Returns a template of this package with values put in, each of them escaped.
+def fill(template: str | Path, **values: Any) -> str:
+    """Returns a template with values put in, each of them escaped.
+
+    Args:
+        template: One of this package, by name, or a file that may build on those of this package.
+        values: What it shows.
 
     Raises:
         MissingExtra: jinja2 is not installed.
     """
     jinja2 = require("jinja2", "cli")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([Path(template).parent, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -122,7 +126,7 @@ def fill(template: str, **values: Any) -> str:
         "rate": rate,
         "tied": tied,
     }
-    return str(environment.get_template(template).render(**values))
+    return str(environment.get_template(Path(template).name).render(**values))
 
 
 def tied(text: str) -> str:
