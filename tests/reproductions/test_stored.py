@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reproductions import EXPERIMENTS, Reproduction, page, stored
+from reproductions import EXPERIMENTS, Reproduction, docs, stored
 from tests.reproductions.toys import record_of
 
 STORED = sorted(stored.FOLDER.glob("*.json"))
@@ -27,7 +27,7 @@ def test_a_stored_record_is_small_and_names_no_path(file: Path):
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
 def test_the_page_says_what_the_record_says(file: Path):
     experiment, record = EXPERIMENTS[file.stem], Reproduction.load(file)
-    text = page.PAGE.read_text(encoding="utf-8")
+    text = docs.PAGE.read_text(encoding="utf-8")
     for table in experiment.tables(record):
         assert table.markdown() in text
     for lesson in experiment.lessons(record):
