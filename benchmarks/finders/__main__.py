@@ -1,6 +1,6 @@
 """The benchmark of finders, in pieces that can be stopped and taken up again.
 
-    python -m benchmarks.finders grid --policy one_cycle [--task NAME] [--half design] [--again]
+    python -m benchmarks.finders grid --policy one_cycle [--task NAME] [--half design] [--clip]
     python -m benchmarks.finders untrained --task NAME --again  (the start of a stored grid alone)
     python -m benchmarks.finders sweeps
     python -m benchmarks.finders probes --policy one_cycle
@@ -68,7 +68,8 @@ def _is_made(arguments: argparse.Namespace, kind: str, task: Task) -> bool:
 
 
 def _grid(arguments: argparse.Namespace) -> Piece:
-    return f"grid_{arguments.policy}", partial(grid.search, policy=arguments.policy)
+    policy, clip = arguments.policy, arguments.clip
+    return grid.kind_of(policy, clip=clip), partial(grid.search, policy=policy, clip=clip)
 
 
 def _untrained(arguments: argparse.Namespace) -> Piece:
@@ -134,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=list(reaching.METHODS), default="recommend")
     parser.add_argument("--task", choices=list(BY_NAME))
     parser.add_argument("--half", choices=sorted({task.half for task in EVERY}))
+    parser.add_argument("--clip", action="store_true", help="the gradient's norm, in a grid")
     parser.add_argument("--again", action="store_true", help="replace what is stored")
     return parser
 

@@ -16,7 +16,12 @@ SEEDS = {"one_cycle": (0, 1), "constant": (0,), "triangular": (0,)}
 LRS = tuple(float(lr) for lr in 10 ** np.linspace(-4.5, 1, 23))
 
 
-def search(task: Task, policy: str) -> None:
+def kind_of(policy: str, *, clip: bool = False) -> str:
+    """Returns the folder of a policy's grids."""
+    return f"grid_{policy}{'_clipped' * clip}"
+
+
+def search(task: Task, policy: str, *, clip: bool = False) -> None:
     """Trains at every rate with every seed and stores the losses at the end."""
     began = time.perf_counter()
     start, train, heldout = [], [], []
@@ -24,12 +29,13 @@ def search(task: Task, policy: str) -> None:
         trainee = Trainee(task, seed)
         start.append(untrained(trainee))
         stack = Stack(trainee, len(LRS))
-        stack.train([rates(policy, lr, task.steps) for lr in LRS])
+        stack.train([rates(policy, lr, task.steps) for lr in LRS], clip=clip)
         ends = stack.losses()
         train.append([end[0] for end in ends])
         heldout.append([end[1] for end in ends])
     result = {
         "policy": policy,
+        "clip": clip,
         "seeds": SEEDS[policy],
         "lrs": LRS,
         "start_train_loss": [pair[0] for pair in start],
@@ -38,7 +44,7 @@ def search(task: Task, policy: str) -> None:
         "heldout_loss": heldout,
         "seconds": time.perf_counter() - began,
     }
-    cache.write(f"grid_{policy}", task, result)
+    cache.write(kind_of(policy, clip=clip), task, result)
 
 
 def measure_untrained(task: Task, policy: str) -> None:

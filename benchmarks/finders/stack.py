@@ -6,6 +6,7 @@ more than one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch.func import functional_call
 
 from benchmarks.finders.optimizers import OPTIMIZERS
 from benchmarks.finders.trainee import Trainee
+
+CLIP_FACTOR, CLIP_WINDOW, CLIP_LEAST = 3.0, 50, 10
+"""A gradient is clipped at this multiple of the median of its last norms, once there are enough."""
 
 
 class Stack:
@@ -43,14 +47,15 @@ class Stack:
         self._optimizer = OPTIMIZERS[task.optimizer]([p for p, _ in self._trained], **task.options)
         for group in self._optimizer.param_groups:
             group["lr"] = 1.0
+        self._norms: deque[NDArray[np.float64]] = deque(maxlen=CLIP_WINDOW)
         self._loss = torch.vmap(self._loss_of_one, (0, 0, None, None), randomness="different")
 
-    def train(self, lrs: Sequence[NDArray[np.float64]]) -> None:
+    def train(self, lrs: Sequence[NDArray[np.float64]], *, clip: bool = False) -> None:
         """Trains copy by copy at its rates: one sequence per copy, of as many rates as steps."""
         self.trainee.model.train()
         columns = torch.tensor(np.stack(lrs, axis=1), dtype=torch.float32)
         for column, rows in zip(columns, self.trainee.batches(), strict=False):
-            self._step(column, rows)
+            self._step(column, rows, clip=clip)
 
     def losses(self) -> list[tuple[float, float]]:
         """Returns the training and held-out loss of every copy, in evaluation mode."""
@@ -68,15 +73,29 @@ class Stack:
             yield self.trainee
         self.trainee.restore()
 
-    def _step(self, lrs: Tensor, rows: Tensor) -> None:
+    def _step(self, lrs: Tensor, rows: Tensor, *, clip: bool) -> None:
         data = self.trainee.data
         self._optimizer.zero_grad(set_to_none=True)
         self._loss(self._params, self._buffers, data.x[rows], data.y[rows]).sum().backward()
+        if clip:
+            self._clip()
         before = [p.detach().clone() for p, _share in self._trained]
         self._optimizer.step()
         with torch.no_grad():
             for (p, share), old in zip(self._trained, before, strict=True):
                 p.copy_(torch.lerp(old, p, share * lrs.view(-1, *[1] * (p.dim() - 1))))
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        """Clips the gradient of every copy at a multiple of the median of its own last norms."""
+        grads = [p.grad for p, _share in self._trained if p.grad is not None]
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)
+        if len(self._norms) >= CLIP_LEAST:
+            limit = CLIP_FACTOR * torch.from_numpy(np.nanmedian(self._norms, axis=0)).float()
+            share = torch.nan_to_num(limit / norms, nan=1.0).clamp(max=1.0)
+            for g in grads:
+                g.mul_(share.view(-1, *[1] * (g.dim() - 1)))
+        self._norms.append(norms.double().numpy())
 
     def _loss_of_one(
         self, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor
