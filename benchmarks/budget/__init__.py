@@ -1,0 +1,1 @@
+"""What a budget of steps buys, by method: docs/budget.md."""

@@ -1,0 +1,125 @@
+"""Where the loss stands: its level, its noise, and what the level was at the start and at its best.
+
+Differences alone, so that a constant added to the loss changes nothing; medians, so that a single
+wild batch does not, either.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+_LEVEL_STEPS = 5
+_BEGINNING_STEPS = 25
+_ENDING_STEPS = 50
+_NOISE_STEPS = 50
+_LEAST_JUMPS = 10
+_MAD_TO_SD = 1.4826  # for a normal distribution
+_RESOLUTION = float(np.finfo(np.float32).eps)  # losses are computed in float32
+
+
+class LossLevel:
+    """The level of a loss that is told step by step.
+
+    Args:
+        start_steps: How many of the first losses give the level at the start. One, where the second
+            may come after an explosion already.
+
+    >>> level = LossLevel()
+    >>> for loss in [3.0, 2.9, 3.1, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.1, 0.9, 1.0, 9.0]:
+    ...     level.take(loss)
+    >>> level.start, level.now, level.best
+    (3.0, 1.0, 1.0)
+    """
+
+    def __init__(self, start_steps: int = 10) -> None:
+        self._start_steps = start_steps
+        self._first: list[float] = []
+        self._last: deque[float] = deque(maxlen=_LEVEL_STEPS)
+        self._jumps: deque[float] = deque(maxlen=_NOISE_STEPS)
+        self._ending: deque[float] = deque(maxlen=_ENDING_STEPS)
+        self._lowest = float("inf")
+
+    def take(self, loss: float) -> None:
+        """Takes the next finite loss."""
+        if self._last:
+            self._jumps.append(abs(loss - self._last[-1]))
+        self._last.append(loss)
+        self._ending.append(loss)
+        if len(self._first) < _BEGINNING_STEPS:
+            self._first.append(loss)
+        if len(self._last) == _LEVEL_STEPS:
+            self._lowest = min(self._lowest, self.now)
+
+    def forget(self, level: float | None) -> None:
+        """Begins again from a state of this level; None for the start, as far as it is known."""
+        self._last.clear()
+        self._jumps.clear()
+        self._ending.clear()
+        self._lowest = float("inf") if level is None else level
+
+    @property
+    def known(self) -> bool:
+        """Whether there are losses enough for a level and its noise."""
+        return len(self._last) == _LEVEL_STEPS and len(self._jumps) >= _LEAST_JUMPS
+
+    @property
+    def now(self) -> float:
+        """The median of the last five losses."""
+        return median(self._last)
+
+    @property
+    def highest(self) -> float:
+        """The highest of them."""
+        return max(self._last)
+
+    @property
+    def start(self) -> float:
+        """The median of the first losses of the training."""
+        return median(self._first[: self._start_steps])
+
+    @property
+    def best(self) -> float:
+        """The lowest level so far, and no higher than the start."""
+        return min(self._lowest, self.start)
+
+    @property
+    def fall(self) -> float:
+        """How far the best level lies below the start."""
+        return self.start - self.best
+
+    @property
+    def ends_above_start(self) -> bool:
+        """Whether the last losses lie above the first ones; more of both than `now` has."""
+        return bool(self._ending) and median(self._ending) > median(self._first)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of a loss, from the differences between neighbours."""
+        smallest = _RESOLUTION * abs(self.start)
+        return max(_MAD_TO_SD * median(self._jumps) / 2**0.5, smallest) if self._jumps else smallest
+
+    def state(self) -> dict[str, Any]:
+        """Returns what it knows as plain JSON."""
+        return {
+            "first": list(self._first),
+            "last": list(self._last),
+            "jumps": list(self._jumps),
+            "ending": list(self._ending),
+            "lowest": self._lowest if self._lowest < float("inf") else None,
+            "start_steps": self._start_steps,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> LossLevel:
+        """Returns a level that goes on where the state was taken."""
+        level = cls(state["start_steps"])
+        level._first = list(state["first"])
+        level._last.extend(state["last"])
+        level._jumps.extend(state["jumps"])
+        level._ending.extend(state["ending"])
+        level._lowest = float("inf") if state["lowest"] is None else state["lowest"]
+        return level

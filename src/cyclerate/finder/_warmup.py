@@ -1,0 +1,360 @@
+"""A cycle that finds its own top: its way up is a range test, and nothing is trained beside it.
+
+The rate rises exponentially, from far below the expected one to far above it, until the loss
+diverges. The reading of that sweep and the prior are combined into a top; training goes back to the
+last good mark, and from there the rate falls in a straight line to zero. A loss that explodes later
+goes back to the mark, with a third of the top; the number of steps stays as it was.
+
+Whoever drives it keeps one copy of weights, optimizer state and buffers, the *mark*, and does
+before every step what the cycle asks for, in this order: go back, keep, look whether it is done.
+
+>>> from cyclerate.finder._prior import prior_lr
+>>> weights, steepness = [1.0, 1.0], [1.0, 20.0]
+>>> cycle = FindingCycle(total_steps=300, prior=prior_lr("sgd", batch_size=16))
+>>> while True:
+...     if cycle.go_back:
+...         weights = list(mark)
+...     if cycle.keep:
+...         mark = list(weights)
+...     if cycle.done:
+...         break
+...     loss = sum(s * w * w for s, w in zip(steepness, weights))
+...     gradient = [2 * s * w for s, w in zip(steepness, weights)]
+...     norm = sum(g * g for g in gradient) ** 0.5
+...     share = min(1.0, cycle.clip_norm / norm)
+...     weights = [w - cycle.lr * share * g for w, g in zip(weights, gradient)]
+...     cycle.tell(loss, norm)
+>>> cycle.step, loss < 1e-6, cycle.history()["source"]
+(300, True, 'sweep and prior')
+
+`tell` takes the loss of the batch that the step was taken on, and the norm of its gradient before
+clipping; a driver that cannot know the norm leaves it out, and clips nothing. The data go on as
+they come: a step that was put back is not taken again. `height` is for a momentum that goes against
+the rate. `state()` is plain JSON, and `FindingCycle.from_state` goes on exactly where it was taken,
+on the way up, too; a checkpoint holds it, the mark and the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from cyclerate._errors import CyclerateError, bad_argument, check_count
+from cyclerate.finder._level import LossLevel
+from cyclerate.finder._prior import Prior
+from cyclerate.range_test.core import RangeTest, one_number
+from cyclerate.range_test.stopping import StopReason
+from cyclerate.range_test.sweep import MIN_STEPS, Sweep
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The constants of the cycle, fitted on the design tasks of benchmarks/finders.
+
+    Attributes:
+        sweep_frac: Share of the training that is the way up, with `sweep_least` and `sweep_most`
+            steps as its bounds, and never more than `sweep_most_frac` of the training.
+        reach: The way up begins at the prior over this, and would end at the prior times it.
+        reading_decades: Standard deviation of a reading of the way up, as `Prior.decades` is that
+            of the prior: reading and prior are averaged by their precision.
+        most_pull_decades: But the prior moves the reading by no more than this.
+        blind_decades: Without a reading, the top is so far below the rate that diverged.
+        below_last_decades: It is always so far below it.
+        marks_up: Marks on the way up, none above `mark_most` times the prior.
+        marks_down: Marks on the way down.
+        mark_fall, mark_sds: A mark is taken where the loss is at most this share of its fall, and
+            this many of its standard deviations, above its best.
+        rise_fall, rise_sds: It has exploded where it is the larger of these above its best.
+        lower: What the top is divided by then, at most `most_repairs` times.
+        looks: Shares of the way down at which a loss above that of the start counts as exploded.
+        clip_factor: Gradients are clipped at this multiple of the median of the last
+            `clip_window` norms, once there are `clip_least`.
+    """
+
+    sweep_frac: float = 0.12
+    sweep_least: int = 60
+    sweep_most: int = 200
+    sweep_most_frac: float = 0.3
+    reach: float = 30.0
+    reading_decades: float = 0.4
+    most_pull_decades: float = 0.4
+    blind_decades: float = 1.2
+    below_last_decades: float = 0.5
+    marks_up: int = 20
+    mark_most: float = 1.0
+    marks_down: int = 20
+    mark_fall: float = 0.15
+    mark_sds: float = 2.0
+    rise_fall: float = 0.5
+    rise_sds: float = 5.0
+    lower: float = 3.0
+    most_repairs: int = 8
+    looks: tuple[float, ...] = ()
+    clip_factor: float = 3.0
+    clip_window: int = 50
+    clip_least: int = 10
+
+
+_SETTLING_STEPS = 10  # after going back, before the next look: without them repairs cascade
+
+
+class FindingCycle:
+    """A training of exactly `total_steps` optimizer steps that finds its own highest rate.
+
+    Args:
+        total_steps: All the steps there are, the way up included.
+        prior: The rate to expect, from `prior_lr`.
+        rules: The constants, for experiments with them.
+
+    Raises:
+        ValueError: An argument is not as described.
+
+    Attributes:
+        step: How many steps were told.
+        keep: Copy the state of now before the next step; it replaces the mark.
+        go_back: Put the mark back before the next step, or now if this was the last one.
+        top: The highest rate of the way down; the prior's until it is found.
+    """
+
+    def __init__(self, total_steps: int, prior: Prior, rules: Rules | None = None) -> None:
+        if not isinstance(prior, Prior):
+            raise bad_argument("prior", "a Prior, from prior_lr", prior)
+        self.total_steps = check_count("total_steps", total_steps)
+        self.prior, self.rules = prior, rules or Rules()
+        self.step = 0
+        self.keep, self.go_back = True, False
+        self.top = prior.lr
+        self._norms: deque[float] = deque(maxlen=self.rules.clip_window)
+        self._mark: tuple[int, float | None] = (0, None)  # its step and level
+        self._quiet_until = 0
+        self._down_from = 0
+        self._way_up = self._new_way_up()
+        self._way_up_losses: list[float] = []
+        self._level = LossLevel(start_steps=1 if self._way_up is None else 10)
+        self._history: dict[str, Any] = {
+            "source": "prior",
+            "top": prior.lr,
+            "prior_lr": prior.lr,
+            "sweep_lr": None,
+            "sweep": None,
+            "returned_to": None,
+            "repairs": [],
+            "clipped_steps": 0,
+            "given_back": False,
+        }
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps were told."""
+        return self.step == self.total_steps
+
+    @property
+    def rising(self) -> bool:
+        """Whether the next step is one of the way up."""
+        return self._way_up is not None
+
+    @property
+    def lr(self) -> float:
+        """The rate to use for the next step; the last one, once it is done."""
+        if self._way_up is not None:
+            return self._way_up.lr
+        left = self.total_steps - min(self.step, self.total_steps - 1)
+        return self.top * left / (self.total_steps - self._down_from)
+
+    @property
+    def height(self) -> float:
+        """Where the rate stands between none (0) and the top (1): momentum goes the other way."""
+        if self._way_up is None:
+            return self.lr / self.top
+        lowest = math.log(self._way_up.lrs[0])
+        return min((math.log(self.lr) - lowest) / (math.log(self.prior.lr) - lowest), 1.0)
+
+    @property
+    def clip_norm(self) -> float:
+        """What the norm of the next gradient is clipped at; infinite while that is not known."""
+        if len(self._norms) < self.rules.clip_least:
+            return math.inf
+        return self.rules.clip_factor * median(self._norms)
+
+    def tell(self, loss: Any, norm: float | None = None) -> None:
+        """Takes the loss of a step, and the norm of its gradient before it was clipped.
+
+        Raises:
+            ValueError: `loss` is not a single number.
+            CyclerateError: All steps were told already.
+        """
+        if self.done:
+            raise CyclerateError(f"all {self.total_steps} steps of this cycle were told")
+        number = one_number(loss)
+        self.keep = self.go_back = False
+        if norm is not None and math.isfinite(norm):
+            self._history["clipped_steps"] += norm > self.clip_norm
+            self._norms.append(norm)
+        self.step += 1
+        if math.isfinite(number):
+            self._level.take(number)
+        if self._way_up is not None:
+            self._rise(self._way_up, number)
+        else:
+            self._fall(finite=math.isfinite(number))
+        if self.done:
+            self._finish(finite=math.isfinite(number))
+
+    def history(self) -> dict[str, Any]:
+        """Returns what happened so far, as plain JSON.
+
+        Keys: `top`, the rate that was found; its `source`: "prior", "sweep" or "sweep and prior";
+        `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
+        `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
+        `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
+        `given_back`, whether the training ended worse than it began and the mark was put in its
+        place.
+        """
+        return copy.deepcopy(self._history)
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that decides what comes, as plain JSON."""
+        return {
+            "total_steps": self.total_steps,
+            "prior": asdict(self.prior),
+            "rules": asdict(self.rules),
+            "step": self.step,
+            "keep": self.keep,
+            "go_back": self.go_back,
+            "top": self.top,
+            "level": self._level.state(),
+            "norms": list(self._norms),
+            "mark": list(self._mark),
+            "quiet_until": self._quiet_until,
+            "down_from": self._down_from,
+            "way_up": None if self._way_up is None else list(self._way_up_losses),
+            "history": self.history(),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> FindingCycle:
+        """Returns a cycle that goes on where the state was taken."""
+        rules = {**state["rules"], "looks": tuple(state["rules"]["looks"])}
+        cycle = cls(state["total_steps"], Prior(**state["prior"]), Rules(**rules))
+        cycle.step, cycle.top = state["step"], state["top"]
+        cycle.keep, cycle.go_back = state["keep"], state["go_back"]
+        cycle._level = LossLevel.from_state(state["level"])
+        cycle._norms.extend(state["norms"])
+        cycle._mark = tuple(state["mark"])
+        cycle._quiet_until, cycle._down_from = state["quiet_until"], state["down_from"]
+        if state["way_up"] is None:
+            cycle._way_up = None
+        elif cycle._way_up is not None:
+            cycle._way_up_losses = list(state["way_up"])
+            for loss in cycle._way_up_losses:
+                cycle._way_up.tell(loss)
+        cycle._history = copy.deepcopy(state["history"])
+        return cycle
+
+    def _new_way_up(self) -> RangeTest | None:
+        rules, total = self.rules, self.total_steps
+        steps = min(max(rules.sweep_frac * total, rules.sweep_least), rules.sweep_most)
+        count = int(min(steps, rules.sweep_most_frac * total))
+        if count < 2 * MIN_STEPS:
+            return None  # too short to find anything
+        lowest, highest = self.prior.lr / rules.reach, self.prior.lr * rules.reach
+        return RangeTest(Sweep(lowest, highest, steps=count))
+
+    def _rise(self, way_up: RangeTest, number: float) -> None:
+        lr = way_up.lr
+        self._way_up_losses.append(number)
+        if way_up.tell(number):
+            every = max(1, way_up.sweep.steps // self.rules.marks_up)
+            low_enough = lr <= self.rules.mark_most * self.prior.lr
+            if way_up.index % every == 0 and low_enough and self._stands_well():
+                self._keep()
+            return
+        self._way_up = None
+        self._choose_top(way_up, lr)
+        self._return()
+        self._down_from = self.step
+
+    def _choose_top(self, way_up: RangeTest, last_lr: float) -> None:
+        """Combines the reading of the way up with the prior."""
+        rules, prior, history = self.rules, self.prior, self._history
+        result = way_up.result()
+        broke_down = result.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE)
+        middle = result.max_lr
+        if middle is None:
+            middle = last_lr / 10**rules.blind_decades if broke_down else prior.lr
+        weight = rules.reading_decades**2 / (rules.reading_decades**2 + prior.decades**2)
+        pull = weight * math.log10(prior.lr / middle)
+        most = rules.most_pull_decades
+        top = middle * 10 ** min(max(pull, -most), most) * prior.sweep_factor
+        if broke_down:
+            top = min(top, last_lr / 10**rules.below_last_decades)
+        seen = result.max_lr is not None or broke_down
+        self.top = top
+        history["top"], history["sweep_lr"] = top, result.max_lr
+        history["source"] = "sweep and prior" if seen else "prior"
+        history["returned_to"] = self._mark[0]
+        history["sweep"] = {
+            "lrs": result.lrs.tolist(),
+            "losses": [v if math.isfinite(v) else None for v in result.losses.tolist()],
+            "stop_reason": result.stop_reason.name,
+        }
+
+    def _fall(self, *, finite: bool) -> None:
+        rules, level = self.rules, self._level
+        if not finite:
+            self._repair("not finite")
+            return
+        if not level.known or self.step < self._quiet_until:
+            return
+        if len(self._history["repairs"]) < rules.most_repairs:
+            if level.now > level.best + self._far():
+                self._repair("exploded")
+                return
+            if self._time_to_look() and level.now > level.start:
+                self._repair("above the start")
+                return
+        every = max(1, self.total_steps // rules.marks_down)
+        if self.step >= self._mark[0] + every and self._stands_well():
+            self._keep()
+
+    def _time_to_look(self) -> bool:
+        length = self.total_steps - self._down_from
+        return any(self.step == self._down_from + round(look * length) for look in self.rules.looks)
+
+    def _repair(self, why: str) -> None:
+        self.top /= self.rules.lower
+        self._return()
+        told = {"step": self.step, "why": why, "top": self.top, "returned_to": self._mark[0]}
+        self._history["repairs"].append(told)
+
+    def _finish(self, *, finite: bool) -> None:
+        """Gives the mark back in the place of a training that ended worse than it began."""
+        self.keep = False
+        if not finite or self.go_back or self._level.ends_above_start:
+            self.go_back = True
+            self._history["given_back"] = True
+
+    def _far(self) -> float:
+        level, rules = self._level, self.rules
+        return max(rules.rise_fall * level.fall, rules.rise_sds * level.noise)
+
+    def _stands_well(self) -> bool:
+        level, rules = self._level, self.rules
+        if not level.known:
+            return False
+        near = rules.mark_fall * level.fall + rules.mark_sds * level.noise
+        near_best = level.now <= level.best + near and level.highest <= level.best + self._far()
+        return near_best and level.now <= level.start
+
+    def _keep(self) -> None:
+        self.keep = True
+        self._mark = (self.step, self._level.now)
+
+    def _return(self) -> None:
+        self.go_back = True
+        self._level.forget(self._mark[1])
+        self._quiet_until = self.step + _SETTLING_STEPS
