@@ -41,9 +41,11 @@ def amend(kind: str, task: Task, what: str, changes: dict[str, Any]) -> None:
 
 def _provenance(task: Task, packages: tuple[str, ...] = ()) -> dict[str, Any]:
     arguments = " ".join(sys.argv[1:])
+    spec = sys.modules["__main__"].__spec__  # None where a file is run by its path
+    module = spec.name.removesuffix(".__main__") if spec else "benchmarks.finders"
     return {
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.finders {arguments}",
+        "command": f"python -m {module} {arguments}",
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("torch", "numpy", *packages)},

@@ -74,6 +74,12 @@ def record(task: Task, name: str) -> None:
 
 def whole(task: Task, name: str, seed: int, steps: int) -> list[float]:
     """Trains a task without a rate; returns the training and held-out loss."""
+    trainee = trained(task, name, seed, steps)
+    return [trainee.train_loss(), trainee.heldout_loss()]
+
+
+def trained(task: Task, name: str, seed: int, steps: int) -> Trainee:
+    """Trains a task without a rate."""
     trainee = Trainee(task, seed)
     optimizer, scheduler = MAKERS[name][0](trainee.model, steps)
     averages = hasattr(optimizer, "eval")  # of its own: another point to judge than to train at
@@ -83,10 +89,10 @@ def whole(task: Task, name: str, seed: int, steps: int) -> list[float]:
     torch.manual_seed(seed)
     for _, rows in zip(range(steps), trainee.batches(), strict=False):
         if not math.isfinite(trainee.step_as_is(rows)):
-            return [math.nan, math.nan]
+            return trainee
         if scheduler:
             scheduler.step()
     if averages:
         optimizer.eval()
         trainee.settle()  # as the authors ask for where there is batch norm
-    return [trainee.train_loss(), trainee.heldout_loss()]
+    return trainee

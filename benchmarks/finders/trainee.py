@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from benchmarks.finders.task import Before, Task
 
 SAMPLE_ROWS = 1024
 """Rows of the fixed samples on which a training is judged, in evaluation mode."""
+
+Snapshot = tuple[dict[str, Any], dict[str, Any]]
 
 SETTLING_BATCHES = 50
 SCORE_ROWS = 512
@@ -42,13 +45,11 @@ class Trainee:
             self._train_before(task.before)
             self.groups = task.before.turn(self.model)
         self.optimizer = self._new_optimizer()
-        self._start = copy.deepcopy((self.model.state_dict(), self.optimizer.state_dict()))
+        self._start = self.snapshot()
 
     def restore(self) -> None:
         """Puts weights, optimizer and random state back to the start."""
-        weights, optimizer = self._start
-        self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict(copy.deepcopy(optimizer))
+        self.put_back(self._start)
         torch.manual_seed(self.seed)
 
     def batches(self) -> Iterator[Tensor]:
@@ -60,6 +61,28 @@ class Trainee:
         for group, (_params, share) in zip(self.optimizer.param_groups, self.groups, strict=True):
             group["lr"] = lr * share
         return self.step_as_is(rows)
+
+    def clipped_step(self, lr: float, rows: Tensor, most: float) -> tuple[float, float]:
+        """Takes a step with the gradient's norm clipped; returns the loss and the norm before."""
+        for group, (_params, share) in zip(self.optimizer.param_groups, self.groups, strict=True):
+            group["lr"] = lr * share
+        loss = self._backward(self.data, rows)
+        trained = [p for params, _share in self.groups for p in params]
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None]).item()
+        if norm > most:
+            nn.utils.clip_grad_norm_(trained, most)
+        self.optimizer.step()
+        return loss, norm
+
+    def snapshot(self) -> Snapshot:
+        """Copies weights, buffers and optimizer state."""
+        return copy.deepcopy((self.model.state_dict(), self.optimizer.state_dict()))
+
+    def put_back(self, snapshot: Snapshot) -> None:
+        """Puts a copy back; the batches and the random state go on."""
+        weights, optimizer = snapshot
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(copy.deepcopy(optimizer))
 
     def step_as_is(self, rows: Tensor) -> float:
         """Takes one optimizer step at whatever rate is set and returns the loss of its batch."""
@@ -104,10 +127,14 @@ class Trainee:
         return nn.functional.cross_entropy(predicted.flatten(0, -2), y.flatten())
 
     def _step(self, data: Data, rows: Tensor) -> float:
+        loss = self._backward(data, rows)
+        self.optimizer.step()
+        return loss
+
+    def _backward(self, data: Data, rows: Tensor) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss_of(self.model(data.x[rows]), data.y[rows])
         loss.backward()
-        self.optimizer.step()
         return loss.item()
 
     @torch.no_grad()
