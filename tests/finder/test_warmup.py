@@ -94,7 +94,8 @@ def test_the_rate_rises_to_the_edge_and_falls_to_zero_in_a_line():
     down = np.array(found.lrs[up:])
     assert down[0] == pytest.approx(history["top"])
     assert np.allclose(down, history["top"] * np.arange(len(down), 0, -1) / len(down))
-    assert history["source"] == "sweep and prior" and history["repairs"] == []
+    assert history["source"] == "sweep and prior"
+    assert history["repairs"] == []
     assert found.bowl.level < 1e-3
 
 
@@ -108,7 +109,8 @@ def test_the_answer_is_right_with_a_prior_that_is_not(decades: float):
 def test_without_a_way_up_the_prior_alone_decides():
     found = driven(30, Prior(0.02, 0.4))
     history = found.cycle.history()
-    assert history["source"] == "prior" and history["sweep"] is None
+    assert history["source"] == "prior"
+    assert history["sweep"] is None
     assert found.lrs[0] == history["top"] == 0.02
 
 
@@ -139,15 +141,16 @@ def test_a_loss_that_is_not_finite_is_always_repaired():
         assert not cycle.done
         cycle.tell(math.nan if step >= 100 and step % 10 == 0 else 1.0)
     whys = [repair["why"] for repair in cycle.history()["repairs"]]
-    assert whys == ["not finite"] * 20
-    assert cycle.top > 0
+    assert whys == ["not finite"] * Rules().most_repairs
+    assert cycle.top > 1e-6
 
 
 def test_nan_from_the_first_step_on_ends_and_gives_the_start_back():
     cycle = FindingCycle(100, Prior(0.02, 0.4))
     while not cycle.done:
         cycle.tell(math.nan, math.nan)
-        assert cycle.go_back and not cycle.keep
+        assert cycle.go_back
+        assert not cycle.keep
     assert cycle.history()["given_back"]
 
 
@@ -159,7 +162,8 @@ def test_a_training_that_ends_above_its_start_is_given_back():
         cycle.tell((1.0 if cycle.rising else 1.3) + 0.1 * random.normal())
         if cycle.keep:
             kept_at = cycle.step
-    assert cycle.go_back and cycle.history()["given_back"]
+    assert cycle.go_back
+    assert cycle.history()["given_back"]
     assert kept_at < 60
 
 
@@ -201,7 +205,8 @@ def test_momentum_can_follow_the_height():
     while not cycle.done:
         heights.append(cycle.height)
         cycle.tell(*bowl.step(cycle))
-    assert heights[0] == 0.0 and max(heights) == 1.0
+    assert heights[0] == 0.0
+    assert max(heights) == 1.0
     assert all(0 <= height <= 1 for height in heights)
 
 
@@ -246,7 +251,7 @@ def test_a_constant_added_to_the_loss_changes_nothing(seed, total_steps, log_lr,
     courses = []
     for added in (0.0, offset):
         cycle, bowl = FindingCycle(total_steps, Prior(10**log_lr, 0.4)), Bowl(seed, wild=wild)
-        course, mark = [], None
+        course, mark = [], bowl.weights
         while True:
             if cycle.go_back:
                 bowl.weights = mark.copy()

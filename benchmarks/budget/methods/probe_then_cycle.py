@@ -10,7 +10,7 @@ from benchmarks.finders.probes import drive_on
 from benchmarks.finders.sweeps import SWEEP
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import Probe, Sweep
+from cyclerate.finder import Probe, Sweep
 
 
 def train(task: Task, seed: int, steps: int) -> tuple[Trainee, dict[str, Any]]:

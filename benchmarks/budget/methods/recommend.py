@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.finders import reaching
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test.tuning import LEAST_BUDGET_STEPS
+from cyclerate.finder._recommend import LEAST_BUDGET_STEPS
 
 
 def train(task: Task, seed: int, steps: int) -> tuple[Trainee, dict[str, Any]]:

@@ -8,7 +8,7 @@ from benchmarks.budget.methods.warmup import prior_of
 from benchmarks.finders.policies import rates
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.range_test import RangeTest, RangeTestResult, Sweep
+from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 
 
 def train(task: Task, seed: int, steps: int) -> tuple[Trainee, dict[str, Any]]:

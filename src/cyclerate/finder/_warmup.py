@@ -46,9 +46,9 @@ from typing import Any
 from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.finder._level import LossLevel
 from cyclerate.finder._prior import Prior
-from cyclerate.range_test.core import RangeTest, one_number
-from cyclerate.range_test.stopping import StopReason
-from cyclerate.range_test.sweep import MIN_STEPS, Sweep
+from cyclerate.finder._result import StopReason
+from cyclerate.finder._settings import MIN_STEPS, Sweep
+from cyclerate.finder._sweep import RangeTest, one_number
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Rules:
         mark_fall, mark_sds: A mark is taken where the loss is at most this share of its fall, and
             this many of its standard deviations, above its best.
         rise_fall, rise_sds: It has exploded where it is the larger of these above its best.
-        lower: What the top is divided by then, at most `most_repairs` times.
-        looks: Shares of the way down at which a loss above that of the start counts as exploded.
+        lower: Number that the top is divided by then, at most `most_repairs` times.
         clip_factor: Gradients are clipped at this multiple of the median of the last
             `clip_window` norms, once there are `clip_least`.
     """
@@ -93,7 +92,6 @@ class Rules:
     rise_sds: float = 5.0
     lower: float = 3.0
     most_repairs: int = 8
-    looks: tuple[float, ...] = ()
     clip_factor: float = 3.0
     clip_window: int = 50
     clip_least: int = 10
@@ -238,8 +236,7 @@ class FindingCycle:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FindingCycle:
         """Returns a cycle that goes on where the state was taken."""
-        rules = {**state["rules"], "looks": tuple(state["rules"]["looks"])}
-        cycle = cls(state["total_steps"], Prior(**state["prior"]), Rules(**rules))
+        cycle = cls(state["total_steps"], Prior(**state["prior"]), Rules(**state["rules"]))
         cycle.step, cycle.top = state["step"], state["top"]
         cycle.keep, cycle.go_back = state["keep"], state["go_back"]
         cycle._level = LossLevel.from_state(state["level"])
@@ -310,24 +307,19 @@ class FindingCycle:
             return
         if not level.known or self.step < self._quiet_until:
             return
-        if len(self._history["repairs"]) < rules.most_repairs:
-            if level.now > level.best + self._far():
-                self._repair("exploded")
-                return
-            if self._time_to_look() and level.now > level.start:
-                self._repair("above the start")
-                return
+        repairable = len(self._history["repairs"]) < rules.most_repairs
+        if repairable and level.now > level.best + self._far():
+            self._repair("exploded")
+            return
         every = max(1, self.total_steps // rules.marks_down)
         if self.step >= self._mark[0] + every and self._stands_well():
             self._keep()
 
-    def _time_to_look(self) -> bool:
-        length = self.total_steps - self._down_from
-        return any(self.step == self._down_from + round(look * length) for look in self.rules.looks)
-
     def _repair(self, why: str) -> None:
-        self.top /= self.rules.lower
         self._return()
+        if len(self._history["repairs"]) >= self.rules.most_repairs:
+            return  # the rate is not to blame
+        self.top /= self.rules.lower
         told = {"step": self.step, "why": why, "top": self.top, "returned_to": self._mark[0]}
         self._history["repairs"].append(told)
 
