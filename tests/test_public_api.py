@@ -72,6 +72,14 @@ PUBLIC = {
     "cyclerate.lightning": ["RangeTestCallback"],
     "cyclerate.optax": ["range_test", "recommend"],
     "cyclerate.sklearn": ["CyclicClassifier", "CyclicRegressor"],
+    "cyclerate.tables": [
+        "DataMistake",
+        "Preprocessing",
+        "Tabular",
+        "digits",
+        "load_csv",
+        "prepare",
+    ],
     "cyclerate.torch": [
         "CycleEarlyStopping",
         "DivergenceGuard",

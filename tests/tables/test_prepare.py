@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from cyclerate.tables import DataMistake, Preprocessing, digits, load_csv, prepare
+from cyclerate.tables import DataMistake, digits, prepare
 
 ROWS = 50
 
@@ -148,34 +146,6 @@ def test_columns_can_be_dropped():
 def test_what_cannot_be_learnt_is_refused(frame: pd.DataFrame, drop: list[str], says: str):
     with pytest.raises(DataMistake, match=says):
         prepare(frame, "y", name="t", drop=drop)
-
-
-def test_preprocessing_survives_a_file_and_treats_new_rows_alike(tmp_path: Path):
-    city = ["Rome", "Oslo", None, "Oslo", "Oslo"] * 10
-    frame = table(x=[f"{v:.3f}".replace(".", ",") for v in numbers()], city=city)
-    frame.to_csv(tmp_path / "t.csv", sep=";", index=False)
-    data = load_csv(tmp_path / "t.csv", "y", sep=";")
-    loaded = Preprocessing.load(data.preprocessing.save(tmp_path / "p.json"))
-    assert loaded == data.preprocessing
-    x = loaded.columns[0]
-    new = pd.DataFrame({"x": ["11,5", None], "city": ["Rome", "Paris"], "more": [1, 2]})
-    features = loaded.features(new)
-    np.testing.assert_allclose(features[0], [(11.5 - x.mean) / x.scale, 0, 1, 0], rtol=1e-5)
-    np.testing.assert_allclose(features[1], [(x.median - x.mean) / x.scale, 0, 0, 0], rtol=1e-5)
-    assert loaded.answers(np.array([[0.9], [0.1]])) == ["1", "0"]
-    with pytest.raises(DataMistake, match="no column 'city'"):
-        loaded.features(new[["x"]])
-
-
-def test_the_likeliest_of_many_classes_is_the_answer():
-    frame = pd.DataFrame({"x": numbers(), "y": ["a", "b", "c", "a", "b"] * 10})
-    preprocessing = prepare(frame, "y", name="t").preprocessing
-    assert preprocessing.answers(np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]])) == ["c", "a"]
-
-
-def test_preprocessing_of_another_schema_is_refused():
-    with pytest.raises(ValueError, match="schema of the preprocessing must be 1"):
-        Preprocessing.from_dict({"schema": 2})
 
 
 def test_the_bundled_digits():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclerate.tables._mistakes import DataMistake
+from cyclerate.tables import DataMistake
 from cyclerate.tables._read import check_columns, read_table
 
 PEOPLE = "age;city\n31;Rome\n42;Oslo\n"

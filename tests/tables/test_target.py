@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyclerate.tables._mistakes import DataMistake
-from cyclerate.tables._target import read_target
+from cyclerate.tables import DataMistake
+from cyclerate.tables._columns import read_target
 
 
 def target(cells: list[object], task: str | None = None):

@@ -1,29 +1,37 @@
 """A table made ready for a network: split, imputed, encoded, standardised; decisions are said.
 
 The split comes first: medians, means, scales and categories are learnt from the training part
-alone. Which kind a column is (number, text, one that numbers the rows) is decided from all rows.
+alone. The kind of a column (number, text, one that numbers the rows) is decided from all rows.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from cyclerate._text import count, listed
-from cyclerate.tables._columns import Column, NumberColumn, TextColumn
-from cyclerate.tables._inspect import Look, choose_columns
-from cyclerate.tables._mistakes import DataMistake
-from cyclerate.tables._numbers import DECIMAL_COMMA, THOUSANDS_COMMA, to_numbers
-from cyclerate.tables._preprocessing import Preprocessing, TargetCoding
-from cyclerate.tables._read import check_columns, read_table
-from cyclerate.tables._target import Target, read_target
+from cyclerate.tables._columns import (
+    DECIMAL_COMMA,
+    THOUSANDS_COMMA,
+    choose_columns,
+    read_target,
+)
+from cyclerate.tables._preprocessing import (
+    NumberColumn,
+    Preprocessing,
+    TargetCoding,
+    TextColumn,
+    mean_and_scale,
+)
+from cyclerate.tables._read import DataMistake, check_columns, read_table
 
 HELDOUT_FRAC = 0.2
 FEWEST_ROWS = 20
@@ -35,7 +43,12 @@ _FAR_OUT = 20.0  # scales from the mean
 class Tabular:
     """A table, split and ready for a network.
 
-    `y_*` are class numbers (int32), or the standardised target (float32).
+    `y_*` are class numbers (int32), or the standardised target (float32); `notes` says what was
+    decided.
+
+    >>> data = digits()
+    >>> data.rows, data.x_train.shape, data.target.task
+    (1797, (1438, 61), 'classification')
     """
 
     name: str
@@ -57,6 +70,19 @@ class Tabular:
         return len(self.x_train) + len(self.x_heldout)
 
 
+def digits() -> Tabular:
+    """Returns 1,797 handwritten digits of 8x8 pixels, made ready for a network.
+
+    They come with scikit-learn: nothing is downloaded.
+
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+
+    >>> digits().target.classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
+    return prepare(load_digits(as_frame=True).frame, "target", name="digits")
+
+
 def load_csv(
     path: str | os.PathLike[str],
     target: str,
@@ -76,13 +102,17 @@ def load_csv(
 
     Raises:
         DataMistake: The file or a column cannot be used; the message says what to do.
+
+    >>> people = pd.DataFrame({"age": [31, 42] * 20, "income": ["1,5", "2,5"] * 20})
+    >>> people.to_csv("people.csv", sep=";", index=False)
+    >>> load_csv("people.csv", "income", sep=";").notes[1]
+    "'income' was read with a decimal comma: '1,5' is 1.5."
     """
     frame, notes = read_table(path, sep)
     # Semicolons separate where commas are decimal.
     comma = DECIMAL_COMMA if sep == ";" else THOUSANDS_COMMA
-    return prepare(
-        frame, target, name=Path(path).name, drop=drop, task=task, comma=comma, notes=notes
-    )
+    data = prepare(frame, target, name=Path(path).name, drop=drop, task=task, comma=comma)
+    return replace(data, notes=(*notes, *data.notes))
 
 
 def prepare(
@@ -93,11 +123,26 @@ def prepare(
     drop: list[str] | None = None,
     task: str | None = None,
     comma: str = THOUSANDS_COMMA,
-    notes: list[str] | None = None,
 ) -> Tabular:
-    """Makes a table ready for a network; see `load_csv`."""
+    """Makes a table ready for a network, as `load_csv` does.
+
+    Args:
+        frame: The table.
+        target: The column to learn.
+        name: The name of the table in messages.
+        drop: Columns to leave out.
+        task: "classification" or "regression"; decided by looking at the target if None.
+        comma: The meaning of a comma where every one could be either, as in "1,200".
+
+    Raises:
+        DataMistake: A column cannot be used; the message says what to do.
+
+    >>> frame = pd.DataFrame({"hours": [1.0, 7.0, None, 3.0] * 8, "passed": ["no", "yes"] * 16})
+    >>> prepare(frame, "passed", name="exams").notes[-1]
+    'Held out 6 of 32 rows, at random, each class in proportion.'
+    """
     drop = drop or []
-    check_columns(frame, [target, *drop], name)
+    frame = check_columns(frame, [target, *drop, *map(str, frame.columns)], name)
     if target in drop:
         raise DataMistake(f"The target '{target}' is also in --drop: keep it.")
     goal = read_target(frame[target], task, comma)
@@ -107,84 +152,48 @@ def prepare(
             f"{name} has {count(len(frame), 'usable row')}: too few to train on and to hold some "
             f"out. At least {FEWEST_ROWS} are needed."
         )
-    looks, said = choose_columns(frame, target, drop, comma)
-    if not looks:
+    styles, said = choose_columns(frame, target, drop, comma)
+    if not styles:
         reasons = "\n".join(said)
         raise DataMistake(f"{name} has no column left to learn '{target}' from.\n{reasons}")
-    train, heldout = _split(goal)
-    columns = tuple(_fit(look, frame[look.name].iloc[train]) for look in looks)
-    coding = _code_target(goal, train)
-    preprocessing = Preprocessing(columns, coding)
-    x = preprocessing.features(frame)
-    y = goal.values if goal.classes else _standardise(goal.values, coding)
-    said = [*(notes or []), *goal.notes, *said, *_repeated_rows(frame, looks, target)]
-    said += [*_notes(columns, x), _split_note(goal, len(train), len(heldout))]
-    return Tabular(name, x[train], y[train], x[heldout], y[heldout], preprocessing, tuple(said))
-
-
-def _split(goal: Target) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    classes = len(goal.classes) if goal.classes else 1
-    heldout = max(round(HELDOUT_FRAC * len(goal.values)), classes)
-    train, test = train_test_split(
-        np.arange(len(goal.values)),
-        test_size=heldout,
+    train, heldout = train_test_split(
+        np.arange(len(frame)),
+        test_size=max(round(HELDOUT_FRAC * len(frame)), len(goal.classes or "1")),
         random_state=_SPLIT_SEED,
         stratify=goal.values if goal.classes else None,
     )
-    return train, test
-
-
-def _fit(look: Look, train: pd.Series) -> Column:
-    if look.style is None:
-        return TextColumn.fit(look.name, train)
-    return NumberColumn.fit(look.name, look.style, to_numbers(train, look.style))
-
-
-def _code_target(goal: Target, train: NDArray[np.int_]) -> TargetCoding:
-    if goal.classes:
-        return TargetCoding(goal.name, goal.task, goal.classes)
-    values = goal.values[train]
-    return TargetCoding(
-        goal.name, goal.task, None, float(values.mean()), float(values.std()) or 1.0
+    part, y = frame.iloc[train], goal.values
+    columns = tuple(
+        TextColumn.fit(part[column]) if style is None else NumberColumn.fit(part[column], style)
+        for column, style in styles.items()
     )
-
-
-def _standardise(values: NDArray[np.float64], coding: TargetCoding) -> NDArray[np.float32]:
-    return ((values - coding.mean) / coding.scale).astype(np.float32)
-
-
-def _notes(columns: tuple[Column, ...], x: NDArray[np.float32]) -> list[str]:
-    numbers = [column for column in columns if isinstance(column, NumberColumn)]
-    encoded = [column for column in columns if isinstance(column, TextColumn)]
-    holes = [f"{column.name} ({column.median:.4g})" for column in numbers if column.indicator]
-    notes: list[str] = []
-    if holes:
-        notes.append(
-            f"Missing numbers became the median, and an input says where: {listed(holes, 8)}."
-        )
-    if encoded:
-        shown = listed((f"{column.name} ({len(column.categories)})" for column in encoded), 10)
-        notes.append(f"One input for each category of: {shown}.")
-    if numbers:
-        notes.append("Numbers were standardised with the mean and scale of the training part.")
-    position = 0
-    far = []
-    for column in columns:
-        if isinstance(column, NumberColumn) and np.abs(x[:, position]).max() > _FAR_OUT:
-            far.append(column.name)
-        position += len(column.inputs)
-    if far:
-        notes.append(f"Kept as they are, some values over 20 scales away: {listed(far, 8)}.")
-    return notes
-
-
-def _repeated_rows(frame: pd.DataFrame, looks: list[Look], target: str) -> list[str]:
-    repeated = int(frame.duplicated([*(look.name for look in looks), target]).sum())
-    if not repeated:
-        return []
-    return [f"{count(repeated, 'row')} repeat an earlier row exactly; they were kept."]
-
-
-def _split_note(goal: Target, train: int, heldout: int) -> str:
+    coding = TargetCoding(goal.name, goal.task, goal.classes)
+    if not goal.classes:
+        mean, scale = mean_and_scale(y[train])
+        coding = replace(coding, mean=mean, scale=scale)
+        y = ((y - mean) / scale).astype(np.float32)
+    preprocessing = Preprocessing(columns, coding)
+    x = preprocessing.features(frame)
+    repeated = int(frame.duplicated([*styles, target]).sum())
+    if repeated:
+        said.append(f"{count(repeated, 'row')} repeat an earlier row exactly; they were kept.")
     how = "at random, each class in proportion" if goal.classes else "at random"
-    return f"Held out {heldout:,} of {train + heldout:,} rows, {how}."
+    said += [*_notes(preprocessing, x), f"Held out {len(heldout):,} of {len(x):,} rows, {how}."]
+    notes = (*goal.notes, *said)
+    return Tabular(name, x[train], y[train], x[heldout], y[heldout], preprocessing, notes)
+
+
+def _notes(preprocessing: Preprocessing, x: NDArray[np.float32]) -> list[str]:
+    numbers = [column for column in preprocessing.columns if isinstance(column, NumberColumn)]
+    encoded = [column for column in preprocessing.columns if isinstance(column, TextColumn)]
+    furthest = dict(zip(preprocessing.inputs, np.abs(x).max(axis=0), strict=True))
+    holes = [f"{column.name} ({column.median:.4g})" for column in numbers if column.indicator]
+    categories = [f"{column.name} ({len(column.categories)})" for column in encoded]
+    far = [column.name for column in numbers if furthest[column.name] > _FAR_OUT]
+    said = {
+        "Missing numbers became the median, and an input says where: {}.": listed(holes, 8),
+        "One input for each category of: {}.": listed(categories, 10),
+        "Numbers were standardised with the mean and scale of the training part.": numbers,
+        "Kept as they are, some values over 20 scales away: {}.": listed(far, 8),
+    }
+    return [sentence.format(columns) for sentence, columns in said.items() if columns]

@@ -1,4 +1,4 @@
-"""From a file to a table: any CSV, also gzipped, with every way to fail said in a sentence."""
+"""Reads a table from a CSV file, plain or gzipped; every way to fail is said in a sentence."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import gzip
 import os
 import warnings
 import zlib
+from collections import Counter
+from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 
 import pandas as pd
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._text import count, listed, near_names
-from cyclerate.tables._mistakes import DataMistake
 
 _HEAD_BYTES = 65_536
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -27,61 +29,58 @@ _FOREIGN = {
 }
 
 
+class DataMistake(CyclerateError, ValueError):
+    """The data cannot be used as asked; the message says why and what to do.
+
+    >>> from cyclerate.tables import load_csv
+    >>> load_csv("peple.csv", target="income")
+    Traceback (most recent call last):
+    cyclerate.tables._read.DataMistake: There is no file peple.csv. Check the path.
+    """
+
+
 def read_table(path: str | os.PathLike[str], sep: str = ",") -> tuple[pd.DataFrame, list[str]]:
-    r"""Reads a CSV file, plain or gzipped.
+    r"""Returns a table, and a sentence for each decision taken; `\t` may be spelt out as `sep`.
 
     Only empty cells count as missing here: what "n/a" means is decided column by column, later.
-
-    Args:
-        path: The file.
-        sep: The character between the columns; `\t`, also spelt out, is the tabulator.
-
-    Returns:
-        The table, and a sentence for each decision taken.
-
-    Raises:
-        DataMistake: The file is missing, a folder, empty, not text, has no rows, or `sep` is wrong.
-        ValueError: `sep` is not one character.
     """
     separator = {"\\t": "\t"}.get(sep, sep)
     if len(separator) != 1:
         raise bad_argument("sep", "one character, such as ';'", sep)
-    file = _existing_file(Path(path))
-    with file.open("rb") as opened:
-        compression = "gzip" if opened.read(2) == b"\x1f\x8b" else None
-    head = _head(file, compression)
-    encoding, notes = "utf-8-sig", list[str]()
-    if head.startswith(_UTF16):
-        encoding, notes = "utf-16", [f"{file.name} is written in UTF-16."]
+    file, notes = _existing_file(Path(path)), list[str]()
     try:
-        frame = _parse(file, separator, compression, encoding)
-    except UnicodeDecodeError:
-        # A file of an old spreadsheet: every byte is a character in Latin-1.
-        encoding, notes = "latin-1", [f"{file.name} is not UTF-8: it was read as Latin-1."]
-        frame = _parse(file, separator, compression, encoding)
-    frame.columns = [str(name).strip() for name in frame.columns]
+        head, encoding = _head(file), "utf-8-sig"
+        if head.startswith(_UTF16):
+            encoding, notes = "utf-16", [f"{file.name} is written in UTF-16."]
+        try:
+            frame = _parse(file, separator, encoding)
+        except UnicodeDecodeError:
+            # A file of an old spreadsheet: every byte is a character in Latin-1.
+            encoding, notes = "latin-1", [f"{file.name} is not UTF-8: it was read as Latin-1."]
+            frame = _parse(file, separator, encoding)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataMistake(f"{file} is a broken gzip file ({error}): copy it again.") from error
     if frame.shape[1] == 1:
         raise DataMistake(_one_column(file, separator, head.decode(encoding, "replace")))
+    frame.columns = [str(name).strip() for name in frame.columns]
     if frame.empty:
         raise DataMistake(f"{file} has a header ({listed(frame.columns, 8)}) but no rows.")
     return frame, notes
 
 
-def check_columns(frame: pd.DataFrame, names: list[str], file: str) -> None:
-    """Checks that the table has all these columns.
-
-    Raises:
-        DataMistake: It has not; the message names what it has, and what may have been meant.
-    """
-    columns = [str(name) for name in frame.columns]
+def check_columns(frame: pd.DataFrame, names: Iterable[str], file: str) -> pd.DataFrame:
+    """Returns the table, with stripped texts for names, if it has each of these columns once."""
+    columns = Counter(str(name).strip() for name in frame.columns)
     for name in names:
-        if name in columns:
-            continue
-        near = near_names(name, columns)
-        meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        if all(_is_number(column) for column in columns):
-            meant = " The first line seems to hold data: put a line of column names above it."
-        raise DataMistake(f"{file} has no column {name!r}.{meant}\nColumns: {listed(columns)}.")
+        if columns[name] > 1:
+            raise DataMistake(f"{file} has {columns[name]} columns named {name!r}: rename them.")
+        if name not in columns:
+            near = near_names(name, columns)
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            if _all_numbers(columns):
+                meant = " The first line seems to hold data: put a line of column names above it."
+            raise DataMistake(f"{file} has no column {name!r}.{meant}\nColumns: {listed(columns)}.")
+    return frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
 
 
 def _existing_file(file: Path) -> Path:
@@ -91,23 +90,18 @@ def _existing_file(file: Path) -> Path:
         raise DataMistake(f"{file} is a folder, not a CSV file.{hint}")
     if not file.exists():
         beside = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        near = near_names(file.name, beside)
-        hint = f" Did you mean {' or '.join(str(file.parent / name) for name in near)}?"
-        raise DataMistake(f"There is no file {file}.{hint if near else ' Check the path.'}")
+        near = " or ".join(str(file.parent / name) for name in near_names(file.name, beside))
+        hint = f"Did you mean {near}?" if near else "Check the path."
+        raise DataMistake(f"There is no file {file}. {hint}")
     if not os.access(file, os.R_OK):
         raise DataMistake(f"{file} may not be read: check its permissions.")
-    if file.stat().st_size == 0:
-        raise DataMistake(f"{file} is empty.")
     return file
 
 
-def _head(file: Path, compression: str | None) -> bytes:
+def _head(file: Path) -> bytes:
     """The first bytes of the text; refuses what is not text."""
-    try:
-        with gzip.open(file) if compression else file.open("rb") as opened:
-            head = opened.read(_HEAD_BYTES)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataMistake(f"{file} is a broken gzip file ({error}): copy it again.") from error
+    with _open(file) as opened:
+        head = opened.read(_HEAD_BYTES)
     for magic, kind in _FOREIGN.items():
         if head.startswith(magic):
             raise DataMistake(f"{file} is {kind}, not CSV text: save the table as CSV first.")
@@ -118,14 +112,20 @@ def _head(file: Path, compression: str | None) -> bytes:
     return head
 
 
-def _parse(file: Path, sep: str, compression: str | None, encoding: str) -> pd.DataFrame:
+def _open(file: Path) -> gzip.GzipFile | BufferedReader:
+    """Goes by the first bytes, not by the name."""
+    with file.open("rb") as opened:
+        zipped = opened.read(2) == b"\x1f\x8b"
+    return gzip.open(file) if zipped else file.open("rb")
+
+
+def _parse(file: Path, sep: str, encoding: str) -> pd.DataFrame:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _open(file) as opened:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
-                file,
+                opened,
                 sep=sep,
-                compression=compression,  # type: ignore[arg-type]
                 encoding=encoding,
                 keep_default_na=False,
                 na_values=[""],
@@ -141,25 +141,21 @@ def _parse(file: Path, sep: str, compression: str | None, encoding: str) -> pd.D
             f"{file} is not a regular table: {reason}. "
             f"Check that line, or name the separator with --sep."
         ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataMistake(f"{file} is a broken gzip file ({error}): copy it again.") from error
 
 
 def _one_column(file: Path, sep: str, head: str) -> str:
     header = head.lstrip("\ufeff").splitlines()[0]
     best = max(_SEPARATORS, key=header.count)
     shown = header if len(header) <= 50 else header[:50] + "..."
+    hint = "Name the character between its columns with --sep, or add more columns."
     if best != sep and header.count(best):
         columns = count(header.count(best) + 1, "column")
         hint = f"With --sep {_SEPARATORS[best]} it has {columns}."
-    else:
-        hint = "Name the character between its columns with --sep, or add more columns."
     return f"{file} has only one column ({shown}) with the separator {sep!r}. {hint}"
 
 
-def _is_number(text: str) -> bool:
+def _all_numbers(names: Iterable[str]) -> bool:
     try:
-        float(text)
+        return bool([float(name) for name in names])
     except ValueError:
         return False
-    return True
