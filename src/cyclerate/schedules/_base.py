@@ -1,4 +1,4 @@
-"""What every schedule is: a frozen value that gives a number for a step."""
+"""The base of every schedule: a frozen value that gives a number for a step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_count, check_number, require
 from cyclerate.schedules._namespaces import PLAIN, Namespace, resolve
-from cyclerate.schedules._shapes import blend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +68,7 @@ class Schedule(ABC):
         """The lowest and the highest value that the schedule can take."""
 
     def height_at(self, n: Any, xp: Namespace) -> Any:
-        """Where the value stands between its bounds, in [0, 1]."""
+        """The height of the value between its bounds, in [0, 1]."""
         low, high = self.bounds
         return xp.clip((self.value_at(n, xp) - low) / (high - low), 0.0, 1.0)
 
@@ -161,6 +160,19 @@ class Schedule(ABC):
         """Sets fields of a frozen dataclass while it is being made."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    def _set_rates(self, lower: str, upper: str) -> None:
+        """Checks and sets two fields, of which one is at most as high as the other."""
+        high = check_number(upper, getattr(self, upper), low=0)
+        low = check_number(lower, getattr(self, lower), low=0)
+        if low > high:
+            raise bad_argument(lower, f"at most {upper} ({high!r})", getattr(self, lower))
+        self._set(**{lower: low, upper: high})
+
+
+def blend(a: float, b: float, u: Any, xp: Namespace) -> Any:
+    """`a` at `u` = 0, `b` at `u` = 1, both exactly, and never outside the two."""
+    return xp.clip(a * (1.0 - u) + b * u, min(a, b), max(a, b))
 
 
 def check_schedule(name: str, value: Any) -> Schedule:

@@ -7,17 +7,35 @@ over `step_size_down`. Envelope: the height is scaled, once per cycle or once pe
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._base import Schedule, blend
 from cyclerate.schedules._namespaces import Namespace
-from cyclerate.schedules._shapes import SHAPES, blend
 
 ScaleFunction = Callable[[Any], Any]
+
+
+def cosine(u: Any, xp: Namespace) -> Any:
+    """`sin(pi u / 2) ** 2`, which is `(1 - cos(pi u)) / 2`: the sinusoidal (Hann) window.
+
+    Accurate near 0, where a small rate lives and `1 - cos` would cancel.
+    """
+    root = xp.sin(u * (math.pi / 2))
+    return root * root
+
+
+# From the straight-line height of a cycle to its height, both in [0, 1] and exact at both ends.
+SHAPES: dict[str, Callable[[Any, Namespace], Any]] = {
+    "triangle": lambda u, xp: u,
+    "linear": lambda u, xp: u,
+    "cosine": cosine,
+    "welch": lambda u, xp: u * (2.0 - u),  # 1 - (1 - u) ** 2, the parabolic window
+}
 
 
 @dataclass(frozen=True)
@@ -37,13 +55,8 @@ class _Cycle(Schedule):
     shape = "triangle"
 
     def __post_init__(self) -> None:
-        max_lr = check_number("max_lr", self.max_lr, low=0)
-        base_lr = check_number("base_lr", self.base_lr, low=0)
-        if base_lr > max_lr:
-            raise bad_argument("base_lr", f"at most max_lr ({max_lr!r})", self.base_lr)
-        self._set(
-            base_lr=base_lr, max_lr=max_lr, step_size=check_count("step_size", self.step_size)
-        )
+        self._set_rates("base_lr", "max_lr")
+        self._set(step_size=check_count("step_size", self.step_size))
         if self.step_size_down is not None:
             self._set(step_size_down=check_count("step_size_down", self.step_size_down))
         check_choice("shape", self.shape, SHAPES)
@@ -59,7 +72,7 @@ class _Cycle(Schedule):
 
     @abstractmethod
     def _envelope(self, n: Any, cycles_before: Any, xp: Namespace) -> Any:
-        """What the height is multiplied by, at step `n`, after that many whole cycles."""
+        """The factor of the height, at step `n`, after that many whole cycles."""
 
     def height_at(self, n: Any, xp: Namespace) -> Any:
         up, length = self.step_size, self.cycle_steps

@@ -1,4 +1,4 @@
-"""JAX, TensorFlow and PyTorch: float32 tensors, and no Python branch on a value."""
+"""The arithmetic that a formula asks for: plain Python, NumPy, and tensors of each framework."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHOLE_STEP = "a whole number >= 0, or an array or tensor of them"
 
 
 class Namespace(Protocol):
-    """What a formula may ask for; `n` are whole steps, `x` floats, of the namespace's kind."""
+    """The operations of a formula; `n` are whole steps, `x` floats, of the namespace's kind."""
 
     def steps(self, step: Any, /) -> Any:
         """Steps as the namespace's integers, none below zero."""
@@ -61,7 +61,7 @@ class Namespace(Protocol):
 
 
 class _Traced:
-    """What the tensor frameworks share: float32, and no Python branch on a value."""
+    """Shared by the tensor frameworks: float32, and no Python branch on a value."""
 
     def full(self: Any, n: Any, value: float) -> Any:
         return self.real(n) * 0.0 + value
@@ -173,23 +173,9 @@ class Torch(_Traced):
     def clip(self, x: Any, low: float, high: float) -> Any:
         return x.clamp(low, high)
 
-    def sin(self, x: Any) -> Any:
-        return x.sin()
-
-    def sqrt(self, x: Any) -> Any:
-        return x.sqrt()
-
-    def exp(self, x: Any) -> Any:
-        return x.exp()
-
-    def log1p(self, x: Any) -> Any:
-        return x.log1p()
-
-    def expm1(self, x: Any) -> Any:
-        return x.expm1()
-
-    def power(self, x: Any, exponent: float) -> Any:
-        return x.pow(exponent)
+    sin, sqrt = staticmethod(lambda x: x.sin()), staticmethod(lambda x: x.sqrt())
+    exp, log1p = staticmethod(lambda x: x.exp()), staticmethod(lambda x: x.log1p())
+    expm1, power = staticmethod(lambda x: x.expm1()), staticmethod(lambda x, e: x.pow(e))
 
     def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any) -> tuple[Any, Any]:
         table = n.new_tensor(starts)
@@ -311,8 +297,6 @@ class NumPy:
             out[here] = piece(n[here] - start, self)
         return out
 
-
-__all__ = ["PLAIN", "Namespace", "resolve"]
 
 PLAIN: Namespace = PlainPython()
 NUMPY: Namespace = NumPy()

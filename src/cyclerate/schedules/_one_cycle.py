@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import Schedule
 from cyclerate.schedules._namespaces import Namespace
 from cyclerate.schedules._ramps import Constant, Cosine, Linear
-from cyclerate.schedules._sequence import Pieces
+from cyclerate.schedules._sequence import InPieces, Pieces
 
 RAMPS: dict[str, type[Linear | Cosine]] = {
     "cosine": Cosine,
@@ -21,7 +20,7 @@ RAMPS: dict[str, type[Linear | Cosine]] = {
 
 
 @dataclass(frozen=True)
-class OneCycle(Schedule):
+class OneCycle(InPieces):
     """The 1cycle policy: up to `max_lr`, down again, and on to a rate far below the start.
 
     Two phases (default): `max_lr / start_div` -> `max_lr` -> `max_lr / start_div / end_div`.
@@ -79,7 +78,7 @@ class OneCycle(Schedule):
                 "end_div", "small enough that the last rate is above 0", self.end_div
             )
         rates = self._phases(self.start_lr, self.max_lr, self.start_lr, self.end_lr)
-        self._set(_rates=rates, _heights=self._phases(0.0, 1.0, 0.0, 0.0))
+        self._set(_pieces=rates, _heights=self._phases(0.0, 1.0, 0.0, 0.0))
 
     @property
     def start_lr(self) -> float:
@@ -120,10 +119,6 @@ class OneCycle(Schedule):
         if not ramps:
             return Pieces([0], [Constant(peak)])
         return Pieces([since for (since, _), _ in legs], ramps)
-
-    def value_at(self, n: Any, xp: Namespace) -> Any:
-        rates: Pieces = self._rates  # type: ignore[attr-defined]
-        return rates.value(n, xp)
 
     def height_at(self, n: Any, xp: Namespace) -> Any:
         # Momentum follows the phases, not the rate: it is back at its highest where the cycle ends.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._base import Schedule, blend
+from cyclerate.schedules._cyclic import SHAPES, cosine
 from cyclerate.schedules._namespaces import Namespace
-from cyclerate.schedules._sequence import Pieces
-from cyclerate.schedules._shapes import SHAPES, blend, cosine
+from cyclerate.schedules._sequence import InPieces, Pieces
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ LAST_START = 2**62
 
 @dataclass(frozen=True)
 class WarmRestarts(Schedule):
-    """SGDR: a cosine from `max_lr` towards `min_lr`, begun anew after every cycle.
+    """SGDR: a cosine from `max_lr` towards `min_lr`, begun again after every cycle.
 
     `min_lr + (max_lr - min_lr) * (1 + cos(pi * t / T)) / 2` at the t-th of the T steps of a cycle;
     the i-th cycle (from 0) has `round(cycle_steps * cycle_mult ** i)` steps. A restart takes effect
@@ -268,21 +268,13 @@ class WarmRestarts(Schedule):
     min_lr: float = 0.0
 
     def __post_init__(self) -> None:
-        max_lr = check_number("max_lr", self.max_lr, low=0)
-        min_lr = check_number("min_lr", self.min_lr, low=0)
-        if min_lr > max_lr:
-            raise bad_argument("min_lr", f"at most max_lr ({max_lr!r})", self.min_lr)
+        self._set_rates("min_lr", "max_lr")
         cycle_mult = check_number("cycle_mult", self.cycle_mult, low=1)
         if 1 < cycle_mult < 1.01:
             raise bad_argument("cycle_mult", "1, or 1.01 and above", self.cycle_mult)
         # Whole factors stay ints: their powers are exact however long the cycles grow.
         mult = int(cycle_mult) if cycle_mult.is_integer() else cycle_mult
-        self._set(
-            max_lr=max_lr,
-            min_lr=min_lr,
-            cycle_mult=mult,
-            cycle_steps=check_count("cycle_steps", self.cycle_steps),
-        )
+        self._set(cycle_mult=mult, cycle_steps=check_count("cycle_steps", self.cycle_steps))
         self._set(_cycles=_cycles(self.cycle_steps, mult))
 
     @property
@@ -313,7 +305,7 @@ DECAYS = {"sqrt": InverseSqrtDecay, "linear": Linear, "cosine": Cosine}
 
 
 @dataclass(frozen=True)
-class WarmupStableDecay(Schedule):
+class WarmupStableDecay(InPieces):
     """Up to `max_lr`, `max_lr` for most of the training, and a decay to `min_lr` at its end.
 
     The warmup is a straight line from `min_lr` at step 0, over `round(warmup_frac * total_steps)`
@@ -351,18 +343,13 @@ class WarmupStableDecay(Schedule):
     min_lr: float = 0.0
 
     def __post_init__(self) -> None:
-        max_lr = check_number("max_lr", self.max_lr, low=0)
-        min_lr = check_number("min_lr", self.min_lr, low=0)
-        if min_lr > max_lr:
-            raise bad_argument("min_lr", f"at most max_lr ({max_lr!r})", self.min_lr)
+        self._set_rates("min_lr", "max_lr")
         warmup = check_number("warmup_frac", self.warmup_frac, low=0, high=1)
         decay = check_number("decay_frac", self.decay_frac, low=0, high=1)
         if warmup + decay > 1:
             allowed = f"at most 1 together with warmup_frac ({warmup!r})"
             raise bad_argument("decay_frac", allowed, self.decay_frac)
         self._set(
-            max_lr=max_lr,
-            min_lr=min_lr,
             warmup_frac=warmup,
             decay_frac=decay,
             total_steps=check_count("total_steps", self.total_steps),
@@ -385,10 +372,6 @@ class WarmupStableDecay(Schedule):
             phases[last - decay] = DECAYS[self.decay](self.max_lr, self.min_lr, decay)
         starts = sorted(phases)
         return Pieces(starts, [phases[start] for start in starts])
-
-    def value_at(self, n: Any, xp: Namespace) -> Any:
-        pieces: Pieces = self._pieces  # type: ignore[attr-defined]
-        return pieces.value(n, xp)
 
 
 def _rounded(fraction: float, steps: int) -> int:

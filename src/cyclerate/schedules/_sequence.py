@@ -27,8 +27,17 @@ class Pieces:
         return xp.join(self.starts, self._formulas, n)
 
 
+class InPieces(Schedule):
+    """A schedule that consists of others, each from its own start."""
+
+    _pieces: Pieces
+
+    def value_at(self, n: Any, xp: Namespace) -> Any:
+        return self._pieces.value(n, xp)
+
+
 @dataclass(frozen=True)
-class Sequence(Schedule):
+class Sequence(InPieces):
     """One schedule after the other, each counting from its own start.
 
     `schedules[i](step - boundaries[i - 1])` from `boundaries[i - 1]` to before `boundaries[i]`.
@@ -75,7 +84,3 @@ class Sequence(Schedule):
     def map_rates(self, new: Callable[[float], float]) -> Self:
         parts = tuple(schedule.map_rates(new) for schedule in self.schedules)
         return dataclasses.replace(self, schedules=parts)
-
-    def value_at(self, n: Any, xp: Namespace) -> Any:
-        pieces: Pieces = self._pieces  # type: ignore[attr-defined]
-        return pieces.value(n, xp)
