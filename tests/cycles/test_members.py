@@ -166,6 +166,7 @@ def test_a_file_outside_the_folder_is_refused(tmp_path: Path, file: Any):
     [
         ({"schema": 2}, "schema must be 1. Received: 2"),
         ({"schema": None}, "schema must be 1"),
+        ({"schema": True}, "schema must be 1"),
         ({"members": None}, "the manifest must be whole"),
         ({"members": [{"file": "step-00000002.keras"}]}, "the manifest must be whole"),
         ({"schedule": 3}, "the manifest must be whole"),
@@ -181,6 +182,35 @@ def test_a_manifest_of_another_kind_is_refused(
         Members(tmp_path, KERAS)
     (tmp_path / MANIFEST).write_text("[1, 2")
     with pytest.raises(ValueError, match="not the manifest"):
+        Members(tmp_path, KERAS)
+
+
+@pytest.mark.parametrize(
+    ("name", "junk"),
+    [
+        ("sha256", ["", 3, None, "f" * 63]),
+        ("step", [None, "2", -1, 2.5, True]),
+        ("cycle", [None, 0, [1]]),
+        ("lr", [None, "0.1", -0.1, float("nan")]),
+        ("metric", ["good", {}, float("inf")]),
+    ],
+)
+def test_a_member_that_cannot_be_is_named(tmp_path: Path, name: str, junk: list[Any]):
+    fill(MemberFolder(tmp_path, SCHEDULE, KERAS), 2)
+    values = json.loads((tmp_path / MANIFEST).read_text())
+    for value in junk:
+        values["members"][0][name] = value
+        (tmp_path / MANIFEST).write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=f"ensemble.json is not the manifest .*: {name} must"):
+            Members(tmp_path, KERAS)
+
+
+def test_a_member_that_is_named_twice_is_refused(tmp_path: Path):
+    fill(MemberFolder(tmp_path, SCHEDULE, KERAS), 2)
+    values = json.loads((tmp_path / MANIFEST).read_text())
+    values["members"] *= 2
+    (tmp_path / MANIFEST).write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"members must be rising in step\. Received: \[2, 2\]"):
         Members(tmp_path, KERAS)
 
 

@@ -1,4 +1,4 @@
-"""What a cycle's end is for: where it lies, and what is judged, kept or averaged there.
+"""The ends of cycles: where they lie, and the judging, saving and averaging done there.
 
 Free of any framework; the adapters and the recipes stand on it.
 """

@@ -13,11 +13,11 @@ from cyclerate._errors import bad_argument
 T = TypeVar("T")
 Floats = NDArray[np.float64]
 Outputs = str | Callable[[Floats], Any]
-"""What a model gives: "probabilities", "logits", "values", or what makes that of it."""
+"""The outputs of a model: "probabilities", "logits", "values", or a function of an array."""
 
 
 def running_mean(mean: Any, value: Any, number: int) -> Any:
-    """The mean of `number` values, from that of all but the last; for all that has arithmetic.
+    """Returns the mean of `number` values from that of all but the last.
 
         mean + (value - mean) / number
 
@@ -30,19 +30,10 @@ def running_mean(mean: Any, value: Any, number: int) -> Any:
 
 
 def probabilities_from(outputs: Outputs) -> Callable[[Any], Any]:
-    """Returns what makes of a model's outputs the values whose mean is an ensemble's answer.
+    """Returns the function from a model's outputs to the float64 values that are averaged.
 
-    Args:
-        outputs: "probabilities", taken as they are if they lie in [0, 1]; "logits", through the
-            softmax of the last axis, or the sigmoid where that has the length 1; "values", taken
-            as they are; or a function of an array.
-
-    Returns:
-        A function of arrays, or of tuples, lists and dicts of them; it gives float64.
-
-    Raises:
-        ValueError: `outputs` is none of these. When called: what was said to be probabilities
-            cannot be any.
+    Probabilities must lie in [0, 1]; logits go through the softmax of the last axis, or the sigmoid
+    where that has the length 1. The outputs are arrays, or tuples, lists and dicts of them.
     """
     kinds = {"probabilities": _checked, "logits": _from_logits, "values": lambda array: array}
     if not callable(outputs) and outputs not in kinds:
@@ -53,7 +44,7 @@ def probabilities_from(outputs: Outputs) -> Callable[[Any], Any]:
 
 
 def mean_of(predictions: Iterable[Any]) -> Any:
-    """The mean of predictions: arrays, or tuples, lists and dicts of them.
+    """Returns the mean of predictions: arrays, or tuples, lists and dicts of them.
 
     >>> mean_of(np.array(row) for row in [[0.2, 0.8], [0.4, 0.6]]).round(6).tolist()
     [0.3, 0.7]
@@ -85,7 +76,7 @@ def _from_logits(array: Floats) -> Floats:
 
 
 def _mapped(function: Callable[..., Any], *trees: Any) -> Any:
-    """The function of arrays, or of the arrays at the same place of each structure."""
+    """Applies the function to the arrays at the same place of each structure."""
     first = trees[0]
     if isinstance(first, dict):
         return {key: _mapped(function, *(tree[key] for tree in trees)) for key in first}

@@ -57,19 +57,6 @@ class CycleJudge:
     A high rate makes a value worse for a while: that is no reason to stop, so nothing is judged
     there. NaN is never the best.
 
-    Args:
-        mode: "min" or "max", whichever is better. Default "min".
-        patience: How many cycles in a row may bring nothing better. Default 1.
-        min_delta: By how much better a value must be to count. Default 0.
-
-    Attributes:
-        cycles: How many were judged.
-        best: The best value; None before there is one.
-        best_cycle: Its cycle, counted from 1.
-
-    Raises:
-        ValueError: A wrong argument.
-
     >>> judge = CycleJudge()
     >>> [judge.is_best(value) for value in (0.5, 0.3, 0.4)], judge.best_cycle, judge.done
     ([True, True, False], 2, True)
@@ -85,7 +72,7 @@ class CycleJudge:
 
     @property
     def done(self) -> bool:
-        """Whether the last `patience` cycles brought nothing better."""
+        """True once `patience` cycles in a row have brought nothing better."""
         return self.cycles - (self.best_cycle or 0) >= self._patience
 
     def is_best(self, value: float) -> bool:
@@ -100,7 +87,7 @@ class CycleJudge:
 
 
 def ends_between(schedule: Schedule, start_step: int, stop_step: int) -> tuple[int, ...]:
-    """Returns the cycle ends of a training that makes the steps `start_step` to `stop_step` - 1.
+    """Returns the cycle ends of a training that takes the steps `start_step` to `stop_step` - 1.
 
     A training that begins at a lowest step ends no cycle there: that was an earlier one's.
 
@@ -117,15 +104,8 @@ def epochs_that_end_cycles(
     """Returns the epochs, counted from 0, with which a cycle ends.
 
     An epoch ends a cycle if its last step is the lowest one, or the one before it: a triangle
-    shares its lowest step with the next cycle, and with it the next epoch.
-
-    Args:
-        schedule: Of the rate.
-        epoch_ends: The step of the schedule that comes after each epoch.
-        start_step: The step that the first epoch begins with.
-
-    Raises:
-        ValueError: A cycle ends inside an epoch, or none ends at all.
+    shares its lowest step with the next cycle, and with it the next epoch. `epoch_ends` are the
+    steps that come after each epoch; a cycle must not end inside of one.
 
     >>> import cyclerate as cr
     >>> epochs_that_end_cycles(cr.Triangular(0.1, 1.0, step_size=10), [10, 20, 30, 40])

@@ -1,4 +1,4 @@
-"""Has training exploded? Decided from the losses, told step by step; with advice in numbers."""
+"""Sees from the losses, step by step, that training has exploded; with advice in numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FACTOR = 2.0
 _START_STEPS = 1
 _WINDOW = 1000
 _BLAMED_STEPS = 5  # the monitor's median is behind by some steps
-# Of 70 small trainings with an alarm, made again at this part of the rate where it came, 51 went
+# Of 70 small trainings with an alarm, run again at this part of the rate where it came, 51 went
 # well; 42 at a half, 65 at a tenth.
 _SAFE_FRAC = 1 / 3
 _FIRST_STEPS = 3
@@ -27,16 +27,7 @@ _FIRST_STEPS = 3
 
 @dataclass(frozen=True)
 class Explosion:
-    """Where training exploded, and what to do about it.
-
-    Attributes:
-        step: The step of the schedule whose batch had the loss.
-        loss: That loss.
-        lr: The highest rate of the last steps before it.
-        max_lr: The highest rate to try next: a third of `lr`.
-        old_max_lr: The highest rate of the schedule.
-        batch_size: Rows of a batch, where known.
-    """
+    """The step whose loss exploded, at `lr`, and the `max_lr` to try next: a third of it."""
 
     step: int
     loss: float
@@ -47,7 +38,7 @@ class Explosion:
 
     @property
     def advice(self) -> str:
-        """What happened, what to lower, and by how much."""
+        """Says what happened, what to lower, and by how much."""
         finite = math.isfinite(self.loss)
         what = f"exploded to {self.loss:.3g}" if finite else f"became {self.loss}"
         told = [f"The loss {what} at step {self.step}, at a rate of {self.lr:.3g}."]
@@ -55,7 +46,7 @@ class Explosion:
             told.append("In the first steps: look for NaN in the data first.")
         told.append(
             f"Lower max_lr from {self.old_max_lr:.3g} to {self.max_lr:.3g}, a third of the rate at "
-            "which it happened, and base_lr with it; or cut the gradient's norm."
+            "which it happened, and base_lr with it; or clip the gradient's norm."
         )
         told.append(self._about_batches())
         return " ".join(told)
@@ -80,10 +71,6 @@ class Guard:
     five lies above `start + max(start - best, 12 * noise)`: worse than at the start by as much as
     training had gained, and by far more than the noise. `start` is the first loss.
 
-    Args:
-        schedule: Of the rate.
-        batch_size: Rows of a batch, for the advice.
-
     >>> import cyclerate as cr
     >>> guard = Guard(cr.Triangular(0.1, 0.9, step_size=4))
     >>> guard.take(3, 1.0) is None, guard.take(4, float("nan")).advice[:44]
@@ -101,33 +88,21 @@ class Guard:
             return None
         # A loss is that of the updates before it.
         blamed = range(max(step - _BLAMED_STEPS, 0), max(step, 1))
-        rates = self._schedule(blamed).tolist()
-        lr = max(rates)
-        return Explosion(
-            step,
-            loss,
-            lr,
-            max_lr=_SAFE_FRAC * lr,
-            old_max_lr=self._schedule.bounds[1],
-            batch_size=self._batch_size,
-        )
+        lr = max(self._schedule(blamed).tolist())
+        old_max_lr = self._schedule.bounds[1]
+        return Explosion(step, loss, lr, _SAFE_FRAC * lr, old_max_lr, self._batch_size)
 
 
 class LastGood:
     """The state that training had at the end of its last good cycle, or at its start.
 
     The end of a cycle is good once some steps after it were: an explosion is seen a little late.
-
-    Args:
-        keep: Copies the state of now, and returns what puts it back.
-
-    Attributes:
-        after: The step that was the last one before the state; None for the start.
+    `keep` copies the state of now, and returns the function that restores it.
     """
 
     def __init__(self, keep: Callable[[], Callable[[], object]]) -> None:
         self._keep = keep
-        self.after: int | None = None
+        self.after: int | None = None  # the last step before the state; None for the start
         self._put_back = keep()
         self._waiting: list[tuple[int, Callable[[], object]]] = []
 
@@ -141,5 +116,5 @@ class LastGood:
         self._waiting.append((step, self._keep()))
 
     def put_back(self) -> None:
-        """Puts it back."""
+        """Restores it."""
         self._put_back()

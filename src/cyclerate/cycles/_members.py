@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,19 @@ class Member:
             raise bad_argument("file", "a name as step-00000099.keras", self.file)
         if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
             raise bad_argument("sha256", "64 hexadecimal digits", self.sha256)
-        check_count("step", self.step, low=0)
-        check_count("cycle", self.cycle)
-        check_number("lr", self.lr)
-        if self.metric is not None:
-            check_number("metric", self.metric)
+        numbers: dict[str, Any] = {
+            "step": check_count("step", self.step, low=0),
+            "cycle": check_count("cycle", self.cycle),
+            "lr": check_number("lr", self.lr, low=0),
+            "metric": None if self.metric is None else check_number("metric", self.metric),
+        }
+        for name, number in numbers.items():
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds: the members by their step, and the schedule they were trained by."""
+    """The members of a folder by their step, and the schedule they were trained by."""
 
     schedule: dict[str, Any]
     members: tuple[Member, ...] = ()
@@ -91,12 +95,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
-        """Reads that of a folder.
-
-        Raises:
-            NoMembersError: There is none.
-            ValueError: It is of another schema, or not such a manifest.
-        """
+        """Reads that of a folder; each value is checked."""
         path = folder / MANIFEST
         try:
             text = path.read_bytes()
@@ -110,30 +109,23 @@ class Manifest:
     @classmethod
     def _from_dict(cls, values: Any) -> Manifest:
         schema = values.get("schema") if isinstance(values, Mapping) else values
-        if schema != SCHEMA:
+        if type(schema) is not int or schema != SCHEMA:
             raise bad_argument("schema", str(SCHEMA), schema)
         try:
             members = tuple(Member(**member) for member in values["members"])
-            return cls(dict(values["schedule"]), members)
+            schedule = {**values["schedule"]}
         except (KeyError, TypeError) as error:
-            raise bad_argument("the manifest", "whole", values) from error
+            raise bad_argument("the manifest", "whole", list(values)) from error
+        if any(later.step <= earlier.step for earlier, later in pairwise(members)):
+            raise bad_argument("members", "rising in step", [member.step for member in members])
+        return cls(schedule, members)
 
 
 class MemberFolder:
-    """A folder that members are added to during a training.
+    """A folder that members, files with this suffix, are added to during a training.
 
-    Args:
-        folder: Made if it is not there.
-        schedule: Of the rate.
-        suffix: Of the members' files: ".keras" or ".safetensors".
-        keep: How many members are kept, the latest; None for all.
-        overwrite: Remove the members of a previous run first.
-        resume: Go on with the members of a previous run with the same schedule.
-
-    Raises:
-        ValueError: The folder holds the members of a previous run and neither `overwrite` nor
-            `resume` is given, or both are; or they are to be gone on with, and are of another
-            schedule or format; or the schedule cannot be written.
+    The latest `keep` are kept. The members of a previous run are removed when the first new one is
+    there (`overwrite`), or gone on with if their schedule is the same (`resume`), or else refused.
     """
 
     def __init__(
@@ -175,16 +167,9 @@ class MemberFolder:
         write: Callable[[Path], object],
         metric: float | None = None,
     ) -> Member:
-        """Saves a member.
+        """Saves a member; `write` writes the model to the path it is given.
 
         A member of this step or a later one is from a run that was gone back in; it goes first.
-
-        Args:
-            step: The step after whose update this is.
-            cycle: The cycle that ended.
-            lr: The rate of the step.
-            write: Writes the model to the path it is given.
-            metric: What was measured, if anything.
         """
         if self._overwrite:
             self._clear()
@@ -228,20 +213,11 @@ class MemberFolder:
 
 
 class Members:
-    """The members of a folder that can be used, read one at a time.
-
-    Args:
-        folder: What a `MemberFolder` has filled.
-        suffix: Of the files that can be read.
-        last: Only so many members, the latest; None for all.
+    """The members of a folder that can be used, the `last` ones or all, read one at a time.
 
     Attributes:
         members: Those that can be used, by their step.
         lost: Why the others cannot, by the name of the file.
-
-    Raises:
-        NoMembersError: There is none, or none of them can be used.
-        ValueError: The manifest is none of an ensemble, or of files of another format.
     """
 
     def __init__(
@@ -263,11 +239,7 @@ class Members:
         return len(self.members)
 
     def each(self) -> Iterable[tuple[Member, Path]]:
-        """Gives every member with its file, checked again just before.
-
-        Raises:
-            NoMembersError: None of them can be used any more.
-        """
+        """Gives every member with its file, checked again just before."""
         for member in self.members:
             if self._check(member):
                 yield member, self._folder / member.file

@@ -23,7 +23,7 @@ FIRST_STEP = 1
 """The step of the schedule that a training in cycles begins with.
 
 A triangle of `step_size` s is at its lowest at the steps 0, 2 s, 4 s and so on. Begun at step 1,
-the last update of every cycle, and so of the training, is made exactly at `base_lr`.
+the last update of every cycle, and so of the training, is exactly at `base_lr`.
 """
 
 _SMITH_EPOCHS = (2, 10)
@@ -32,12 +32,7 @@ _LEAST_CYCLES = 3
 
 @dataclass(frozen=True)
 class CyclePlan:
-    """A training of whole cycles.
-
-    Attributes:
-        cycles: How many.
-        step_size_epochs: Half a cycle, in epochs.
-    """
+    """A training of so many whole cycles, each twice `step_size_epochs` long."""
 
     cycles: int
     step_size_epochs: int
@@ -48,11 +43,7 @@ class CyclePlan:
         return 2 * self.step_size_epochs * self.cycles
 
     def step_size(self, batches_per_epoch: int, accumulated: int = 1) -> int:
-        """Half a cycle in updates of the weights.
-
-        Raises:
-            ValueError: That many batches do not make whole updates.
-        """
+        """Half a cycle in updates of the weights, each of so many accumulated batches."""
         batches = self.step_size_epochs * batches_per_epoch
         if batches % accumulated:
             allowed = f"a divisor of the {batches} batches in half a cycle"
@@ -66,16 +57,8 @@ def plan_cycles(
     """Returns whole cycles by Smith's rules: half a cycle of 2 to 10 epochs, at least 3 cycles.
 
     With `epochs`, the training ends at a cycle's end at or before that epoch: of `cycles` and
-    `step_size_epochs`, what is missing follows. Without, both have a default.
-
-    Args:
-        cycles: How many. Default 3, or what fits `epochs`.
-        step_size_epochs: Half a cycle, 2 to 10. Default 2, with which a cycle is shortest: Smith
-            saw 8 to be only slightly better. With `epochs`: the longest that fits.
-        epochs: The most epochs. Default: what the cycles take.
-
-    Raises:
-        ValueError: Numbers outside the rules, or too few epochs for them.
+    `step_size_epochs`, what is missing follows, the longest half cycle that fits. Without, the
+    defaults are 3 cycles, and half a cycle of 2 epochs: Smith saw 8 to be only slightly better.
 
     Source: Smith 2017, arXiv 1506.01186, section 3.2.
 
@@ -108,16 +91,8 @@ def cycle_policy(
 ) -> Schedule:
     """Returns the schedule of a training in cycles.
 
-    Args:
-        policy: "triangular", "triangular2" or "exp_range".
-        base_lr: The lowest rate. None: a quarter of `max_lr` (Smith 2017, section 3.3).
-        max_lr: The highest rate. None while it has to be found: some rate, so that the other
-            arguments are checked before.
-        step_size: Half a cycle, in steps.
-        gamma: What the amplitude of "exp_range" is multiplied by at every step.
-
-    Raises:
-        ValueError: An unknown policy, a gamma without use or missing, rates out of range.
+    Without `base_lr` it is a quarter of `max_lr` (Smith 2017, section 3.3). Without `max_lr`, which
+    has to be found then, it is some rate, so that the other arguments are checked before.
 
     >>> cycle_policy("triangular", None, 0.4, step_size=10, gamma=None)
     Triangular(base_lr=0.1, max_lr=0.4, step_size=10, step_size_down=None, shape='triangle')
@@ -139,13 +114,7 @@ def batches_per_epoch(
 ) -> int:
     """Returns how many batches an epoch has: as given, or else as counted in the data.
 
-    Args:
-        steps_per_epoch: The number, or None.
-        data: What is named where there is no number.
-        count: Counts the batches; None where the data do not say.
-
-    Raises:
-        ValueError: It is not a count, or nobody knows it.
+    `count` gives None where the data do not say; then their type is named in the refusal.
 
     >>> batches_per_epoch(None, [], lambda: 8), batches_per_epoch(5, [], lambda: 8)
     (8, 5)
@@ -161,9 +130,6 @@ def batches_per_epoch(
 def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> Schedule | None:
     """Returns the cycle of the momentum, highest where the rate is lowest; None for None.
 
-    Raises:
-        ValueError: `momentum` is not (lowest, highest).
-
     >>> import cyclerate as cr
     >>> opposite_cycle(cr.Triangular(0.1, 0.4, step_size=5), (0.85, 0.95))(0)
     0.95
@@ -173,9 +139,6 @@ def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> 
     if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
         raise bad_argument("momentum", "(lowest, highest) or None", momentum)
     return schedule.mirrored(*momentum)
-
-
-RULES = ("linear", "sqrt")
 
 
 def scale_lr(lr: float, batch_size: int, new_batch_size: int, rule: str = "linear") -> float:
@@ -215,7 +178,7 @@ def scale_lr(lr: float, batch_size: int, new_batch_size: int, rule: str = "linea
     lr = check_number("lr", lr, low=0, low_open=True)
     old = check_count("batch_size", batch_size)
     new = check_count("new_batch_size", new_batch_size)
-    linear = check_choice("rule", rule, RULES) == "linear"
+    linear = check_choice("rule", rule, ("linear", "sqrt")) == "linear"
     return lr * (new / old if linear else math.sqrt(new / old))
 
 
@@ -260,16 +223,7 @@ LAYER_DECAY = 1 / 2.6
 
 
 def layer_factors(layers: int, decay: float = LAYER_DECAY) -> tuple[float, ...]:
-    """Returns what the rate of each layer is multiplied by, from the bottom to the top.
-
-    `decay ** d`, d layers below the top.
-
-    Args:
-        layers: How many there are.
-        decay: From a layer to the one below it, above 0 and at most 1. Default 1 / 2.6.
-
-    Raises:
-        ValueError: No layer, or a decay out of range.
+    """Returns the factor of each layer's rate, from the bottom up: `decay ** d`, d below the top.
 
     Source: the discriminative fine-tuning of Howard and Ruder 2018, arXiv 1801.06146, section 3.2.
 
@@ -282,9 +236,7 @@ def layer_factors(layers: int, decay: float = LAYER_DECAY) -> tuple[float, ...]:
 
 
 def thaw_turns(layers: int) -> tuple[int, ...]:
-    """Returns when each layer begins to train, from the bottom to the top: the top at turn 0.
-
-    A turn is an epoch or a cycle, as the caller has it; at each, one more layer trains.
+    """Returns the turn (an epoch or a cycle) at which each layer begins to train, the top at 0.
 
     Source: the gradual unfreezing of Howard and Ruder 2018, arXiv 1801.06146, section 3.3.
 
