@@ -15,6 +15,7 @@ from tests.source import ROOT, public_names
 PUBLIC = {
     "cyclerate": [
         "Constant",
+        "CosLog",
         "Cosine",
         "Cyclic",
         "ExpRange",

@@ -16,6 +16,7 @@ from cyclerate.finder import (
 from cyclerate.schedules import (
     Constant as Constant,
     Cosine as Cosine,
+    CosLog as CosLog,
     Cyclic as Cyclic,
     Exponential as Exponential,
     ExpRange as ExpRange,

@@ -67,6 +67,7 @@ one_cycles = st.builds(
     st.sampled_from(["cosine", "linear", "triangle"]),
     st.booleans(),
 )
+cos_logs = st.builds(cr.CosLog, rates, lengths, st.integers(1, 6))
 restarts = st.builds(
     lambda pair, steps, mult: cr.WarmRestarts(pair[1], steps, mult, pair[0]),
     ordered_rates,
@@ -87,7 +88,7 @@ sequences = st.builds(
     lambda a, b, at: cr.Sequence([a, b], [at]), ramps, st.one_of(cycles, restarts), lengths
 )
 
-finite = st.one_of(one_cycles, warmup_stable_decays)
+finite = st.one_of(one_cycles, warmup_stable_decays, cos_logs)
 policies = st.one_of(constants, ramps, cycles, finite, restarts, sequences)
 
 EXAMPLES = [
@@ -105,6 +106,7 @@ EXAMPLES = [
     cr.Cyclic(1e-4, 1e-2, 40, 20, "cosine", shrunk, "step"),
     cr.OneCycle(0.1, 500),
     cr.OneCycle(0.1, 500, shape="linear", three_phase=True),
+    cr.CosLog(0.1, 500),
     cr.WarmRestarts(0.1, 100),
     cr.WarmRestarts(0.1, 10, cycle_mult=3, min_lr=1e-4),
     cr.WarmRestarts(0.1, 10, cycle_mult=1.5),

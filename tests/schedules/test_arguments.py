@@ -45,6 +45,8 @@ REFUSED = [
     (lambda: cr.OneCycle(1.0, 10, start_div=0.5), "start_div", ">= 1", "0.5"),
     (lambda: cr.OneCycle(1.0, 10, end_div=NAN), "end_div", "finite", "nan"),
     (lambda: cr.OneCycle(1.0, 10, shape="welch"), "shape", "'linear'", "'welch'"),
+    (lambda: cr.CosLog(0.0, 10), "max_lr", "> 0", "0.0"),
+    (lambda: cr.CosLog(1.0, 10, cycles=21), "cycles", "at most 20", "21"),
     (lambda: cr.WarmRestarts(1.0, 0), "cycle_steps", ">= 1", "0"),
     (lambda: cr.WarmRestarts(1.0, 10, 0.5), "cycle_mult", ">= 1", "0.5"),
     (lambda: cr.WarmRestarts(1.0, 10, 1.001), "cycle_mult", "1.01 and above", "1.001"),

@@ -207,6 +207,22 @@ def test_every_small_total_is_sane(total, fraction):
         assert [ramp(0), ramp(total)] == [1.0, 0.01]
 
 
+def test_coslog_is_the_formula_of_realmlp():
+    t = np.arange(640) / 640
+    expected = 0.04 * 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * t)))
+    assert cr.CosLog(0.04, 640)(range(640)) == pytest.approx(expected, abs=1e-15)
+
+
+def test_cycles_of_coslog_double_in_length():
+    lr = cr.CosLog(1.0, 1500)
+    ends = [0, 100, 300, 700, 1500]
+    assert lr(ends[:-1]) == pytest.approx([0.0] * 4, abs=1e-20)
+    for start, end in itertools.pairwise(ends):
+        assert max(lr(range(start, end))) == pytest.approx(1.0, abs=1e-3)
+    assert lr(1499) == lr(10**9) < 1e-4
+    assert [cr.CosLog(1.0, 1)(step) for step in (0, 5)] == [1.0, 1.0]
+
+
 def test_one_cycle_of_few_steps_by_value():
     assert [cr.OneCycle(1.0, 1)(t) for t in range(2)] == [1.0, 1.0]
     assert [cr.OneCycle(1.0, 2)(t) for t in range(2)] == [1.0, 1 / 25 / 1e4]

@@ -1,6 +1,7 @@
 """Learning-rate schedules: values that give a number for a step."""
 
 from cyclerate.schedules._base import Mirrored as Mirrored, Schedule as Schedule
+from cyclerate.schedules._cos_log import CosLog as CosLog
 from cyclerate.schedules._cyclic import (
     Cyclic as Cyclic,
     ExpRange as ExpRange,

@@ -36,6 +36,7 @@ class Namespace(Protocol):
 
     def sin(self, x: Any, /) -> Any: ...
     def sqrt(self, x: Any, /) -> Any: ...
+    def log1p(self, x: Any, /) -> Any: ...
     def power(self, x: Any, exponent: float, /) -> Any: ...
     def one_minus_power(self, p: Any, exponent: float, /) -> Any:
         """`1 - (1 - p) ** exponent` without cancellation near `p` = 0."""
@@ -216,6 +217,9 @@ class PlainPython:
     def sqrt(self, x: float) -> float:
         return math.sqrt(x)
 
+    def log1p(self, x: float) -> float:
+        return float(np.log1p(x))
+
     def power(self, x: float, exponent: float) -> float:
         return float(np.power(x, exponent))
 
@@ -262,6 +266,7 @@ class NumPy:
     clip = staticmethod(np.clip)
     sin = staticmethod(np.sin)
     sqrt = staticmethod(np.sqrt)
+    log1p = staticmethod(np.log1p)
     power = staticmethod(np.power)
 
     def full(self, n: np.ndarray, value: float) -> np.ndarray:

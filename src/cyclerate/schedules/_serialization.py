@@ -8,6 +8,7 @@ from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
 from cyclerate.schedules._base import Mirrored, Schedule, find_function
+from cyclerate.schedules._cos_log import CosLog
 from cyclerate.schedules._cyclic import Cyclic, ExpRange, ScaleFunction, Triangular, Triangular2
 from cyclerate.schedules._one_cycle import OneCycle
 from cyclerate.schedules._ramps import (
@@ -36,6 +37,7 @@ TYPES: dict[str, type[Schedule]] = {
         ExpRange,
         Cyclic,
         OneCycle,
+        CosLog,
         WarmRestarts,
         WarmupStableDecay,
         Sequence,
