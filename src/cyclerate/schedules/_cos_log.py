@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.schedules._base import Schedule
+from cyclerate.schedules._base import Schedule, blend
 from cyclerate.schedules._namespaces import Namespace
-from cyclerate.schedules._shapes import blend
 
 _MOST_CYCLES = 20
 
@@ -86,9 +85,7 @@ def _pieces(total_steps: int, cycles: int) -> tuple[list[int], list[partial[Any]
         if shares * start < 2 * size - total_steps:
             ends = divmod(2 * size - total_steps - shares * start, shares)
             starts.append(start)
-            pieces.append(
-                partial(_height, shares=shares, size=size, begun=begun, ends=(whole, rest))
-            )
+            pieces.append(partial(_height, shares=shares, size=size, begun=begun, ends=ends))
     return starts, pieces
 
 
