@@ -293,3 +293,29 @@ def test_a_prior_of_a_kind_lends_the_cycle_its_factor():
     )
     assert factor == pytest.approx(1.3 * plain)
     assert prior_lr("momentum").sweep_factor > 1
+
+
+@pytest.mark.parametrize("tail", ["normal", "student", "skewed"])
+def test_noise_alone_is_no_explosion(tail: str):
+    random = np.random.default_rng(3)
+    losses = {
+        "normal": random.normal(size=5000),
+        "student": random.standard_t(3, size=5000),
+        "skewed": random.exponential(size=5000) ** 1.5,
+    }[tail]
+    cycle = FindingCycle(5000, prior_lr("adam"))
+    for loss in losses:
+        cycle.tell(loss)
+    assert cycle.history()["repairs"] == []
+
+
+def test_an_explosion_late_in_a_long_training_is_seen():
+    random = np.random.default_rng(3)
+    cycle = FindingCycle(5000, prior_lr("adam"))
+    while cycle.step < 3000:
+        cycle.tell(2.0 - min(cycle.step, 1000) / 1000 + 0.1 * random.normal())
+    for n in range(40):
+        cycle.tell(1.0 * 1.3**n)
+        if cycle.go_back:
+            break
+    assert 3000 < cycle.history()["repairs"][0]["step"] < 3030

@@ -6,7 +6,9 @@ wild batch does not, either.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
 
@@ -15,10 +17,45 @@ import numpy as np
 _LEVEL_STEPS = 5
 _BEGINNING_STEPS = 25
 _ENDING_STEPS = 50
-_NOISE_STEPS = 50
-_LEAST_JUMPS = 10
-_MAD_TO_SD = 1.4826  # for a normal distribution
+_NOISE_STEPS = 200
+_LEAST_JUMPS = 5
+_SPREAD_QUANTILE = 0.9
+# From a quantile of the distances between neighbours to a standard deviation, if it were normal.
+_MEDIAN_TO_SD, _SPREAD_TO_SD = 1.4826 / 2**0.5, 1 / 1.6449 / 2**0.5
 _RESOLUTION = float(np.finfo(np.float32).eps)  # losses are computed in float32
+
+
+class Latest:
+    """The last `most` numbers, and any of their quantiles at little cost.
+
+    >>> latest = Latest(3, [5.0, 1.0, 2.0, 4.0])
+    >>> list(latest), latest.quantile(0.5), latest.quantile(1.0)
+    ([1.0, 2.0, 4.0], 2.0, 4.0)
+    """
+
+    def __init__(self, most: int, numbers: Iterable[float] = ()) -> None:
+        self._most = most
+        self._queue: deque[float] = deque()
+        self._sorted: list[float] = []
+        for number in numbers:
+            self.append(number)
+
+    def append(self, number: float) -> None:
+        """Takes the next number; the oldest goes if there are too many."""
+        if len(self._queue) == self._most:
+            del self._sorted[bisect_left(self._sorted, self._queue.popleft())]
+        self._queue.append(number)
+        insort(self._sorted, number)
+
+    def quantile(self, share: float) -> float:
+        """Returns the number that this share of the others is at most as high as."""
+        return self._sorted[round(share * (len(self._sorted) - 1))]
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self._queue)
 
 
 class LossLevel:
@@ -39,14 +76,18 @@ class LossLevel:
         self._start_steps = start_steps
         self._first: list[float] = []
         self._last: deque[float] = deque(maxlen=_LEVEL_STEPS)
-        self._jumps: deque[float] = deque(maxlen=_NOISE_STEPS)
+        # What is to be judged by the noise takes no part in it yet: the latest wait.
+        self._newest: deque[float] = deque(maxlen=_LEVEL_STEPS)
+        self._jumps = Latest(_NOISE_STEPS)
         self._ending: deque[float] = deque(maxlen=_ENDING_STEPS)
         self._lowest = float("inf")
 
     def take(self, loss: float) -> None:
         """Takes the next finite loss."""
         if self._last:
-            self._jumps.append(abs(loss - self._last[-1]))
+            if len(self._newest) == _LEVEL_STEPS:
+                self._jumps.append(self._newest[0])
+            self._newest.append(abs(loss - self._last[-1]))
         self._last.append(loss)
         self._ending.append(loss)
         if len(self._first) < _BEGINNING_STEPS:
@@ -57,7 +98,9 @@ class LossLevel:
     def forget(self, level: float | None) -> None:
         """Begins again from a state of this level; None for the start, as far as it is known."""
         self._last.clear()
-        self._jumps.clear()
+        # What is to be judged by the noise takes no part in it yet: the latest wait.
+        self._newest: deque[float] = deque(maxlen=_LEVEL_STEPS)
+        self._jumps = Latest(_NOISE_STEPS)
         self._ending.clear()
         self._lowest = float("inf") if level is None else level
 
@@ -99,14 +142,24 @@ class LossLevel:
     @property
     def noise(self) -> float:
         """The standard deviation of a loss, from the differences between neighbours."""
-        smallest = _RESOLUTION * abs(self.start)
-        return max(_MAD_TO_SD * median(self._jumps) / 2**0.5, smallest) if self._jumps else smallest
+        return max(_MEDIAN_TO_SD * self._jumps.quantile(0.5), self._resolution)
+
+    @property
+    def spread(self) -> float:
+        """The same from the larger differences: more, where some batches are much worse."""
+        far = _SPREAD_TO_SD * self._jumps.quantile(_SPREAD_QUANTILE)
+        return max(far, self.noise)
+
+    @property
+    def _resolution(self) -> float:
+        return _RESOLUTION * abs(self.start)
 
     def state(self) -> dict[str, Any]:
         """Returns what it knows as plain JSON."""
         return {
             "first": list(self._first),
             "last": list(self._last),
+            "newest": list(self._newest),
             "jumps": list(self._jumps),
             "ending": list(self._ending),
             "lowest": self._lowest if self._lowest < float("inf") else None,
@@ -119,7 +172,8 @@ class LossLevel:
         level = cls(state["start_steps"])
         level._first = list(state["first"])
         level._last.extend(state["last"])
-        level._jumps.extend(state["jumps"])
+        level._newest.extend(state["newest"])
+        level._jumps = Latest(_NOISE_STEPS, state["jumps"])
         level._ending.extend(state["ending"])
         level._lowest = float("inf") if state["lowest"] is None else state["lowest"]
         return level

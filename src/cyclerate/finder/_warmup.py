@@ -38,13 +38,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
-from cyclerate.finder._level import LossLevel
+from cyclerate.finder._level import Latest, LossLevel
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._result import StopReason
 from cyclerate.finder._settings import MIN_STEPS, Sweep
@@ -68,20 +66,21 @@ class Rules:
         marks_down: Marks on the way down.
         mark_fall, mark_sds: A mark is taken where the loss is at most this share of its fall, and
             this many of its standard deviations, above its best.
-        rise_fall, rise_sds: It has exploded where it is the larger of these above its best.
+        rise_fall, rise_sds: It has exploded where it is the larger of these above its best. A long
+            training sees more of what is rare: `rise_sds_per_decade` more, per tenfold of 500.
         lower: Number that the top is divided by then, at most `most_repairs` times.
         clip_factor: Gradients are clipped at this multiple of the median of the last
             `clip_window` norms, once there are `clip_least`.
     """
 
-    sweep_frac: float = 0.12
-    sweep_least: int = 60
+    sweep_frac: float = 0.08
+    sweep_least: int = 40
     sweep_most: int = 200
     sweep_most_frac: float = 0.3
     reach: float = 30.0
     reading_decades: float = 0.4
     most_pull_decades: float = 0.4
-    blind_decades: float = 1.2
+    blind_decades: float = 1.0
     below_last_decades: float = 0.5
     marks_up: int = 20
     mark_most: float = 1.0
@@ -90,6 +89,7 @@ class Rules:
     mark_sds: float = 2.0
     rise_fall: float = 0.5
     rise_sds: float = 5.0
+    rise_sds_per_decade: float = 1.0
     lower: float = 3.0
     most_repairs: int = 8
     clip_factor: float = 3.0
@@ -97,6 +97,7 @@ class Rules:
     clip_least: int = 10
 
 
+_USUAL_STEPS = 500
 _SETTLING_STEPS = 10  # after going back, before the next look: without them repairs cascade
 
 
@@ -126,7 +127,7 @@ class FindingCycle:
         self.step = 0
         self.keep, self.go_back = True, False
         self.top = prior.lr
-        self._norms: deque[float] = deque(maxlen=self.rules.clip_window)
+        self._norms = Latest(self.rules.clip_window)
         self._mark: tuple[int, float | None] = (0, None)  # its step and level
         self._quiet_until = 0
         self._down_from = 0
@@ -176,7 +177,7 @@ class FindingCycle:
         """What the norm of the next gradient is clipped at; infinite while that is not known."""
         if len(self._norms) < self.rules.clip_least:
             return math.inf
-        return self.rules.clip_factor * median(self._norms)
+        return self.rules.clip_factor * self._norms.quantile(0.5)
 
     def tell(self, loss: Any, norm: float | None = None) -> None:
         """Takes the loss of a step, and the norm of its gradient before it was clipped.
@@ -240,7 +241,7 @@ class FindingCycle:
         cycle.step, cycle.top = state["step"], state["top"]
         cycle.keep, cycle.go_back = state["keep"], state["go_back"]
         cycle._level = LossLevel.from_state(state["level"])
-        cycle._norms.extend(state["norms"])
+        cycle._norms = Latest(cycle.rules.clip_window, state["norms"])
         cycle._mark = tuple(state["mark"])
         cycle._quiet_until, cycle._down_from = state["quiet_until"], state["down_from"]
         if state["way_up"] is None:
@@ -332,7 +333,9 @@ class FindingCycle:
 
     def _far(self) -> float:
         level, rules = self._level, self.rules
-        return max(rules.rise_fall * level.fall, rules.rise_sds * level.noise)
+        longer = math.log10(max(self.total_steps / _USUAL_STEPS, 1.0))
+        sds = rules.rise_sds + rules.rise_sds_per_decade * longer
+        return max(rules.rise_fall * level.fall, sds * level.spread)
 
     def _stands_well(self) -> bool:
         level, rules = self._level, self.rules
