@@ -236,9 +236,6 @@ class CycleClock:
 
     Attributes:
         step: The step of the schedule that comes next.
-
-    Raises:
-        ValueError: `total_steps` is None and cannot be known.
     """
 
     def __init__(self, model: Any, rate: RateInUse, total_steps: int | None = None) -> None:
@@ -255,7 +252,7 @@ class CycleClock:
         self.step = self._rate.step_at(self._counted)
 
     def batches_after(self, batch: int) -> int:
-        """How many batches of the epoch are done, as Keras tells of this one.
+        """Returns how many batches of the epoch are done, as Keras tells of this one.
 
         The last of several steps in one execution may lie beyond the end of the epoch.
         """
@@ -275,11 +272,7 @@ class CycleClock:
         return ends[-1] if ends else None
 
     def check_executions(self) -> None:
-        """Refuses an end that falls inside an execution of several steps: nobody could look.
-
-        Raises:
-            ValueError: There is one, or that cannot be known.
-        """
+        """Refuses an end that falls inside an execution of several steps: nobody could look."""
         steps, batches = self._model.steps_per_execution, self._rate.batches_per_epoch
         if steps == 1:
             return
@@ -314,11 +307,6 @@ class CycleCallback(keras.callbacks.Callback):
         start_cycle: The first cycle that counts, from 1.
         total_steps: Optimizer steps of the training, from the schedule's step 0; None for what the
             fit reaches.
-
-    Raises:
-        ValueError: One of them is not what it must be. When the fit begins: its rate is not set by
-            that schedule; its length is unknown; a cycle ends inside of several steps that
-            `steps_per_execution` makes one.
     """
 
     def __init__(

@@ -25,21 +25,19 @@ _SEEDS_AT = {"ShuffleDatasetV3": 2, "ShuffleAndRepeatDatasetV2": 2}
 
 
 def is_tf_dataset(x: Any) -> bool:
-    """Whether `x` is a `tf.data.Dataset`; TensorFlow is not loaded to find out."""
+    """Recognises a `tf.data.Dataset` without loading TensorFlow."""
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and isinstance(x, tensorflow.data.Dataset)
 
 
 def unshared_copies(dataset: Any) -> Callable[[int], Any]:
-    """Data sets with the same content whose shuffles begin anew, from a seed.
+    """Returns a function of a seed: it gives a copy of the data set that shuffles from that seed.
 
     Each pass over a shuffled data set moves the state of its shuffle, so a pass made by a range
     test would change the order of the next fit. The state lives in a resource that the graph of
-    the data set names; copies are made from that graph with resources of their own.
-
-    Returns:
-        A function of a seed that gives a copy; or one that gives the data set itself if that has
-        no such state, holds more than 256 MB of tensors, or cannot be written as a graph.
+    the data set names; copies are made from that graph with resources of their own. The data set
+    itself is given if it has no such state, holds more than 256 MB of tensors, or cannot be written
+    as a graph.
     """
     import tensorflow as tf
 
@@ -139,11 +137,7 @@ def borrow(
     sample_weight: Any = None,
     class_weight: dict[int, float] | None = None,
 ) -> Data:
-    """Looks at what kind of data this is, without reading any.
-
-    Raises:
-        ValueError: Nothing in it, or arguments that do not go together.
-    """
+    """Looks at what kind of data this is, without reading any."""
     if _is_arrays(x):
         return _arrays(x, y, batch_size, sample_weight, class_weight)
     alone = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
@@ -163,7 +157,7 @@ def borrow(
 
 
 def number_of_batches(x: Any, batch_size: int | None) -> int | None:
-    """How many batches a pass over the data has, or None if the data do not say."""
+    """Returns the batches in a pass over the data, or None if the data do not say."""
     if _is_arrays(x):
         samples = next(leaf.shape[0] for leaf in keras.tree.flatten(x) if leaf is not None)
         return math.ceil(samples / (batch_size or 32))
@@ -175,7 +169,7 @@ def number_of_batches(x: Any, batch_size: int | None) -> int | None:
 
 
 def shuffled_by_keras(x: Any) -> bool:
-    """Whether `fit` shuffles such data; it warns if asked to shuffle others."""
+    """Says whether `fit` shuffles such data; it warns if asked to shuffle others."""
     return _is_arrays(x) or isinstance(x, keras.utils.PyDataset)
 
 
@@ -401,7 +395,7 @@ def _cached(dataset: Any) -> Any:
 def _first(batches: Any) -> list[Any]:
     """So many batches that they have the rows; without a smaller one at the end, if there are more.
 
-    A batch of another size would be compiled anew.
+    A batch of another size would be compiled again.
     """
     found: list[Any] = []
     sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""What this adapter uses of Keras beyond its public names, all in one place.
+"""The parts of Keras beyond its public names that this adapter uses, all in one place.
 
 Keras offers no public way to do these things. Checked against Keras 3.12 to 3.15.
 """
@@ -45,7 +45,7 @@ def untrack(optimizer: Any, variable: Any) -> None:
 
 
 def is_built(model: Any) -> bool:
-    """Whether all state that the first training step would make exists already."""
+    """Says whether all state that the first training step would make exists already."""
     parts = [model.optimizer, model._compile_metrics, model._compile_loss]  # noqa: SLF001
     parts += model._flatten_layers()  # noqa: SLF001
     return all(part is None or part.built for part in parts)
@@ -73,7 +73,7 @@ def layers_of(model: Any) -> list[Any]:
 
 
 def data_adapter(**arguments: Any) -> Any:
-    """What Keras reads such arguments of `fit` with."""
+    """Returns the adapter by which Keras reads such arguments of `fit`."""
     return data_adapters.get_data_adapter(**arguments)
 
 
@@ -125,7 +125,7 @@ class TracedNumber(keras.Variable):
 
 
 def tensorflow_seeds() -> Any:
-    """What `tf.random.set_seed` sets: the seed, and the generator of the operations' seeds."""
+    """Returns what `tf.random.set_seed` sets: the seed, and the generator of operations' seeds."""
     from tensorflow.python.eager import context
 
     eager = context.context()
@@ -133,7 +133,7 @@ def tensorflow_seeds() -> Any:
 
 
 def set_tensorflow_seeds(seeds: Any) -> None:
-    """Puts back what `tensorflow_seeds` gave."""
+    """Restores what `tensorflow_seeds` gave."""
     eager, seed, generator = seeds
     eager._seed = seed  # noqa: SLF001
     if generator is not None:
@@ -141,7 +141,7 @@ def set_tensorflow_seeds(seeds: Any) -> None:
 
 
 def end_of_data() -> tuple[type[Exception], ...]:
-    """What a train function raises where the data of an epoch are used up."""
+    """Returns the errors of a train function when the data of an epoch are used up."""
     if keras.backend.backend() != "tensorflow":
         return (StopIteration,)
     import tensorflow as tf
@@ -150,11 +150,7 @@ def end_of_data() -> tuple[type[Exception], ...]:
 
 
 def innermost(optimizer: Any) -> Any:
-    """The optimizer that makes the updates: the one inside a LossScaleOptimizer.
-
-    Raises:
-        ValueError: There is no optimizer, or several of them behind one.
-    """
+    """The optimizer that makes the updates: the one inside a LossScaleOptimizer."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return innermost(optimizer.inner_optimizer)
     several = getattr(keras.optimizers, "MultiOptimizer", ())
@@ -168,11 +164,7 @@ def innermost(optimizer: Any) -> Any:
 
 
 def attribute_for(optimizer: Any, hyper: str) -> str:
-    """The attribute behind "learning_rate", "momentum" or "weight_decay".
-
-    Raises:
-        ValueError: The optimizer has no momentum, or was built without it.
-    """
+    """The attribute behind "learning_rate", "momentum" or "weight_decay"."""
     if hyper == "learning_rate":
         return RATE
     if hyper == "weight_decay":
@@ -181,11 +173,7 @@ def attribute_for(optimizer: Any, hyper: str) -> str:
 
 
 def momentum_attribute(optimizer: Any) -> str:
-    """`momentum` or `beta_1`, whichever the optimizer has in use.
-
-    Raises:
-        ValueError: It has neither, or was made with momentum 0 and so keeps no velocity.
-    """
+    """`momentum` or `beta_1`, whichever the optimizer has in use."""
     name = type(optimizer).__name__
     # Schedule-free methods recover their average with the beta_1 that it was made with.
     if "ScheduleFree" in name:
@@ -205,7 +193,7 @@ def momentum_attribute(optimizer: Any) -> str:
 
 
 def has_momentum(optimizer: Any) -> bool:
-    """Whether `momentum_attribute` would find one."""
+    """Says whether `momentum_attribute` would find one."""
     try:
         momentum_attribute(optimizer)
     except ValueError:

@@ -16,7 +16,7 @@ from cyclerate.keras._train_function import Shares, install, remove
 
 
 class LayerRate(NamedTuple):
-    """What a layer gets: `factor` of the rate, from the callback's step `first_step` on."""
+    """The part of the rate that layers get, from the callback's step `first_step` on."""
 
     layers: tuple[str, ...]
     factor: float

@@ -127,7 +127,7 @@ class ScheduleCallback(keras.callbacks.Callback):
             history.steps = {**getattr(history, "steps", {}), **steps}
 
     def _tidy_up(self) -> None:
-        """After a fit that broke off: records what it did."""
+        """After an interrupted fit: records what it did."""
         try:
             self._record()
         except (RuntimeError, TypeError):

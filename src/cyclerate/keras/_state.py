@@ -51,7 +51,7 @@ TRAINER_ATTRIBUTES = (
 
 
 class TrainerAttributes:
-    """What the training loop keeps on a model. Taken before anything is built."""
+    """The attributes that a training loop leaves on a model. Taken before anything is built."""
 
     def __init__(self, model: Any) -> None:
         self._attributes = vars(model)
@@ -74,9 +74,7 @@ class Snapshot:
     PyTorch it includes the buffers, the gradients and the train/eval flags of its modules. It costs
     one copy of each variable, on the device that it lives on.
 
-    Args:
-        model: The model.
-        metrics: Whether the metrics are in it; if not, they go on.
+    Without `metrics` these go on.
     """
 
     def __init__(self, model: Any, *, metrics: bool = True) -> None:
@@ -86,12 +84,7 @@ class Snapshot:
         self._torch = _TorchState(model) if keras.backend.backend() == "torch" else None
 
     def put_back(self, *, again: bool = False) -> None:
-        """Gives every variable its value.
-
-        Args:
-            again: Whether it will be asked for once more. If not, the copies themselves may become
-                the values.
-        """
+        """Gives every variable its value; unless `again` follows, that may be the copy itself."""
         for variable, value in self._values:
             variable.assign(_copy(value) if again else value)
         if self._torch is not None:
@@ -129,7 +122,7 @@ def _copy(tensor: Any) -> Any:
 
 
 class _TorchState:
-    """What a PyTorch module has beside Keras variables."""
+    """The state of a PyTorch module beside its Keras variables."""
 
     def __init__(self, model: Any) -> None:
         known = {id(variable.value) for variable in variables_of(model)}
@@ -137,7 +130,7 @@ class _TorchState:
         self._tensors = [(t, t.detach().clone()) for t in tensors if id(t) not in known]
         # Steps make new gradients and drop the old ones, so the old need no copy.
         self._gradients = [(p, p.grad) for p in model.parameters()]
-        # By name: each fit of Keras makes the containers of its parameters anew.
+        # By name: each fit of Keras makes new containers of its parameters.
         self._training = {name: module.training for name, module in model.named_modules()}
         self._model = model
 
@@ -198,9 +191,6 @@ class VariableRate:
     """Gives the model's optimizer a rate that is a variable, if it has none.
 
     So the runs of a range test, each at rates of its own, share one compiled step.
-
-    Args:
-        model: The model, compiled and built.
     """
 
     def __init__(self, model: Any) -> None:
@@ -259,11 +249,7 @@ class RateInUse:
 
     @property
     def epoch_ends(self) -> list[int]:
-        """The step that comes after each epoch.
-
-        Raises:
-            ValueError: Keras does not know how many batches an epoch has.
-        """
+        """The step that comes after each epoch."""
         if self.batches_per_epoch is None:
             allowed = "given in fit where the data's length is unknown: when does a cycle end?"
             raise bad_argument("steps_per_epoch", allowed, None)
@@ -287,9 +273,6 @@ def rate_in_use(
         params: What Keras tells a callback about the fit: "epochs" and "steps".
         first_epoch: The number of the epoch that begins.
         must_be_scheduled: Refuse a fit without a schedule, also where one is given here.
-
-    Raises:
-        ValueError: There is no schedule, or another one.
     """
     optimizer = innermost(model.optimizer)
     batches_before = int(raw_iterations(optimizer))

@@ -27,14 +27,8 @@ class StepFunction:
     """Stands in for `model.train_function` during all runs of a range test.
 
     The rate, a variable, is set before each step. If the model has a compiled function, that is
-    used; otherwise one is made, and kept for all runs. Metrics begin anew at each step, since
-    Keras logs running means.
-
-    Args:
-        model: The model, compiled and built, with a rate that is a variable.
-
-    Attributes:
-        lr: The rate of the next step, to be set before it.
+    used; otherwise one is made, and kept for all runs. Metrics are reset at each step, since Keras
+    logs running means. `lr` is the rate of the next step.
     """
 
     def __init__(self, model: Any) -> None:
@@ -136,7 +130,7 @@ class Updates:
 
     @property
     def each_batch_is_one(self) -> bool:
-        """Whether every batch leads to an update."""
+        """True if every batch leads to an update."""
         return self._batches_per_update == 1 and not self._skips
 
     def loss_after(self, batch_loss: float) -> float | None:

@@ -81,12 +81,7 @@ class Plan:
 
 
 class ScheduledFunction:
-    """Stands in for `model.train_function` while it is installed; see the text of this module.
-
-    Args:
-        model: The model, compiled.
-        optimizer: The optimizer that makes its updates.
-    """
+    """Stands in for `model.train_function` while it is installed; see the text of this module."""
 
     def __init__(self, model: Any, optimizer: Any) -> None:
         self._model, self._optimizer = model, optimizer
@@ -166,7 +161,7 @@ class ScheduledFunction:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """What a model was last trained with: later fits with the same plans need not trace again.
+    """The function that a model was last trained with: with the same plans it serves later fits.
 
     `compile` gives a model another plain function, and with that another one here.
     """
@@ -228,16 +223,9 @@ class Replacement(Protocol):
 def install(
     model: Any, optimizer: Any, plans: tuple[Plan | Shares, ...], when_over: Callable[[], None]
 ) -> None:
-    """Makes the model's updates use `plans` until `remove`.
+    """Makes the model's updates use `plans` until `remove`; the fit has not taken a step.
 
-    Args:
-        model: The model, in a fit that has not made a step.
-        optimizer: The optimizer that makes its updates.
-        plans: What to schedule.
-        when_over: Called if another training begins although nobody removed this.
-
-    Raises:
-        ValueError: Something else schedules one of these attributes in this fit.
+    `when_over` is called if another training begins although nobody removed this.
     """
     scheduled = model.train_function
     if not isinstance(scheduled, ScheduledFunction):
@@ -252,16 +240,7 @@ def install(
 
 
 def take_over(model: Any, function: Replacement, when_over: Callable[[], None]) -> None:
-    """Makes `function` the model's train function until `remove`.
-
-    Args:
-        model: The model, in a fit that has not made a step.
-        function: What to call instead.
-        when_over: Called if another training begins although nobody removed this.
-
-    Raises:
-        ValueError: The function was replaced already in this fit.
-    """
+    """Makes `function` the model's train function until `remove`, as `install` does."""
     _free(model)
     _put_in(model, function)
     vars(model)[_HOOK].when_over.append(when_over)
@@ -275,11 +254,7 @@ def remove(model: Any) -> None:
 
 
 def settle(model: Any) -> None:
-    """Ends what a fit that broke off left installed.
-
-    Raises:
-        ValueError: That fit goes on: this is called from one of its callbacks.
-    """
+    """Ends what an interrupted fit left installed."""
     hook: _Hook | None = vars(model).get(_HOOK)
     if hook is None:
         return

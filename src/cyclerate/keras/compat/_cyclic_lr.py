@@ -190,10 +190,8 @@ class CyclicLR(keras.callbacks.Callback):
 class StepwiseCallback(keras.callbacks.Callback):
     """Says the rate of each batch and takes its loss; subclasses implement both.
 
-    Args:
-        gives_back: Whether weights, optimizer and random state are as before after the fit, also
-            after one that broke off (where it broke off outside of a step: when the next training
-            begins).
+    With `gives_back`, weights, optimizer and random state are as before after the fit, also after
+    an interrupted one (interrupted outside of a step: when the next training begins).
     """
 
     def __init__(self, *, gives_back: bool) -> None:

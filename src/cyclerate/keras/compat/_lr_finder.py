@@ -121,7 +121,7 @@ class LRFinder(StepwiseCallback):
 
     @property
     def result(self) -> RangeTestResult:
-        """What the latest fit found.
+        """The result of the latest fit.
 
         Raises:
             CyclerateError: There was none.
