@@ -215,17 +215,7 @@ class CycleEnd(NamedTuple):
 
 
 class CycleCounter:
-    """The place of a training in the cycles of its rate.
-
-    Args:
-        schedule: Of the rate.
-        total_steps: Optimizer steps of the training.
-        start_step: The step that comes next.
-        start_cycle: Cycles before this one are passed over.
-
-    Raises:
-        ValueError: One of them is not what it must be.
-    """
+    """The place of a training in the cycles of its rate; none before `start_cycle` counts."""
 
     def __init__(
         self, schedule: Schedule, total_steps: int, start_step: int, start_cycle: int
@@ -301,7 +291,7 @@ class WeightAveraging:
 
     @property
     def count(self) -> int:
-        """How many were averaged."""
+        """The number of averaged models."""
         return int(self.model.n_averaged)
 
     def step(self) -> None:
@@ -317,7 +307,7 @@ class WeightAveraging:
         Args:
             model: The model; the one in training, or another.
             batch_norm_data: Batches as in training, for one pass that makes the statistics of batch
-                normalisation anew (`torch.optim.swa_utils.update_bn`). Needed where the model has
+                normalisation again (`torch.optim.swa_utils.update_bn`). Needed where the model has
                 any; False leaves the statistics of the model in training.
 
         Raises:

@@ -35,9 +35,6 @@ def batches_of(
         data: As `range_test` takes them. Rows of tensors come in random order, in whole batches.
         validation_data: The same, or None. Rows of tensors come in their order, and all of them.
         batch_size: Rows of a batch, where the data are tensors. None: 32.
-
-    Raises:
-        ValueError: The data are nothing that is taken, or there are no rows to put into batches.
     """
     if batch_size is not None and not (_are_rows(data) or _are_rows(validation_data)):
         raise bad_argument("batch_size", "None where the data come in batches", batch_size)
@@ -53,14 +50,14 @@ def batches_of(
 
 
 def number_of_batches(data: Any, batch_size: int | None) -> int | None:
-    """How many batches a pass over the data has, or None if the data do not say."""
+    """Returns the batches in a pass over the data, or None if the data do not say."""
     if _are_rows(data):
         return -(-len(data[0]) // (batch_size or _BATCH_SIZE))
     return length_of(data)
 
 
 def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:
-    """How many batches to train on a pass has: of rows, whole ones only. None: they do not say."""
+    """Returns the batches in a pass to train on, of rows whole ones only; None if nobody knows."""
     if _are_rows(data):
         rows = len(data[0])
         return rows // min(batch_size or _BATCH_SIZE, rows)
@@ -158,7 +155,7 @@ def _parts(holder: Any, *names: str) -> Iterator[Any]:
 
 
 def _orders_in(holder: Any) -> Iterator[Any]:
-    """What a sampler may shuffle in place. Its data are left out: they are large, and stay."""
+    """Gives what a sampler may shuffle in place. Its data, which are large, stay."""
     for value in getattr(holder, "__dict__", {}).values():
         array = value.numpy() if isinstance(value, Tensor) and _on_host(value) else value
         if not isinstance(array, np.ndarray):

@@ -163,11 +163,7 @@ Scaling = Callable[[Any], Any]
 
 
 def scaling(old: float, new: float) -> Scaling:
-    """Returns what multiplies rates by `new / old`, and makes exactly `new` of `old`.
-
-    Raises:
-        ValueError: The old rate is not above 0: no factor makes another rate of it.
-    """
+    """Returns what multiplies rates by `new / old`, and makes exactly `new` of `old`."""
     if not old > 0:
         raise bad_argument("the rate", "above 0 before it can be multiplied", old)
     return lambda value: new * (float(value) / old)

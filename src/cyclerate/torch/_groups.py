@@ -1,4 +1,4 @@
-"""What is scheduled in the parameter groups: the rate, the momentum, the weight decay."""
+"""The scheduled parameters of the groups: the rate, the momentum, the weight decay."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cyclerate.torch._state import LookAhead, values_of
 Group = dict[str, Any]
 
 
-class Setting(Protocol):
-    """What the groups hold under one name, at every step."""
+class GroupParam(Protocol):
+    """The values of the groups under one name, at every step."""
 
     key: str
     """The name: "lr", "momentum", "betas" (of which the first is set) or "weight_decay"."""
@@ -32,7 +32,7 @@ class Setting(Protocol):
         """The highest value of the schedules; None if there are none."""
         ...
 
-    def with_rates(self, scaled: Scaling) -> Setting:
+    def with_rates(self, scaled: Scaling) -> GroupParam:
         """The same with other values: each bound of each schedule is changed by `scaled`."""
         ...
 
@@ -90,13 +90,7 @@ class Shared(LookAhead[float]):
 
 
 class Grouped(LookAhead[list[float]]):
-    """For each group a schedule and its factor, or None: that group is left as it is.
-
-    Args:
-        key: The name in the groups.
-        schedules: One, or None, for each group.
-        scales: The factors; 1 each by default.
-    """
+    """For each group a schedule and its factor, or None: that group is left as it is."""
 
     def __init__(
         self,
@@ -149,7 +143,7 @@ def copied(value: Any) -> Any:
 
 
 def updated(old: Any, value: float) -> Any:
-    """What takes the place of `old`. A tensor stays: a compiled optimizer holds on to it."""
+    """Returns the successor of `old`. A tensor stays: a compiled optimizer holds on to it."""
     if isinstance(old, Tensor):
         return old.fill_(value)
     if isinstance(old, (tuple, list)):  # betas
@@ -170,13 +164,8 @@ def rate_setting(
     lr: Any,
     layer_decay: float | None,
     group_scale: Sequence[float] | str | None,
-) -> Setting:
-    """Returns the setting of the rates; one of no schedule where they are not scheduled.
-
-    Raises:
-        ValueError: Something that is no schedule, a list of another length than the groups, a scale
-            without a schedule, two ways of scaling, a factor out of range.
-    """
+) -> GroupParam:
+    """Returns the setting of the rates; one of no schedule where they are not scheduled."""
     scales = _scales(groups, layer_decay, group_scale)
     if lr is None and scales is not None:
         raise bad_argument("lr", "a schedule, where the groups are scaled", lr)
@@ -185,13 +174,8 @@ def rate_setting(
     return _setting("lr", "lr", lr, len(groups), scales)
 
 
-def momentum_setting(groups: Sequence[Group], momentum: Any) -> Setting | None:
-    """Returns the setting of the momentum or the first beta; None where it is not scheduled.
-
-    Raises:
-        ValueError: Something that is no schedule, an optimizer that has neither, or a value
-            outside [0, 1).
-    """
+def momentum_setting(groups: Sequence[Group], momentum: Any) -> GroupParam | None:
+    """Returns the setting of the momentum or the first beta; None where it is not scheduled."""
     if momentum is None:
         return None
     name = next((n for n in ("betas", "momentum") if all(n in group for group in groups)), None)
@@ -205,13 +189,8 @@ def momentum_setting(groups: Sequence[Group], momentum: Any) -> Setting | None:
     return setting
 
 
-def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> Setting | None:
-    """Returns the setting of the weight decay; None where it is not scheduled.
-
-    Raises:
-        ValueError: Something that is no schedule, an optimizer that has no weight decay, or one
-            schedule for groups of which some (biases, norms) are exempt.
-    """
+def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> GroupParam | None:
+    """Returns the setting of the weight decay; None where it is not scheduled."""
     if weight_decay is None:
         return None
     if not all("weight_decay" in group for group in groups):
@@ -241,7 +220,7 @@ def current_ratios(groups: Sequence[Group]) -> tuple[float, ...]:
 
 def _setting(
     argument: str, key: str, value: Any, count: int, scales: tuple[float, ...] | None = None
-) -> Setting:
+) -> GroupParam:
     if isinstance(value, Schedule):
         return Shared(key, value) if scales is None else Grouped(key, [value] * count, scales)
     allowed = f"a schedule, or a list of {count} (or None), one for each parameter group"

@@ -25,7 +25,7 @@ from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
 from cyclerate.torch._data import batches_of, batches_of_an_epoch
 from cyclerate.torch._depth import GradualUnfreezing
 from cyclerate.torch._finder import range_test
-from cyclerate.torch._groups import Setting, copied, momentum_setting, rate_setting
+from cyclerate.torch._groups import GroupParam, copied, momentum_setting, rate_setting
 from cyclerate.torch._objective import Metric, Objective, evaluated, metric_of
 from cyclerate.torch._step import Training
 
@@ -213,7 +213,7 @@ class Fit:
 
     def settings(
         self, policy: Schedule, momentum: tuple[float, float] | None
-    ) -> dict[str, Setting]:
+    ) -> dict[str, GroupParam]:
         """What is written into the groups before every step.
 
         Raises:
@@ -260,7 +260,7 @@ class Fit:
 
     def _loop(
         self,
-        settings: dict[str, Setting],
+        settings: dict[str, GroupParam],
         watchers: _Watchers,
         record: _Record,
         start_step: int,
@@ -322,7 +322,9 @@ class Fit:
         return watchers
 
     @contextmanager
-    def _in_train_mode(self, settings: dict[str, Setting], watchers: _Watchers) -> Generator[None]:
+    def _in_train_mode(
+        self, settings: dict[str, GroupParam], watchers: _Watchers
+    ) -> Generator[None]:
         """Gives back modes, momentum and what was frozen; the rates stay at the last ones."""
         keys = {setting.key for name, setting in settings.items() if name != "learning_rate"}
         groups = self._optimizer.param_groups

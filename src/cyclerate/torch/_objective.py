@@ -1,4 +1,4 @@
-"""What a batch gives: the loss to minimise, and the value to record."""
+"""The outcome of a batch: the loss to minimise, and the value to record."""
 
 from __future__ import annotations
 
@@ -35,9 +35,6 @@ class Objective:
         metric: What to record, of the output and the target. None: the loss.
         device: Where batches go. None: where the model is.
         autocast: The dtype to compute in; True for the usual one, False for none.
-
-    Raises:
-        ValueError: Something is not of its kind, or there is neither `loss_fn` nor `forward`.
     """
 
     def __init__(
@@ -65,12 +62,7 @@ class Objective:
         self._autocast = autocast
 
     def __call__(self, batch: Any) -> Outcome:
-        """Computes what a batch gives.
-
-        Raises:
-            ValueError: The batch, or what `forward`, `loss_fn` or the metric returns, is not as
-                announced.
-        """
+        """Computes what a batch gives."""
         with self._precision():
             given = self._run(moved(batch, self.device))
             loss = _mean("the loss", given if self._loss_fn is None else self._loss_fn(*given))
@@ -125,9 +117,6 @@ def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metri
         metric: "loss", "accuracy" or a function; a name may begin with "val_".
         loss_fn: Knows whether outputs are probabilities; None if there are none.
         validated: Whether there are validation data. The name begins with "val_" then.
-
-    Raises:
-        ValueError: It is nothing of these, or what it is computed from is missing.
     """
     if isinstance(metric, str) and metric.startswith(VALIDATION):
         if not validated:
@@ -155,9 +144,6 @@ def accuracy(output: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
         target: The number of the class; or 0 or 1.
         threshold: Where a score means yes: 0 for a logit, 0.5 for a probability.
 
-    Raises:
-        ValueError: The shapes fit neither.
-
     >>> import torch
     >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
     0.5
@@ -180,9 +166,6 @@ def evaluated(objective: Objective, batches: Iterable[Any]) -> Tensor:
     """Returns the mean of the metric over the rows of some batches.
 
     It is on the device: nothing waits for it. The modes of all modules are given back.
-
-    Raises:
-        ValueError: There is no batch; only validation data may turn out to be empty here.
     """
     model = objective.model
     modes = [(module, module.training) for module in model.modules()]

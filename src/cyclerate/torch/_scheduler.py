@@ -196,7 +196,7 @@ class ScheduledLR(LRScheduler):
         self._step_count = calls
 
     def _update_lr(self, epoch: int | None = None) -> None:
-        """What PyTorch's `step` and `SequentialLR` call to move a scheduler."""
+        """Moves the scheduler; PyTorch's `step` and `SequentialLR` call it."""
         self._go_to(self.last_epoch + 1 if epoch is None else epoch)
 
     def _go_to(self, step: int) -> None:
@@ -233,9 +233,6 @@ def set_rate(optimizer: Optimizer, schedulers: Iterable[Any], rate: float) -> No
 
     The groups keep the ratios of their rates, the schedulers their steps and the shapes of their
     curves. A lower bound that a scheduler has of its own (`eta_min`, `min_lrs`) stays.
-
-    Raises:
-        ValueError: The rate is 0 now, or a schedule is of a type whose rates are not known.
     """
     found = [*_each(schedulers)]
     scaled = scaling(rate_of(optimizer, found), rate)

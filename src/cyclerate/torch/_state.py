@@ -36,7 +36,7 @@ _SHARD_BYTES = 2**26  # what the host holds at a time on the way to disk and bac
 
 
 class Slot(NamedTuple):
-    """Where a value is, and how another one gets there."""
+    """A place of a value: reads it, and writes another one there."""
 
     read: Callable[[], Tensor]
     write: Callable[[Tensor], object]
@@ -56,15 +56,10 @@ def gradient_of(parameter: Tensor) -> Slot:
 
 
 def keep(slots: Sequence[Slot], place: str, stack: ExitStack) -> PutBack:
-    """Copies values, and returns what puts them back, any number of times.
+    """Copies values, and returns the function that restores them, any number of times.
 
-    Args:
-        slots: What to copy.
-        place: "memory", on their device; "cpu"; or "disk", in a temporary folder.
-        stack: Removes the folder when it closes.
-
-    Raises:
-        MissingExtra: `place` is "disk" and safetensors is not installed.
+    The place is "memory", on their device; "cpu"; or "disk", a temporary folder that `stack`
+    removes when it closes.
     """
     if place == "disk":
         return _keep_on_disk(slots, Path(stack.enter_context(_folder())))
@@ -142,14 +137,7 @@ class Snapshot:
     Of each: the values of all tensors, the contents of all containers and attributes, the states of
     generators; of each parameter also `requires_grad` and its gradient, which is set aside, and
     copied only where that does not do. Objects of other kinds are taken to stay as they are.
-
-    Args:
-        roots: The objects; what hangs below them belongs to them.
-        place: Where the copies are kept: "memory", "cpu" or "disk".
-        stack: Removes the files of "disk" when it closes.
-
-    Raises:
-        ValueError: A module is lazy, and has not seen its first batch.
+    What hangs below the roots belongs to them. `place` and `stack` are those of `keep`.
     """
 
     def __init__(self, roots: Iterable[Any], place: str, stack: ExitStack) -> None:
@@ -209,7 +197,7 @@ def _everything_below(roots: Iterable[Any]) -> list[Any]:
 
 
 def _parts(thing: Any) -> Iterable[Any] | None:
-    """What an object consists of; None for one that does not change or is not understood."""
+    """Returns the parts of an object; None if it does not change or is not understood."""
     if isinstance(thing, (Tensor, np.ndarray)):
         return ()
     if isinstance(thing, dict):
@@ -275,9 +263,6 @@ class LookAhead(ABC, Generic[T]):
 
     The value at a step is `self.ahead[i]`, where `i = step - self.start` if that is in range, and
     what `self.look_ahead(step)` returns if not. To be read by subclasses without a call between.
-
-    Args:
-        schedules: What it is made of.
     """
 
     def __init__(self, schedules: Sequence[Schedule | None]) -> None:
@@ -304,7 +289,7 @@ def values_of(schedule: Schedule, steps: NDArray[np.int64]) -> NDArray[np.float6
 
 
 def _knows_all_steps(schedule: Schedule | None) -> bool:
-    """Whether it can be asked for steps that may never come.
+    """Says whether it can be asked for steps that may never come.
 
     A user's `scale_fn`, or own kind of schedule, may know no step after the training's last, and no
     arrays of steps.

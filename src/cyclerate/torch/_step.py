@@ -22,7 +22,7 @@ MOST_SKIPPED_STEPS = 50
 
 
 class Training:
-    """A model, its optimizer and its data, ready to make steps.
+    """A model, its optimizer and its data, ready to take steps.
 
     Args:
         optimizer: The optimizer. Its groups keep the ratios of their rates.
@@ -31,10 +31,7 @@ class Training:
         begin_validation: Begins a pass over what the value is measured on. None: on the batch.
         accumulation_steps: Batches of a step.
         scaler: For mixed precision; None for none.
-        clip_grad_norm: What the gradient's norm is cut to; None for no limit.
-
-    Raises:
-        ValueError: Something is not of its kind, or the optimizer needs a closure.
+        clip_grad_norm: The norm that the gradient is clipped to; None for no limit.
     """
 
     def __init__(
@@ -66,27 +63,17 @@ class Training:
         self._begin_validation = begin_validation
 
     def step(self, rate: float) -> Tensor:
-        """Makes an optimizer step at a rate.
-
-        Args:
-            rate: The rate of the group with the highest one; the others keep their ratios to it.
-
-        Returns:
-            As `step_as_set`.
-        """
+        """Takes a step at this rate of the highest group; the others keep their ratios to it."""
         for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
             group["lr"] = updated(group["lr"], rate * ratio)
         return self.step_as_set()
 
     def step_as_set(self) -> Tensor:
-        """Makes an optimizer step at the rates that the groups have.
+        """Takes an optimizer step at the rates that the groups have, and returns its value.
 
-        A step that the scaler skips is made again on the next batches: the scaler has lowered its
-        scale meanwhile.
-
-        Returns:
-            The value of the step's own batches, taken before it; or that of the validation, taken
-            after it. On the device: nothing waits for it.
+        It is the value of the step's own batches, taken before it; or that of the validation, taken
+        after it. It is on the device: nothing waits for it. A step that the scaler skips is taken
+        again on the next batches: the scaler has lowered its scale meanwhile.
         """
         for _ in range(MOST_SKIPPED_STEPS):
             value = self._accumulate()
