@@ -29,9 +29,6 @@ def batches_of(data: Any, batch_size: int | None) -> Passes:
     Args:
         data: Arrays, an iterable, or a function that returns one; see `range_test`.
         batch_size: Rows of a batch, for arrays. None: 32.
-
-    Raises:
-        ValueError: `data` is nothing of these, or empty.
     """
     if _are_arrays(data):
         size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
@@ -48,7 +45,7 @@ def batches_of(data: Any, batch_size: int | None) -> Passes:
 
 
 def number_of_batches(data: Any, batch_size: int | None) -> int | None:
-    """How many batches a pass over the data has, or None if the data do not say."""
+    """Returns the batches in a pass over the data, or None if the data do not say."""
     if _are_arrays(data):
         return -(-_common_length(jax.tree.leaves(data)) // (batch_size or _DEFAULT_BATCH_SIZE))
     return length_of(data)

@@ -17,19 +17,15 @@ MakeOptimizer = Callable[[Any], optax.GradientTransformation]
 
 
 class RatedOptimizer:
-    """What `make_optimizer` builds, at a rate that is known only when the compiled step runs.
+    """The optimizer of `make_optimizer`, at a rate known only when the compiled step runs.
 
     Some optimizers keep the rate in their state (`optax.inject_hyperparams` does) and would go on
     with the rate they began with. Whatever in a new state depends on the rate is therefore set
-    anew at every step; all else, moments and counts, stays.
+    again at every step; all else, moments and counts, stays.
 
     Args:
         make_optimizer: Builds the optimizer for a rate.
         params: The parameters that it will train; only their shapes are looked at.
-
-    Raises:
-        ValueError: `make_optimizer` does not build an optimizer, or builds one that does not depend
-            on the rate, or asks for the value of the rate.
     """
 
     def __init__(self, make_optimizer: MakeOptimizer, params: Any) -> None:
@@ -54,7 +50,7 @@ class RatedOptimizer:
 
     @property
     def accumulates(self) -> bool:
-        """Whether it gathers the gradients of several batches (`optax.MultiSteps`)."""
+        """True if it gathers the gradients of several batches (`optax.MultiSteps`)."""
         nodes = jax.tree.leaves(self._layout, is_leaf=_is_accumulating)
         return any(_is_accumulating(node) for node in nodes)
 
@@ -63,11 +59,7 @@ class RatedOptimizer:
         return self._at(rate).init(params)
 
     def check_state(self, opt_state: Any) -> None:
-        """Checks that a state belongs to this optimizer.
-
-        Raises:
-            ValueError: It does not; the message says where it first differs.
-        """
+        """Checks that a state belongs to this optimizer."""
         if wrong := difference(self._layout, opt_state):
             raise bad_argument(
                 "opt_state",
@@ -117,7 +109,7 @@ def _depends_on_first(function: Callable[..., Any], *args: Any) -> list[bool]:
 
 
 class Outcome(NamedTuple):
-    """What a call of the loss function gave beside the loss to differentiate."""
+    """The results of the loss function beside the loss to differentiate."""
 
     metric: jax.Array
     model_state: Any
@@ -134,10 +126,6 @@ class Objective:
         has_state: Whether the loss function takes and returns a mutable state.
         has_rng: Whether it takes a random key.
         has_aux: Whether it returns auxiliary output.
-
-    Raises:
-        ValueError: `metric` needs auxiliary output and there is none; or, when it is called, the
-            loss function returns something else than announced.
     """
 
     loss_fn: Callable[..., Any]
