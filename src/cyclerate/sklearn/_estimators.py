@@ -23,7 +23,7 @@ HIGHEST_SEED = 2**31 - 1
 
 
 class _Cyclic(BaseEstimator):
-    """What both estimators do: check, standardise, fit, and compute outputs."""
+    """Base of both estimators: checks, standardises, fits, and computes outputs."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ def _widths(hidden: Any) -> tuple[Any, ...]:
 def _used(
     x: NDArray[np.float64], sample_weight: Any
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which rows have a weight, and all weights; a row of weight 0 is as if it were not there."""
+    """Returns the rows with a weight, and all weights; a row of weight 0 does not count."""
     weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
     used = weights > 0
     if not used.any():

@@ -37,7 +37,7 @@ _MOST_KEPT = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the compiled step of a network.
+    """The properties that decide the compiled step of a network.
 
     Attributes:
         widths: Of the inputs, the hidden layers and the outputs.
@@ -137,17 +137,10 @@ def _keep(shape: Shape, compiled: _Compiled) -> None:
 
 
 class WholeBatches(keras.utils.PyDataset):
-    """Batches of (inputs, targets, weights), shuffled anew every epoch.
+    """Batches of (inputs, targets, weights), shuffled again every epoch.
 
     An epoch leaves out the few rows that fill no whole batch, each time others: a batch of another
-    size would be compiled anew.
-
-    Args:
-        x: Inputs.
-        y: Targets.
-        weights: One for each row.
-        batch_size: Rows in a batch; at most the rows there are.
-        seed: Of the order.
+    size would be compiled again.
     """
 
     def __init__(
@@ -187,7 +180,7 @@ class WholeBatches(keras.utils.PyDataset):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is trained.
+    """The training of a network.
 
     Attributes:
         shape: The network and its compiled step.
@@ -208,7 +201,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gives.
+    """The outcome of a fit.
 
     Attributes:
         weights: Kernel and bias of each layer, in turn.
@@ -226,11 +219,7 @@ class Fitted:
 def fit_network(
     x: NDArray[np.float32], y: NDArray[Any], row_weights: NDArray[np.float32], settings: Settings
 ) -> Fitted:
-    """Trains a network of this shape by one cycle.
-
-    Raises:
-        CyclerateError: The training diverged.
-    """
+    """Trains a network of this shape by one cycle."""
     rows = WholeBatches(x, y, row_weights, batch_size=settings.batch_size, seed=settings.seed)
     start = initial_weights(settings.shape.widths, settings.seed)
     with lent_network(settings.shape, start) as model:
