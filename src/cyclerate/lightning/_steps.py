@@ -73,11 +73,7 @@ def lent_batches(trainer: pl.Trainer) -> Generator[Passes]:
 
 
 def training_step(trainer: pl.Trainer) -> Callable[[Any, Prepared], Outputs]:
-    """Returns what runs the module's `training_step` as the Trainer does, under its precision.
-
-    Raises:
-        ValueError: The step takes its batches from the loader itself.
-    """
+    """Runs the module's `training_step` as the Trainer does, under its precision."""
     step = trainer.lightning_module.training_step
     if is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
         raise bad_argument("training_step", "one that takes a batch", "one with dataloader_iter")
@@ -91,11 +87,7 @@ def training_step(trainer: pl.Trainer) -> Callable[[Any, Prepared], Outputs]:
 
 
 def outputs_of(given: Any) -> Outputs:
-    """What a training step returned, by name.
-
-    Raises:
-        ValueError: The loss is not among it.
-    """
+    """Returns the outputs of a training step by name."""
     outputs: Any = given if isinstance(given, Mapping) else {"loss": given}
     if not isinstance(outputs.get("loss"), Tensor):
         allowed = "one that returns the loss, or a dict with it under 'loss'"
@@ -104,11 +96,7 @@ def outputs_of(given: Any) -> Outputs:
 
 
 def value_of(outputs: Outputs, name: str) -> Any:
-    """The loss, or another value, of what a training step returned.
-
-    Raises:
-        ValueError: There is no such value.
-    """
+    """The loss, or another value, of what a training step returned."""
     if name not in outputs:
         allowed = f"a name in what training_step returns ({', '.join(map(repr, outputs))})"
         raise bad_argument("metric", allowed, name)
@@ -118,7 +106,7 @@ def value_of(outputs: Outputs, name: str) -> Any:
 
 @contextmanager
 def gradients_clipped(trainer: pl.Trainer, optimizer: Optimizer) -> Generator[None]:
-    """Has the module clip the gradients before each step, as its `configure_gradient_clipping`."""
+    """Clips the gradients before each step by the module's `configure_gradient_clipping`."""
     module = trainer.lightning_module
 
     def clip(*_: Any) -> None:
@@ -136,7 +124,7 @@ def gradients_clipped(trainer: pl.Trainer, optimizer: Optimizer) -> Generator[No
 
 
 class Steered(Optimizer):
-    """Stands for an optimizer whose steps are made elsewhere: only its rates are set.
+    """Stands for an optimizer whose steps are taken elsewhere: only its rates are set.
 
     Args:
         optimizer: The optimizer.
@@ -178,7 +166,7 @@ def _with_parts(schedulers: list[Any]) -> Iterator[Any]:
 
 @contextmanager
 def quiet(trainer: pl.Trainer, module: pl.LightningModule) -> Generator[None]:
-    """What the model logs goes nowhere, callbacks are not called, a wish to stop is forgotten."""
+    """Drops what the model logs, calls no callbacks, and forgets a wish to stop."""
     callbacks, loggers, should_stop = trainer.callbacks, trainer.loggers, trainer.should_stop  # type: ignore[attr-defined]
     unmuted = [_mute(part) for part in module.modules() if isinstance(part, pl.LightningModule)]
 
