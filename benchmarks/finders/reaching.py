@@ -19,7 +19,7 @@ from benchmarks.finders.probes import drive_on
 from benchmarks.finders.stack import Stack
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.finder import Recommendation, RecommendationPlan
+from cyclerate.finder import Recommendation, RecommendationSettings
 from cyclerate.finder._recommend import LEAST_BUDGET_STEPS
 
 SEEDS = (0,)  # that of the grids: the same weights, and batches in the same order
@@ -58,7 +58,7 @@ def complete(task: Task, method: str) -> bool:
 
 def recommend(trainee: Trainee, budget_steps: int) -> Recommendation:
     """Drives a recommendation; its batches are those that a training with this seed sees first."""
-    recommender = RecommendationPlan(budget_steps=budget_steps).new()
+    recommender = RecommendationSettings(budget_steps=budget_steps).new()
     drive_on(trainee, recommender)
     return recommender.recommendation()
 

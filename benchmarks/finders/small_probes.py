@@ -11,7 +11,7 @@ from benchmarks.finders.scoring import Rule, Suggestions
 from benchmarks.finders.sweeps import SEEDS
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.finder import Probe, RecommendationPlan, Sweep
+from cyclerate.finder import Probe, RecommendationSettings, Sweep
 from cyclerate.finder._recommend import tuning_for
 
 BUDGETS = (200, 400, 1200)  # of which 60, 120 and 180 steps go into tuning
@@ -32,7 +32,7 @@ def record(task: Task) -> None:
 
 
 def _probed(trainee: Trainee, budget: int) -> Probe:
-    tuning, usual = tuning_for(budget, 1), RecommendationPlan(budget_steps=budget).sweep
+    tuning, usual = tuning_for(budget, 1), RecommendationSettings(budget_steps=budget).sweep
     sweep = Sweep(usual.start_lr, usual.end_lr, tuning.sweep_steps)
     probe = Probe(sweep, horizon_steps=trainee.task.steps, max_steps=tuning.probe_steps)
     drive_on(trainee, probe)

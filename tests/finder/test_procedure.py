@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.finder import Probe, RangeTestPlan, Sweep, drive
-from cyclerate.finder._run import SingleSweep
+from cyclerate.finder import Probe, RangeTestSettings, Sweep, drive
+from cyclerate.finder._range_test import SingleSweep
 
 
 class Slope:
@@ -30,7 +30,7 @@ class Slope:
         return self.loss
 
 
-def driven(plan: RangeTestPlan) -> tuple[Slope, Probe | SingleSweep]:
+def driven(plan: RangeTestSettings) -> tuple[Slope, Probe | SingleSweep]:
     slope, procedure = Slope(), plan.new()
     drive(procedure, restore=slope.restore, step=slope.step, score=slope.score)
     return slope, procedure
@@ -38,7 +38,7 @@ def driven(plan: RangeTestPlan) -> tuple[Slope, Probe | SingleSweep]:
 
 def test_the_sweep_alone_is_one_run_without_a_score():
     sweep = Sweep(1e-4, 1.0, steps=20)
-    slope, procedure = driven(RangeTestPlan(sweep, method="range"))
+    slope, procedure = driven(RangeTestSettings(sweep, method="range"))
     assert slope.rates == sweep.lrs().tolist()
     assert (slope.restored, slope.scored) == (1, 0)
     result = procedure.result(seconds=2.0)
@@ -47,7 +47,7 @@ def test_the_sweep_alone_is_one_run_without_a_score():
 
 def test_a_probe_wants_a_score_after_every_run_but_the_sweep():
     slope, procedure = driven(
-        RangeTestPlan(Sweep(1e-4, 1.0, steps=20), max_steps=80, horizon_steps=500)
+        RangeTestSettings(Sweep(1e-4, 1.0, steps=20), max_steps=80, horizon_steps=500)
     )
     result = procedure.result()
     assert result.method == "probe"
@@ -57,14 +57,14 @@ def test_a_probe_wants_a_score_after_every_run_but_the_sweep():
 
 
 def test_a_run_that_is_not_over_cannot_be_ended():
-    procedure = RangeTestPlan(Sweep(steps=10), method="range").new()
+    procedure = RangeTestSettings(Sweep(steps=10), method="range").new()
     with pytest.raises(CyclerateError, match="not over"):
         procedure.tell(None)
 
 
 def test_a_longer_sweep_leaves_as_many_steps_for_races():
-    assert RangeTestPlan(Sweep(steps=100)).new().max_steps == 400
-    assert RangeTestPlan(Sweep(steps=1000)).new().max_steps == 1300
+    assert RangeTestSettings(Sweep(steps=100)).new().max_steps == 400
+    assert RangeTestSettings(Sweep(steps=1000)).new().max_steps == 1300
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_a_longer_sweep_leaves_as_many_steps_for_races():
 )
 def test_wrong_arguments_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
-        RangeTestPlan(Sweep(steps=100), **wrong)
+        RangeTestSettings(Sweep(steps=100), **wrong)

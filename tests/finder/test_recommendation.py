@@ -6,21 +6,21 @@ import json
 import pytest
 
 import cyclerate as cr
-from cyclerate.finder import RecommendationPlan, drive
+from cyclerate.finder import RecommendationSettings, drive
 from tests.finder.test_recommender import Bowl
 
 
 @pytest.fixture(scope="module")
 def found() -> cr.Recommendation:
     bowl = Bowl()
-    recommender = RecommendationPlan(budget_steps=3000).new()
+    recommender = RecommendationSettings(budget_steps=3000).new()
     drive(recommender, restore=bowl.restore, step=bowl.step, score=bowl.loss)
     return recommender.recommendation(seconds=1.25)
 
 
 @pytest.fixture(scope="module")
 def nothing() -> cr.Recommendation:
-    recommender = RecommendationPlan(budget_steps=500).new()
+    recommender = RecommendationSettings(budget_steps=500).new()
     drive(recommender, restore=lambda: None, step=lambda lr: 1.0, score=lambda: 1.0)
     return recommender.recommendation()
 

@@ -4,7 +4,7 @@ import pytest
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.finder import Race, RecommendationPlan, drive
+from cyclerate.finder import Race, RecommendationSettings, drive
 from cyclerate.finder._recommend import TIMING_STEPS, Recommender, TimedRace
 
 
@@ -35,7 +35,7 @@ class Bowl:
 
 
 def driven(bowl: Bowl, **options) -> Recommender:
-    recommender = RecommendationPlan(**options).new(clock=bowl.clock)
+    recommender = RecommendationSettings(**options).new(clock=bowl.clock)
     drive(recommender, restore=bowl.restore, step=bowl.step, score=bowl.loss)
     return recommender
 
@@ -68,7 +68,7 @@ def test_policies_race_where_the_budget_pays_for_it():
 
 def test_a_policy_that_is_clearly_better_is_taken_at_its_own_rate():
     bowl = Bowl()
-    recommender = RecommendationPlan(budget_steps=3000).new(clock=bowl.clock)
+    recommender = RecommendationSettings(budget_steps=3000).new(clock=bowl.clock)
 
     def score() -> float:
         run = recommender.run
@@ -107,7 +107,7 @@ def test_time_that_is_spent_on_anything_else_is_not_left_for_the_training():
         bowl.seconds += 5.0
         return bowl.loss()
 
-    recommender = RecommendationPlan(budget_minutes=2.0).new(clock=bowl.clock)
+    recommender = RecommendationSettings(budget_minutes=2.0).new(clock=bowl.clock)
     drive(recommender, restore=bowl.restore, step=bowl.step, score=slow_score)
     found = recommender.recommendation()
     assert found.training_steps == pytest.approx((120 - bowl.seconds) / 0.1, abs=1)
@@ -121,7 +121,7 @@ def test_minutes_for_nothing_are_refused_with_what_was_measured(minutes: float):
 
 
 def test_where_nothing_can_be_learned_there_is_no_recommendation():
-    recommender = RecommendationPlan(budget_steps=500).new()
+    recommender = RecommendationSettings(budget_steps=500).new()
     drive(recommender, restore=lambda: None, step=lambda lr: 1.0, score=lambda: 1.0)
     found = recommender.recommendation()
     assert (found.policy, found.schedule, found.max_lr) == (None, None, None)
@@ -132,7 +132,7 @@ def test_where_nothing_can_be_learned_there_is_no_recommendation():
 
 def test_where_higher_is_better():
     bowl = Bowl()
-    recommender = RecommendationPlan(budget_steps=3000, metric="accuracy", mode="max").new()
+    recommender = RecommendationSettings(budget_steps=3000, metric="accuracy", mode="max").new()
     drive(
         recommender,
         restore=bowl.restore,
@@ -164,17 +164,19 @@ def test_where_higher_is_better():
     ids=str,
 )
 def test_nonsense_is_refused(options: dict, message: str):
+    options = dict(options)  # shared by the parametrised cases
+    batches = options.pop("batches_per_epoch", None)
     with pytest.raises(ValueError, match=message):
-        RecommendationPlan(**options)
+        RecommendationSettings(**options).in_steps(batches)
 
 
 def test_epochs_are_counted_in_optimizer_steps():
-    plan = RecommendationPlan(epochs=10, batches_per_epoch=50, accumulation_steps=4)
+    plan = RecommendationSettings(epochs=10).in_steps(50, accumulation_steps=4)
     assert plan.budget_steps == 125
 
 
 def test_there_is_no_recommendation_before_the_end():
-    recommender = RecommendationPlan(budget_minutes=1.0).new()
+    recommender = RecommendationSettings(budget_minutes=1.0).new()
     with pytest.raises(CyclerateError, match="not over"):
         recommender.recommendation()
     with pytest.raises(CyclerateError, match="that is over"):

@@ -257,7 +257,7 @@ def test_the_length_of_the_training_is_told(monkeypatch):
     real = ct.range_test
 
     def spy(*args, **options):
-        told.append(options["horizon_steps"])
+        told.append(options["settings"].horizon_steps)
         return real(*args, **options)
 
     monkeypatch.setattr(ct, "range_test", spy)

@@ -249,7 +249,7 @@ def test_the_length_of_the_training_is_told(tmp_path, monkeypatch):
     real = ct.range_test
 
     def spy(*args, **options):
-        told.append(options["horizon_steps"])
+        told.append(options["settings"].horizon_steps)
         return real(*args, **options)
 
     monkeypatch.setattr(ct, "range_test", spy)

@@ -1,10 +1,17 @@
-"""The learning-rate range test, free of any framework."""
+"""Finding a rate, free of any framework: the sweep, the races after it, and who drives them."""
 
 from cyclerate.finder._probe import Probe as Probe
 from cyclerate.finder._race import Race as Race
+from cyclerate.finder._range_test import (
+    RangeTestSettings as RangeTestSettings,
+    combine as combine,
+    conduct as conduct,
+    drive as drive,
+    range_test as range_test,
+)
 from cyclerate.finder._recommend import (
-    RecommendationPlan as RecommendationPlan,
-    recommended as recommended,
+    RecommendationSettings as RecommendationSettings,
+    recommend as recommend,
 )
 from cyclerate.finder._recommendation import (
     PolicyRace as PolicyRace,
@@ -12,12 +19,9 @@ from cyclerate.finder._recommendation import (
 )
 from cyclerate.finder._result import RangeTestResult as RangeTestResult, StopReason as StopReason
 from cyclerate.finder._run import (
-    Procedure as Procedure,
-    RangeTestPlan as RangeTestPlan,
-    combine as combine,
-    conduct as conduct,
-    drive as drive,
-    repeated as repeated,
+    FunctionTrainee as FunctionTrainee,
+    Run as Run,
+    Trainee as Trainee,
 )
 from cyclerate.finder._settings import Sweep as Sweep
 from cyclerate.finder._sweep import RangeTest as RangeTest

@@ -32,9 +32,10 @@ from cyclerate.finder._race import (
     valley,
 )
 from cyclerate.finder._result import RangeTestResult, StopReason
+from cyclerate.finder._run import Run, one_number
 from cyclerate.finder._settings import Sweep
 from cyclerate.finder._suggest import BASE_FRAC
-from cyclerate.finder._sweep import RangeTest, one_number
+from cyclerate.finder._sweep import RangeTest
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 
 RACES = 3
@@ -155,10 +156,10 @@ class Probe:
         self._race_steps = 0
         self._centre = math.nan  # log10
         self._offset = 0
-        self._run: RangeTest | Race | None = Race(())
+        self._run: Run | None = Race(())
 
     @property
-    def run(self) -> RangeTest | Race | None:
+    def run(self) -> Run | None:
         """What to do next; None when there is nothing more to do."""
         return self._run
 

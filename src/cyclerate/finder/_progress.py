@@ -7,6 +7,7 @@ import time
 
 from cyclerate._errors import check_choice
 from cyclerate.finder._race import Race
+from cyclerate.finder._run import Run
 from cyclerate.finder._sweep import RangeTest
 
 QUIET_SECONDS = 2.0
@@ -69,12 +70,12 @@ class Progress:
         self._line = StatusLine(verbose)
         self._repeats = repeats
         self._name = "range test" if method == "range" else method
-        self._run: RangeTest | Race | None = None
+        self._run: Run | None = None
         self._metric = ""
         self._races = 0
         self.sweep = 1
 
-    def show(self, run: RangeTest | Race, value: float) -> None:
+    def show(self, run: Run, value: float) -> None:
         """Shows the step of a run that was just made, unless the last one is too recent."""
         if run is not self._run:
             self._begin(run)
@@ -87,13 +88,13 @@ class Progress:
         """Clears the line."""
         self._line.close()
 
-    def _begin(self, run: RangeTest | Race) -> None:
+    def _begin(self, run: Run) -> None:
         self._run = run
         self._races = self._races + 1 if isinstance(run, Race) else 0
         if isinstance(run, RangeTest):
             self._metric = run.metric
 
-    def _where(self, run: RangeTest | Race) -> str:
+    def _where(self, run: Run) -> str:
         step = f"step {run.index}/{len(run.lrs)}"
         if isinstance(run, Race):
             return f"race {self._races} at {run.max_lr or 0:.2g}, {step}"

@@ -12,12 +12,10 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
 
 import numpy as np
 
-from cyclerate._errors import CyclerateError
-from cyclerate.finder._sweep import one_number
+from cyclerate.finder._run import Run
 
 OFFSETS_PER_DECADE = 4
 _WIDE = 2  # half a decade
@@ -140,7 +138,7 @@ def _reach(scores: Mapping[int, float], start: float, side: int, share: float) -
 _MEDIAN_STEPS = 5
 
 
-class Race:
+class Race(Run):
     """A run of few steps; it ends early where the loss stays too high or is not finite.
 
     Its first half may shake: there the rate still rises, or the first steps at it are rough.
@@ -166,20 +164,14 @@ class Race:
         summit: float = math.inf,
         mode: str = "min",
     ) -> None:
-        self.lrs = tuple(float(lr) for lr in lrs)
+        super().__init__(lrs, "this race is over; there is no next rate")
         self.max_lr = max_lr
         self.ceiling = ceiling
         self.summit = summit
         self.mode = mode
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
-        self._index = 0
         self._total = 0.0
         self._failed = False
-
-    @property
-    def index(self) -> int:
-        """How many losses have been told: the number of the step to come, counted from 0."""
-        return self._index
 
     @property
     def total(self) -> float:
@@ -194,34 +186,12 @@ class Race:
     @property
     def done(self) -> bool:
         """Whether the race is over."""
-        return self._failed or self._index == len(self.lrs)
+        return self._failed or self.index == len(self.lrs)
 
-    @property
-    def lr(self) -> float:
-        """The rate to use for the next optimizer step.
-
-        Raises:
-            CyclerateError: The race is over.
-        """
-        if self.done:
-            raise CyclerateError("this race is over; there is no next rate")
-        return self.lrs[self._index]
-
-    def tell(self, value: Any) -> bool:
-        """Takes the loss that a step at `lr` caused; returns whether to go on.
-
-        Raises:
-            ValueError: `value` is not a single number.
-            CyclerateError: The race is over.
-        """
-        if self.done:
-            raise CyclerateError("this race is over")
-        number = one_number(value)
+    def _take(self, number: float) -> None:
         loss = number if self.mode == "min" else -number
-        self._index += 1
         self._total += number
         self._last.append(loss)
-        too_high = median(self._last) > self.ceiling and 2 * self._index > len(self.lrs)
-        shot_up = loss > self.summit and 4 * self._index > len(self.lrs)
+        too_high = median(self._last) > self.ceiling and 2 * self.index > len(self.lrs)
+        shot_up = loss > self.summit and 4 * self.index > len(self.lrs)
         self._failed = too_high or shot_up or not math.isfinite(loss)
-        return not self.done

@@ -6,20 +6,23 @@ probe has already raced the first one, and the best rates of the others lie wher
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_number
 from cyclerate.finder._probe import POLICIES, RACES, Probe
+from cyclerate.finder._progress import Progress
 from cyclerate.finder._race import Race
+from cyclerate.finder._range_test import conduct
 from cyclerate.finder._recommendation import DECADES, PolicyRace, Recommendation, choose
 from cyclerate.finder._result import RangeTestResult
-from cyclerate.finder._run import Procedure
-from cyclerate.finder._settings import Sweep
-from cyclerate.finder._sweep import RangeTest
+from cyclerate.finder._run import Run, Trainee
+from cyclerate.finder._settings import Sweep, checked_told, set_fields
 
 TUNING_FRAC = 0.15
 """Share of the budget, where it is large enough; of a small one up to twice of it."""
@@ -123,63 +126,78 @@ class TimedRace(Race):
 USUAL_POLICIES = ("one_cycle", "triangular", "constant")
 
 
-class RecommendationPlan:
-    """The arguments of a recommendation that no framework needs to know, checked.
+@dataclass(frozen=True, kw_only=True)
+class RecommendationSettings:
+    """The settings of a recommendation: a value that every `recommend` takes as `settings`.
 
     Args:
-        budget_steps: Optimizer steps of tuning and training together, at least 80; or None.
+        budget_steps: Optimizer steps of tuning and training together, at least 80.
         budget_minutes: The same as wall time.
-        epochs: The same as passes over the data; one of the three is given.
-        batches_per_epoch: Of the data; None if they do not say.
-        accumulation_steps: How many of them make an optimizer step. Default 1.
-        policies: What to choose from: "one_cycle", "triangular", "constant".
-        start_lr: The first rate of the sweep. Default 1e-6.
-        end_lr: The last one. Default 10.
-        metric: Name of what is told.
-        mode: "min" if lower values of it are better, "max" if higher ones are.
+        epochs: The same as passes over the data. Exactly one of the three is given.
+        policies: What to choose from. Default "one_cycle", "triangular" and "constant".
+        sweep: The range of rates to look in. Default 1e-6 to 10; its length follows the budget.
+        metric: Name of what is recorded. Default "loss".
+        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
+        seed: For the order of the data. Default 0.
 
     Raises:
         ValueError: An argument is not as described.
 
-    >>> RecommendationPlan(budget_steps=1000).new().run.lrs
-    ()
-    >>> RecommendationPlan(budget_steps=1000, policies=["sawtooth"])
+    >>> RecommendationSettings(epochs=10).in_steps(batches_per_epoch=50, accumulation_steps=4)
+    RecommendationSettings(budget_steps=125, ...)
+    >>> RecommendationSettings(budget_steps=1000, policies=["sawtooth"])
     Traceback (most recent call last):
         ...
     ValueError: policies must be one of 'one_cycle', 'constant', 'triangular'. Received: 'sawtooth'
     """
 
-    def __init__(
-        self,
-        *,
-        budget_steps: int | None = None,
-        budget_minutes: float | None = None,
-        epochs: int | None = None,
-        batches_per_epoch: int | None = None,
-        accumulation_steps: int = 1,
-        policies: Sequence[str] = USUAL_POLICIES,
-        start_lr: float = 1e-6,
-        end_lr: float = 10.0,
-        metric: str = "loss",
-        mode: str = "min",
-    ) -> None:
-        given = (budget_steps, budget_minutes, epochs)
+    DEFAULT_SWEEP: ClassVar[Sweep] = Sweep(start_lr=1e-6)
+
+    budget_steps: int | None = None
+    budget_minutes: float | None = None
+    epochs: int | None = None
+    policies: Sequence[str] = USUAL_POLICIES
+    sweep: Sweep = DEFAULT_SWEEP
+    metric: str = "loss"
+    mode: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = (self.budget_steps, self.budget_minutes, self.epochs)
         if sum(budget is not None for budget in given) != 1:
             raise bad_argument("budget_steps, budget_minutes and epochs", "one given", given)
-        self.policies = _checked(policies)
-        if epochs is not None:
-            accumulated = check_count("accumulation_steps", accumulation_steps)
-            budget_steps = _steps_in(epochs, batches_per_epoch) // accumulated
-        self.budget_steps = budget_steps
-        if budget_steps is not None:
-            self.budget_steps = check_count("budget_steps", budget_steps)
+        set_fields(self, policies=_checked(self.policies), **checked_told(self))
+        if self.epochs is not None:
+            set_fields(self, epochs=check_count("epochs", self.epochs))
+        if self.budget_steps is not None:
+            set_fields(self, budget_steps=check_count("budget_steps", self.budget_steps))
             tuning_for(self.budget_steps, len(self.policies))
-        self.budget_seconds = 0.0
-        if budget_minutes is not None:
-            minutes = check_number("budget_minutes", budget_minutes, low=0, low_open=True)
-            self.budget_seconds = 60 * minutes
-        self.told: dict[str, Any] = {"metric": metric, "mode": mode}
-        self.sweep = Sweep(start_lr, end_lr)
+        if self.budget_minutes is not None:
+            minutes = check_number("budget_minutes", self.budget_minutes, low=0, low_open=True)
+            set_fields(self, budget_minutes=minutes)
+
+    def in_steps(
+        self, batches_per_epoch: int | None, accumulation_steps: int = 1
+    ) -> RecommendationSettings:
+        """Returns the same with a budget of epochs as one of optimizer steps.
+
+        Args:
+            batches_per_epoch: Of the data; None if they do not say.
+            accumulation_steps: How many of them make an optimizer step. Default 1.
+
+        Raises:
+            ValueError: The data do not say, or the steps are fewer than 80.
+        """
+        accumulated = check_count("accumulation_steps", accumulation_steps)
+        if self.epochs is None:
+            return self
+        if batches_per_epoch is None:
+            allowed = (
+                "None, and budget_steps given, where the data do not say how many batches they have"
+            )
+            raise bad_argument("epochs", allowed, self.epochs)
+        steps = self.epochs * batches_per_epoch // accumulated
+        return dataclasses.replace(self, epochs=None, budget_steps=steps)
 
     def new(self, *, since: float | None = None, clock: Clock = time.perf_counter) -> Recommender:
         """Returns a procedure that has not begun.
@@ -187,8 +205,11 @@ class RecommendationPlan:
         Args:
             since: When the budget of minutes began to run, by the clock. Default: now.
             clock: Gives the seconds.
+
+        Raises:
+            ValueError: The budget is in epochs; see `in_steps`.
         """
-        return Recommender(self, since=since, clock=clock)
+        return Recommender(self.in_steps(None), since=since, clock=clock)
 
 
 class Recommender:
@@ -203,7 +224,7 @@ class Recommender:
     ...     return score()
     >>> def score():
     ...     return weights[0] ** 2 + 20 * weights[1] ** 2
-    >>> recommender = RecommendationPlan(budget_steps=2000).new()
+    >>> recommender = RecommendationSettings(budget_steps=2000).new()
     >>> drive(recommender, restore=restore, step=step, score=score)
     >>> found = recommender.recommendation()
     >>> found.steps + found.training_steps, found.schedule.bounds[1] == found.max_lr
@@ -211,26 +232,26 @@ class Recommender:
     """
 
     def __init__(
-        self, plan: RecommendationPlan, *, since: float | None = None, clock: Clock
+        self, settings: RecommendationSettings, *, since: float | None = None, clock: Clock
     ) -> None:
-        self._plan, self._clock = plan, clock
+        self._settings, self._clock = settings, clock
         self._since = clock() if since is None else since
         self._timing: TimedRace | None = None
         self._timing_steps = 0
         self._seconds_per_step = math.nan
         self._parts: tuple[Probe, Tuning] | None = None
         self._race: Race | None = None
-        self._coming = list(plan.policies[1:])
+        self._coming = list(settings.policies[1:])
         self._raced: list[PolicyRace] = []
         self._race_steps = 0
-        self._racing = plan.policies[0]
-        if plan.budget_steps is None:
-            self._timing = TimedRace(plan.sweep.start_lr, clock)
+        self._racing = settings.policies[0]
+        if settings.budget_steps is None:
+            self._timing = TimedRace(settings.sweep.start_lr, clock)
         else:
-            self._begin_probe(plan.budget_steps)
+            self._begin_probe(settings.budget_steps)
 
     @property
-    def run(self) -> RangeTest | Race | None:
+    def run(self) -> Run | None:
         """What to do next; None when there is nothing more to do."""
         return self._timing or self._race or self._probe.run
 
@@ -290,7 +311,7 @@ class Recommender:
             raise CyclerateError("the tuning is not over; see Recommender.run")
         tested = self.result()
         steps = self._timing_steps + tested.steps + self._race_steps
-        budget_steps = self._plan.budget_steps or steps + self._steps_left()
+        budget_steps = self._settings.budget_steps or steps + self._steps_left()
         choice = choose(self._raced, start=self._sign * self._probe.start, mode=tested.mode)
         return Recommendation.of(
             tested,
@@ -313,7 +334,7 @@ class Recommender:
         Raises:
             CyclerateError: Fewer than the least.
         """
-        budget = self._plan.budget_seconds
+        budget = 60 * (self._settings.budget_minutes or 0)
         used = self._clock() - self._since
         steps = int((budget - used) / self._seconds_per_step)
         if steps < least:
@@ -325,14 +346,15 @@ class Recommender:
         return steps
 
     def _begin_probe(self, budget_steps: int) -> None:
-        tuning = tuning_for(budget_steps, len(self._plan.policies))
-        sweep = self._plan.sweep
+        tuning = tuning_for(budget_steps, len(self._settings.policies))
+        sweep = self._settings.sweep
         probe = Probe(
             Sweep(sweep.start_lr, sweep.end_lr, tuning.sweep_steps),
-            policy=self._plan.policies[0],
+            policy=self._settings.policies[0],
             horizon_steps=budget_steps - tuning.steps,
             max_steps=tuning.probe_steps,
-            **self._plan.told,
+            metric=self._settings.metric,
+            mode=self._settings.mode,
         )
         self._parts = probe, tuning
 
@@ -365,37 +387,33 @@ class Recommender:
 
     @property
     def _sign(self) -> int:
-        return 1 if self._plan.told["mode"] == "min" else -1
+        return 1 if self._settings.mode == "min" else -1
 
 
-def recommended(
-    plan: RecommendationPlan,
-    conduct: Callable[[Procedure, int], None],
+def recommend(
+    trainee: Trainee,
+    settings: RecommendationSettings,
     *,
-    seed: int,
+    verbose: str | int = "auto",
     since: float | None = None,
 ) -> Recommendation:
-    """Makes the tuning, and returns what came of it.
+    """Tells how to spend a budget on a trainee, and gives the trainee back as it was.
 
     Args:
-        plan: What to do.
-        conduct: Makes all runs of a procedure, on data in the order of a seed.
-        seed: That of the data.
-        since: When it all began, by `time.perf_counter`. Default: now.
+        trainee: What to train.
+        settings: The budget, in steps or minutes, and what to choose from.
+        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+        since: When a budget of minutes began to run, by `time.perf_counter`. Default: now.
+
+    Raises:
+        ValueError: The budget is in epochs; `verbose` is none of these.
+        CyclerateError: The minutes are too few.
     """
     began = time.perf_counter() if since is None else since
-    recommender = plan.new(since=began)
-    conduct(recommender, seed)
+    recommender = settings.new(since=began)
+    with closing(Progress(verbose, 1, "probe")) as progress, trainee.lent():
+        conduct(recommender, trainee, seed=settings.seed, progress=progress)
     return recommender.recommendation(seconds=time.perf_counter() - began)
-
-
-def _steps_in(epochs: Any, batches_per_epoch: int | None) -> int:
-    if batches_per_epoch is None:
-        allowed = (
-            "None, and budget_steps given, where the data do not say how many batches they have"
-        )
-        raise bad_argument("epochs", allowed, epochs)
-    return check_count("epochs", epochs) * batches_per_epoch
 
 
 def _checked(policies: Any) -> tuple[str, ...]:

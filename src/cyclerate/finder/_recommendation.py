@@ -120,14 +120,14 @@ class Recommendation:
         verdict: Why this policy.
         seconds: Wall time of the tuning; None if not measured.
 
-    >>> from cyclerate.finder import RecommendationPlan, drive
+    >>> from cyclerate.finder import RecommendationSettings, drive
     >>> weight = [1.0]
     >>> def restore():
     ...     weight[0] = 1.0
     >>> def step(lr):
     ...     weight[0] -= lr * 2 * weight[0]
     ...     return weight[0] ** 2
-    >>> recommender = RecommendationPlan(budget_steps=1000).new()
+    >>> recommender = RecommendationSettings(budget_steps=1000).new()
     >>> drive(recommender, restore=restore, step=step, score=lambda: weight[0] ** 2)
     >>> found = recommender.recommendation()
     >>> found.policy, found.schedule.total_steps == found.training_steps

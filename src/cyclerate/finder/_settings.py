@@ -1,9 +1,12 @@
-"""Which rates a range test tries."""
+"""The settings of a range test that are values, and the checks that they share."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -52,9 +55,7 @@ class Sweep:
         start_lr = check_number("start_lr", self.start_lr, low=0, low_open=positive)
         end_lr = check_number("end_lr", self.end_lr, low=start_lr, low_open=True)
         steps = check_count("steps", self.steps, low=MIN_STEPS)
-        object.__setattr__(self, "start_lr", start_lr)
-        object.__setattr__(self, "end_lr", end_lr)
-        object.__setattr__(self, "steps", steps)
+        set_fields(self, start_lr=start_lr, end_lr=end_lr, steps=steps)
 
     def schedule(self) -> Schedule:
         """Returns the ramp itself: `start_lr` at step 0, `end_lr` at step `steps - 1`."""
@@ -107,3 +108,63 @@ def direction(metric: str, mode: str) -> str:
     if re.search(_HIGHER, metric.lower()):
         return "max"
     raise bad_argument("mode", f'"min" or "max" for {metric!r}, whose name says neither', mode)
+
+
+class _Told(Protocol):
+    """Settings that say what is recorded."""
+
+    @property
+    def sweep(self) -> Sweep: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def seed(self) -> int | None: ...
+
+
+def checked_told(settings: _Told) -> dict[str, Any]:
+    """Returns `mode` and `seed` as they are meant, of settings whose sweep and metric are right.
+
+    Raises:
+        ValueError: One of the four is not.
+    """
+    if not isinstance(settings.sweep, Sweep):
+        raise bad_argument("sweep", "a Sweep", settings.sweep)
+    if not isinstance(settings.metric, str) or not settings.metric:
+        raise bad_argument("metric", "a name", settings.metric)
+    seed = 0 if settings.seed is None else check_count("seed", settings.seed, low=0)
+    return {"mode": direction(settings.metric, settings.mode), "seed": seed}
+
+
+def set_fields(settings: Any, **values: Any) -> None:
+    """Sets fields of a frozen dataclass while it is being made."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
+
+
+S = TypeVar("S")
+
+
+def settings_of(kind: type[S], settings: S | None, sweep: Mapping[str, Any], **keywords: Any) -> S:
+    """Returns the settings that a call was given, or those that its keywords describe.
+
+    Args:
+        kind: The class of the settings.
+        settings: What was given, or None.
+        sweep: The keywords of the sweep.
+        **keywords: All others.
+
+    Raises:
+        ValueError: Both were given, or a keyword is not as described.
+    """
+    if settings is None:
+        return cast(Any, kind)(sweep=Sweep(**sweep), **keywords)
+    if not isinstance(settings, kind):
+        raise bad_argument("settings", f"{kind.__name__} or None", settings)
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    defaults |= vars(kind.DEFAULT_SWEEP) | {"seed": None}  # type: ignore[attr-defined]
+    for name, value in {**sweep, **keywords}.items():
+        if value != defaults[name]:
+            raise bad_argument(name, "left out where settings are given", value)
+    return settings

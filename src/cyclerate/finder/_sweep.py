@@ -6,21 +6,20 @@ until `done`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cyclerate._divergence import DivergenceMonitor
-from cyclerate._errors import CyclerateError, bad_argument, check_choice
+from cyclerate._errors import bad_argument, check_choice
 from cyclerate.finder._curve import MODES
 from cyclerate.finder._result import RangeTestResult, StopReason
+from cyclerate.finder._run import Run
 from cyclerate.finder._settings import Sweep
 from cyclerate.finder._suggest import smooth_and_suggest
 
 _INFINITE = 1e300  # as good as infinite: sums of such values overflow
 
 
-class RangeTest:
+class RangeTest(Run):
     """One sweep of a learning-rate range test, to be driven step by step.
 
     Args:
@@ -59,16 +58,12 @@ class RangeTest:
         self.metric = metric
         self.mode = check_choice("mode", mode, MODES)
         self._lrs = self.sweep.lrs()
-        self.lrs: tuple[float, ...] = tuple(self._lrs.tolist())
-        """The rate of each step."""
+        super().__init__(
+            self._lrs.tolist(), "this sweep is over; make a new RangeTest for another one"
+        )
         self._values: list[float] = []
         self._monitor = DivergenceMonitor() if stop_early else None
         self._stop_reason: StopReason | None = None
-
-    @property
-    def index(self) -> int:
-        """How many values have been told: the number of the step to come, counted from 0."""
-        return len(self._values)
 
     @property
     def done(self) -> bool:
@@ -84,26 +79,6 @@ class RangeTest:
     def lr(self) -> float:
         """The rate to use for the next optimizer step; the last one used, once it is over."""
         return self.lrs[self.index - 1 if self.done else self.index]
-
-    def tell(self, value: Any) -> bool:
-        """Takes the value that a step at `lr` caused.
-
-        Args:
-            value: A number, or an array or tensor that holds one. NaN and infinity end the sweep.
-
-        Returns:
-            Whether to go on.
-
-        Raises:
-            ValueError: `value` is not a single number.
-            CyclerateError: The sweep is over.
-        """
-        if self.done:
-            raise CyclerateError("this sweep is over; make a new RangeTest for another one")
-        number = one_number(value)
-        self._values.append(number)
-        self._stop_reason = self._verdict_on(number)
-        return not self.done
 
     def result(self, *, method: str = "range", seconds: float | None = None) -> RangeTestResult:
         """Reads the curve told so far.
@@ -135,6 +110,10 @@ class RangeTest:
             seconds=seconds,
         )
 
+    def _take(self, number: float) -> None:
+        self._values.append(number)
+        self._stop_reason = self._verdict_on(number)
+
     def _verdict_on(self, number: float) -> StopReason | None:
         if not abs(number) < _INFINITE:
             return StopReason.NON_FINITE
@@ -142,18 +121,3 @@ class RangeTest:
         if self._monitor is not None and self._monitor.update(loss):
             return StopReason.DIVERGED
         return StopReason.END_OF_RANGE if self.index == self.sweep.steps else None
-
-
-def one_number(value: Any) -> float:
-    """Returns what a framework gives for a loss as a float.
-
-    Raises:
-        ValueError: It is not a single number.
-    """
-    allowed = "a single number"
-    if isinstance(value, (str, bytes)):
-        raise bad_argument("value", allowed, value)
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise bad_argument("value", allowed, value) from error

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate import finder
+from cyclerate._errors import bad_argument, check_number
 from cyclerate.finder import (
-    RangeTestPlan,
     RangeTestResult,
+    RangeTestSettings,
     Recommendation,
-    RecommendationPlan,
-    Sweep,
-    recommended,
-    repeated,
+    RecommendationSettings,
 )
-from cyclerate.finder._progress import Progress
 from cyclerate.finder._recommend import USUAL_POLICIES
-from cyclerate.finder._run import given_seed
-from cyclerate.finder._settings import direction
+from cyclerate.finder._settings import settings_of
 from cyclerate.keras._data import number_of_batches
 from cyclerate.keras._internals import innermost
-from cyclerate.keras._trainee import HIGHEST_SEED, VALIDATION, conducting
+from cyclerate.keras._trainee import HIGHEST_SEED, VALIDATION, KerasTrainee
 
 
 def range_test(
@@ -49,6 +46,7 @@ def range_test(
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
+    settings: RangeTestSettings | None = None,
     verbose: str | int = "auto",
 ) -> RangeTestResult:
     """Finds the learning rate of a model by short trainings, and gives it back as it was.
@@ -101,6 +99,8 @@ def range_test(
         repeats: How often to do it all, each time with another order of the data; the answer is the
             middle of theirs. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        settings: All of the sweep, the races, the metric, the repeats and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Returns:
@@ -124,35 +124,34 @@ def range_test(
     (True, True, 0)
     """
     started = time.perf_counter()
-    metric = metric_name(metric, method, validation_data)
-    plan = RangeTestPlan(
-        Sweep(start_lr, end_lr, steps, spacing),
+    given = settings_of(
+        RangeTestSettings,
+        settings,
+        {"start_lr": start_lr, "end_lr": end_lr, "steps": steps, "spacing": spacing},
         method=method,
         policy=policy,
         horizon_steps=horizon_steps,
         max_steps=max_steps,
         metric=metric,
-        mode=direction(metric, mode),
+        mode=mode,
         stop_early=stop_early,
+        seed=seed,
+        repeats=repeats,
     )
-    repeats = check_count("repeats", repeats)
-    seed = given_seed(seed)
-    check_number("seed", seed, high=HIGHEST_SEED - repeats)
+    settings = replace(given, metric=metric_name(given.metric, given.method, validation_data))
+    check_number("seed", settings.seed, high=HIGHEST_SEED - settings.repeats)
     check_model(model)
-    progress = Progress(verbose, repeats, method)
-    lending = conducting(
+    trainee = KerasTrainee(
         model,
         x,
         y,
-        metric=metric,
+        metric=settings.metric,
         batch_size=batch_size,
         sample_weight=sample_weight,
         class_weight=class_weight,
         validation_data=validation_data,
-        progress=progress,
     )
-    with lending as conduct:
-        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress, since=started)
+    return finder.range_test(trainee, settings, verbose=verbose, since=started)
 
 
 def metric_name(metric: Any, method: Any, validation_data: Any) -> str:
@@ -201,6 +200,7 @@ def recommend(
     sample_weight: Any = None,
     class_weight: dict[int, float] | None = None,
     seed: int | None = None,
+    settings: RecommendationSettings | None = None,
     verbose: str | int = "auto",
 ) -> Recommendation:
     """Says how to spend a budget: the policy and its rates, with the races they were chosen by.
@@ -231,6 +231,8 @@ def recommend(
         sample_weight: As in `fit`.
         class_weight: As in `fit`.
         seed: For the order of the data. Default 0.
+        settings: The budget, the policies, the range, the metric and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: As in `range_test`.
 
     Returns:
@@ -256,31 +258,31 @@ def recommend(
     """
     started = time.perf_counter()
     check_model(model)
-    metric = metric_name(metric, "probe", validation_data)
-    plan = RecommendationPlan(
+    given = settings_of(
+        RecommendationSettings,
+        settings,
+        {"start_lr": start_lr, "end_lr": end_lr},
         budget_steps=budget_steps,
         budget_minutes=budget_minutes,
         epochs=epochs,
-        batches_per_epoch=None if epochs is None else number_of_batches(x, batch_size),
-        accumulation_steps=innermost(model.optimizer).gradient_accumulation_steps or 1,
         policies=policies,
-        start_lr=start_lr,
-        end_lr=end_lr,
         metric=metric,
-        mode=direction(metric, mode),
+        mode=mode,
+        seed=seed,
     )
-    seed = given_seed(seed)
-    check_number("seed", seed, high=HIGHEST_SEED - 1)
-    lending = conducting(
+    if given.epochs is not None:
+        accumulated = innermost(model.optimizer).gradient_accumulation_steps or 1
+        given = given.in_steps(number_of_batches(x, batch_size), accumulated)
+    settings = replace(given, metric=metric_name(given.metric, "probe", validation_data))
+    check_number("seed", settings.seed, high=HIGHEST_SEED - 1)
+    trainee = KerasTrainee(
         model,
         x,
         y,
-        metric=metric,
+        metric=settings.metric,
         batch_size=batch_size,
         sample_weight=sample_weight,
         class_weight=class_weight,
         validation_data=validation_data,
-        progress=Progress(verbose, 1, "probe"),
     )
-    with lending as conduct:
-        return recommended(plan, conduct, seed=seed, since=started)
+    return finder.recommend(trainee, settings, verbose=verbose, since=started)

@@ -18,7 +18,7 @@ from cyclerate.cycles._rules import (
     plan_cycles,
 )
 from cyclerate.finder import RangeTestResult
-from cyclerate.finder._run import clear_max_lr
+from cyclerate.finder._range_test import require_answer
 from cyclerate.keras._data import number_of_batches, shuffled_by_keras
 from cyclerate.keras._finder import check_model, range_test
 from cyclerate.keras._guard import DivergenceGuard
@@ -124,7 +124,7 @@ class Fit:
         }
         with self._layer_rates():
             found = range_test(self._model, **asked)
-        return clear_max_lr(found), found
+        return require_answer(found), found
 
     def run(
         self,

@@ -1,18 +1,16 @@
-"""The runs of a range test: each a fit of the model from the same start, watched step by step."""
+"""A Keras model as the finder trains it: each run is a fit from the same start."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate._randomness import PutBack, all_of
-from cyclerate.finder import Procedure, Race, RangeTest, conduct
-from cyclerate.finder._progress import Progress
-from cyclerate.finder._run import sample_seed
+from cyclerate.finder import Run, Trainee
 from cyclerate.keras._data import A_BATCH, Data, borrow, lent_again, rows_of, whole
 from cyclerate.keras._state import (
     Snapshot,
@@ -30,61 +28,135 @@ from cyclerate.keras._step import (
 )
 from cyclerate.keras._train_function import settle
 
+VALIDATION = "val_"
 
-@contextmanager
-def lent(model: Any, *data: Data) -> Generator[Snapshot]:
-    """Builds the model, and undoes afterwards whatever training in the block did.
+HIGHEST_SEED = 2**32
+"""NumPy's global generator takes no higher one."""
 
-    Also after an exception and after Ctrl-C. What stays is that the model, its metrics and its
-    optimizer are built, in the state in which their first fit would find them. In the block, the
-    optimizer's rate is a variable.
+_ENDLESS = 10**9
+
+
+class KerasTrainee(Trainee):
+    """A compiled Keras model with its data, lent to the finder.
 
     Args:
         model: The model, compiled.
-        *data: What the block will read; the model is built with the first.
+        x: As `range_test` takes it, like all that follows.
+        y: The targets.
+        metric: What to record; measured on the validation data after each step if it begins with
+            "val_".
+        batch_size: Rows of a batch.
+        sample_weight: Weights of the rows.
+        class_weight: Weights of the classes.
+        validation_data: What to measure on, and to score runs on; None for training rows.
 
-    Yields:
-        The snapshot, to begin the block's work again with.
+    Raises:
+        ValueError: Data of another kind.
     """
 
-    def remember_randomness() -> PutBack:
-        return all_of([remember_all_randomness(), *(part.remember() for part in data)])
+    def __init__(
+        self,
+        model: Any,
+        x: Any,
+        y: Any,
+        *,
+        metric: str,
+        batch_size: int | None,
+        sample_weight: Any,
+        class_weight: dict[int, float] | None,
+        validation_data: Any,
+    ) -> None:
+        self._model, self._metric = model, metric
+        self._data = borrow(
+            x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
+        )
+        self._validation_data = _validation(validation_data, batch_size)
+        self._validation: dict[str, Any] | None = None
+        self._sample: dict[str, Any] | None = None
+        self._seed: int | None = None
+        self._untouched = True
 
-    settle(model)
-    attributes = TrainerAttributes(model)
-    undo: list[PutBack] = [attributes.put_back, remember_randomness()]
-    try:
-        build(model, data[0])
-        attributes.put_back()
-        if keras.backend.backend() != "tensorflow":
-            # Building drew what the first fit would have drawn; that is not drawn again.
-            undo[1] = remember_randomness()
-        snapshot = Snapshot(model)
-        undo.append(snapshot.put_back)
-        rate = VariableRate(model)
-        undo.append(rate.put_back)
-        rate.lend()
-        yield snapshot
-    finally:
-        _do_all(undo)
+    @contextmanager
+    def lent(self) -> Generator[None]:
+        """Builds the model, and restores afterwards whatever training in the block changes.
 
-
-def _do_all(actions: list[PutBack]) -> None:
-    """Does all of it even if Ctrl-C comes in between, and lets that through afterwards."""
-    interrupted: KeyboardInterrupt | None = None
-    for action in actions:
+        Also after an exception and after Ctrl-C. What stays is that the model, its metrics and its
+        optimizer are built, in the state in which their first fit would find them. In the block,
+        the optimizer's rate is a variable.
+        """
+        model = self._model
+        settle(model)
+        attributes = TrainerAttributes(model)
+        undo: list[PutBack] = [attributes.put_back, self._remember_randomness()]
         try:
-            action()
-        except KeyboardInterrupt as again:
-            interrupted = again
-            action()
-    if interrupted is not None:
-        raise interrupted
+            build(model, self._data)
+            attributes.put_back()
+            if keras.backend.backend() != "tensorflow":
+                # Building drew what the first fit would have drawn; that is not drawn again.
+                undo[1] = self._remember_randomness()
+            self._snapshot = Snapshot(model)
+            undo.append(self._snapshot.put_back)
+            rate = VariableRate(model)
+            undo.append(rate.put_back)
+            rate.lend()
+            self._function = step_function(model)
+            if self._validation_data is not None:
+                self._validation = whole(self._validation_data)
+            yield
+        finally:
+            all_of(undo)()
+
+    def _remember_randomness(self) -> PutBack:
+        read = [self._data, self._validation_data]
+        return all_of([remember_all_randomness(), *(data.remember() for data in read if data)])
+
+    def restore(self, seed: int) -> None:
+        if not self._untouched:
+            self._snapshot.put_back(again=True)
+        if seed != self._seed:
+            self._seed, self._sample = seed, self._validation
+            self._rewind, self._lend = self._data.remember(), lent_again(self._data)
+        else:
+            self._rewind()
+        self._untouched = False
+        seed_all_randomness(seed)
+
+    def score(self, seed: int) -> float:
+        if self._sample is None:
+            seed_all_randomness(seed)
+            self._sample = rows_of(self._data)
+        return evaluated(self._model, self._metric, self._sample)
+
+    def train(self, run: Run) -> None:
+        if run.done:
+            return
+        model, function = self._model, self._function
+        each_step = self._validation if self._metric.startswith(VALIDATION) else None
+        updates = Updates(model, function)
+        watch = Watch(model, run, updates, metric=self._metric, validation=each_step)
+        # TensorFlow is told of each batch's logs in any case, and waits for them.
+        late = watch.can_be_late and keras.backend.backend() != "tensorflow"
+        steps = (_OneBehind if late else _StepByStep)(model, function, watch, run)
+        model.train_function = steps
+        with quiet_about_the_end_of_data():
+            # Passes without end: the watch stops it. Keras's own loop reads the data.
+            model.fit(**self._lend(), epochs=_ENDLESS, verbose=0, callbacks=steps.callbacks())
+        steps.finish()
 
 
-VALIDATION = "val_"
-
-Run = RangeTest | Race
+def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
+    if validation_data is None:
+        return None
+    allowed = "(x, y), (x, y, sample_weight) or a data set that ends"
+    parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+    if len(parts) > 3:
+        raise bad_argument("validation_data", allowed, validation_data)
+    x, y, sample_weight = (*parts, None, None)[:3]
+    size = batch_size if y is not None else None
+    data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
+    if data.endless:
+        raise bad_argument("validation_data", allowed, validation_data)
+    return data
 
 
 class Watch:
@@ -97,7 +169,6 @@ class Watch:
         metric: The name of what it is told.
         validation: Arguments of `evaluate` for measuring after each update; None to take the value
             of its batch.
-        progress: Shown after each update.
     """
 
     def __init__(
@@ -108,10 +179,9 @@ class Watch:
         *,
         metric: str,
         validation: dict[str, Any] | None,
-        progress: Progress,
     ) -> None:
         self._model, self._run, self._metric = model, run, metric
-        self._updates, self._progress = updates, progress
+        self._updates = updates
         self._validation = validation
 
     @property
@@ -128,7 +198,6 @@ class Watch:
         if value is None or self._run.done:
             return
         self._run.tell(value)
-        self._progress.show(self._run, value)
         if self._run.done:
             self._model.stop_training = True
 
@@ -163,88 +232,6 @@ def value_of(name: str, logs: Mapping[str, Any]) -> float:
     if name not in logs:
         raise bad_argument("metric", f"one that the model has: {', '.join(logs)}", name)
     return float(logs[name])
-
-
-HIGHEST_SEED = 2**32
-"""NumPy's global generator takes no higher one."""
-
-
-_ENDLESS = 10**9
-
-
-class Runner:
-    """Makes the runs of procedures; the caller gives the model back.
-
-    Args:
-        model: The model, built, its rate a variable.
-        snapshot: Its state at the start of every run.
-        metric: What to record; measured on the validation data after each step if it begins with
-            "val_".
-        data: What to train on.
-        validation: What to measure on, and to score runs on; None to score them on training rows.
-        progress: Shown after each step.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        snapshot: Snapshot,
-        *,
-        metric: str,
-        data: Data,
-        validation: Data | None,
-        progress: Progress,
-    ) -> None:
-        self._model, self._snapshot, self._metric = model, snapshot, metric
-        self._data, self._progress = data, progress
-        self._function = step_function(model)
-        self._untouched = True
-        self._validation = None if validation is None else whole(validation)
-        self._each_step = self._validation if metric.startswith(VALIDATION) else None
-
-    def conduct(self, procedure: Procedure, seed: int) -> None:
-        """Makes all runs of a procedure, on data in the order of a seed."""
-        rewind = self._data.remember()
-        lend = lent_again(self._data)
-        sample: dict[str, Any] | None = self._validation
-
-        def restore() -> None:
-            if not self._untouched:
-                self._snapshot.put_back(again=True)
-                rewind()
-            self._untouched = False
-            seed_all_randomness(seed)
-
-        def score() -> float:
-            nonlocal sample
-            if sample is None:
-                seed_all_randomness(sample_seed(seed))
-                sample = rows_of(self._data)
-            return evaluated(self._model, self._metric, sample)
-
-        conduct(procedure, restore=restore, train=lambda run: self._train(run, lend), score=score)
-
-    def _train(self, run: Run, lend: Callable[[], dict[str, Any]]) -> None:
-        if run.done:
-            return
-        model, function = self._model, self._function
-        updates = Updates(model, function)
-        watch = Watch(
-            model,
-            run,
-            updates,
-            metric=self._metric,
-            validation=self._each_step,
-            progress=self._progress,
-        )
-        # TensorFlow is told of each batch's logs in any case, and waits for them.
-        late = watch.can_be_late and keras.backend.backend() != "tensorflow"
-        steps = (_OneBehind if late else _StepByStep)(model, function, watch, run)
-        model.train_function = steps
-        with quiet_about_the_end_of_data():
-            # Passes without end: the watch stops it. Keras's own loop reads the data.
-            model.fit(**lend(), epochs=_ENDLESS, verbose=0, callbacks=steps.callbacks())
-        steps.finish()
 
 
 class _StepByStep:
@@ -328,62 +315,3 @@ class _NoEmptyPass(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._steps.begun == self._before:
             raise bad_argument("x", A_BATCH, f"none in pass {epoch + 1}")
-
-
-@contextmanager
-def conducting(
-    model: Any,
-    x: Any,
-    y: Any,
-    *,
-    metric: str,
-    batch_size: int | None,
-    sample_weight: Any,
-    class_weight: dict[int, float] | None,
-    validation_data: Any,
-    progress: Progress,
-) -> Generator[Callable[[Procedure, int], None]]:
-    """Lends model and data for a while, and gives them back as they were.
-
-    Args:
-        model: The model, compiled.
-        x: As `range_test` takes it, like all that follows.
-        y: The targets.
-        metric: What to record.
-        batch_size: Rows of a batch.
-        sample_weight: Weights of the rows.
-        class_weight: Weights of the classes.
-        validation_data: What to score on.
-        progress: Shown after each step, and closed.
-
-    Yields:
-        What makes all runs of a procedure, on data in the order of a seed.
-
-    Raises:
-        ValueError: Data of another kind.
-    """
-    data = borrow(
-        x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
-    )
-    validation = _validation(validation_data, batch_size)
-    read = [data, validation] if validation else [data]
-    with closing(progress), lent(model, *read) as snapshot:
-        runner = Runner(
-            model, snapshot, metric=metric, data=data, validation=validation, progress=progress
-        )
-        yield runner.conduct
-
-
-def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
-    if validation_data is None:
-        return None
-    allowed = "(x, y), (x, y, sample_weight) or a data set that ends"
-    parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-    if len(parts) > 3:
-        raise bad_argument("validation_data", allowed, validation_data)
-    x, y, sample_weight = (*parts, None, None)[:3]
-    size = batch_size if y is not None else None
-    data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
-    if data.endless:
-        raise bad_argument("validation_data", allowed, validation_data)
-    return data

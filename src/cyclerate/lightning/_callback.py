@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -20,7 +21,8 @@ from torch.optim import Optimizer
 
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate.finder import RangeTestPlan, RangeTestResult, Sweep
+from cyclerate.finder import RangeTestResult, RangeTestSettings
+from cyclerate.finder._settings import settings_of
 from cyclerate.lightning._steps import (
     Steered,
     gradients_clipped,
@@ -131,6 +133,8 @@ class RangeTestCallback(pl.Callback):
         seed: For the order of the data, dropout and the like. Default 0.
         repeats: How many tests; the answer is the middle of theirs. Default 1.
         stop_early: Whether to stop when the loss diverges.
+        settings: All of the sweep, the races, the metric, the repeats and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Attributes:
@@ -170,12 +174,9 @@ class RangeTestCallback(pl.Callback):
         seed: int | None = None,
         repeats: int = 1,
         stop_early: bool = True,
+        settings: RangeTestSettings | None = None,
         verbose: str | int = "auto",
     ) -> None:
-        sweep = Sweep(start_lr, end_lr, steps, spacing)
-        RangeTestPlan(
-            sweep, method=method, policy=policy, horizon_steps=horizon_steps, max_steps=max_steps
-        )
         if not isinstance(metric, str):
             raise bad_argument("metric", "a name in what training_step returns", metric)
         if attribute is not None and not isinstance(attribute, str):
@@ -184,23 +185,22 @@ class RangeTestCallback(pl.Callback):
         self._epochs = frozenset(check_count("at_epoch", epoch, low=0) for epoch in epochs)
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
         self._apply = check_choice("apply", apply, (True, False))
-        self._attribute, self._metric = attribute, metric
-        self._horizon_steps = horizon_steps
-        self._options: dict[str, Any] = {
-            "start_lr": start_lr,
-            "end_lr": end_lr,
-            "steps": steps,
-            "spacing": spacing,
-            "method": method,
-            "policy": policy,
-            "max_steps": max_steps,
-            "mode": mode,
-            "snapshot": snapshot,
-            "seed": seed,
-            "repeats": repeats,
-            "stop_early": stop_early,
-            "verbose": verbose,
-        }
+        self._attribute = attribute
+        self._settings = settings_of(
+            RangeTestSettings,
+            settings,
+            {"start_lr": start_lr, "end_lr": end_lr, "steps": steps, "spacing": spacing},
+            method=method,
+            policy=policy,
+            horizon_steps=horizon_steps,
+            max_steps=max_steps,
+            metric=metric,
+            mode=mode,
+            stop_early=stop_early,
+            seed=seed,
+            repeats=repeats,
+        )
+        self._place, self._verbose = snapshot, verbose
         self._applied: list[dict[str, Any]] = []
         self._loaded = False
         self.results: dict[int, RangeTestResult] = {}
@@ -252,7 +252,7 @@ class RangeTestCallback(pl.Callback):
             self._applied.append({"rate": rate, "anew": anew})
 
     def _test(self, trainer: pl.Trainer, optimizer: Optimizer) -> RangeTestResult:
-        automatic, method = trainer.lightning_module.automatic_optimization, self._options["method"]
+        automatic, method = trainer.lightning_module.automatic_optimization, self._settings.method
         if not automatic and method != "range":  # its step cannot evaluate without training
             raise bad_argument("method", '"range" where optimization is manual', method)
         run = training_step(trainer)
@@ -267,18 +267,19 @@ class RangeTestCallback(pl.Callback):
                 lambda outputs, _: value_of(outputs, "loss"),
                 passes,
                 forward=_paired(run if automatic else without_gradient(run)),
-                metric=_metric(self._metric),
+                metric=_metric(self._settings.metric),
                 accumulation_steps=trainer.accumulate_grad_batches,
                 scaler=getattr(trainer.precision_plugin, "scaler", None) if automatic else None,
                 autocast=False,
                 device=trainer.strategy.root_device,
-                horizon_steps=self._horizon_of(trainer),
-                **self._options,
+                settings=replace(self._settings, horizon_steps=self._horizon_of(trainer)),
+                snapshot=self._place,
+                verbose=self._verbose,
             )
 
     def _horizon_of(self, trainer: pl.Trainer) -> int | None:
-        if self._horizon_steps is not None:
-            return self._horizon_steps
+        if self._settings.horizon_steps is not None:
+            return self._settings.horizon_steps
         coming = trainer.estimated_stepping_batches - trainer.global_step
         return int(coming) if 1 <= coming < math.inf else None
 

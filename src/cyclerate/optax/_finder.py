@@ -6,23 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate import finder
+from cyclerate._errors import bad_argument
 from cyclerate.finder import (
-    RangeTestPlan,
     RangeTestResult,
+    RangeTestSettings,
     Recommendation,
-    RecommendationPlan,
-    Sweep,
-    recommended,
-    repeated,
+    RecommendationSettings,
 )
-from cyclerate.finder._progress import Progress
 from cyclerate.finder._recommend import USUAL_POLICIES
-from cyclerate.finder._run import given_seed
-from cyclerate.finder._settings import direction
+from cyclerate.finder._settings import settings_of
 from cyclerate.optax._data import number_of_batches
 from cyclerate.optax._objective import MakeOptimizer
-from cyclerate.optax._trainee import conducting
+from cyclerate.optax._trainee import OptaxTrainee
 
 
 def range_test(
@@ -51,6 +47,7 @@ def range_test(
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
+    settings: RangeTestSettings | None = None,
     verbose: str | int = "auto",
 ) -> RangeTestResult:
     """Finds the learning rate by short trainings; nothing that it is given changes.
@@ -110,6 +107,8 @@ def range_test(
         repeats: How often to do it all; the answer is the middle of theirs. Each draws from arrays
             in another order, or goes on where the one before left an iterable. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        settings: All of the sweep, the races, the metric, the repeats and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Returns:
@@ -135,40 +134,37 @@ def range_test(
     >>> 0.01 < result.max_lr < 1.0, result.steps <= 400
     (True, True)
     """
-    if not isinstance(metric, str) or not metric:
-        raise bad_argument("metric", "a name", metric)
-    plan = RangeTestPlan(
-        Sweep(start_lr, end_lr, steps, spacing),
+    settings = settings_of(
+        RangeTestSettings,
+        settings,
+        {"start_lr": start_lr, "end_lr": end_lr, "steps": steps, "spacing": spacing},
         method=method,
         policy=policy,
         horizon_steps=horizon_steps,
         max_steps=max_steps,
         metric=metric,
-        mode=direction(metric, mode),
+        mode=mode,
         stop_early=stop_early,
+        seed=seed,
+        repeats=repeats,
     )
-    seed = given_seed(seed)
-    repeats = check_count("repeats", repeats)
-    check_again(data, method)
-    progress = Progress(verbose, repeats, method)
-    lending = conducting(
+    check_again(data, settings.method)
+    trainee = OptaxTrainee(
         loss_fn,
         params,
         make_optimizer,
         data,
         batch_size=batch_size,
-        start_lr=plan.sweep.start_lr,
-        metric=metric,
+        start_lr=settings.sweep.start_lr,
+        metric=settings.metric,
         has_aux=has_aux,
         model_state=model_state,
         rng=rng,
         opt_state=opt_state,
         accumulation_steps=accumulation_steps,
         score_fn=score_fn,
-        progress=progress,
     )
-    with lending as conduct:
-        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress)
+    return finder.range_test(trainee, settings, verbose=verbose)
 
 
 def check_again(data: Any, method: str) -> None:
@@ -204,6 +200,7 @@ def recommend(
     accumulation_steps: int = 1,
     score_fn: Callable[..., Any] | None = None,
     seed: int | None = None,
+    settings: RecommendationSettings | None = None,
     verbose: str | int = "auto",
 ) -> Recommendation:
     """Says how to spend a budget: the policy and its rates, with the races they were chosen by.
@@ -238,6 +235,8 @@ def recommend(
         accumulation_steps: As in `range_test`.
         score_fn: As in `range_test`.
         seed: For the order of the data. Default 0.
+        settings: The budget, the policies, the range, the metric and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: As in `range_test`.
 
     Returns:
@@ -262,37 +261,34 @@ def recommend(
     ('one_cycle', True, 200)
     """
     started = time.perf_counter()
-    if not isinstance(metric, str) or not metric:
-        raise bad_argument("metric", "a name", metric)
-    plan = RecommendationPlan(
+    settings = settings_of(
+        RecommendationSettings,
+        settings,
+        {"start_lr": start_lr, "end_lr": end_lr},
         budget_steps=budget_steps,
         budget_minutes=budget_minutes,
         epochs=epochs,
-        batches_per_epoch=None if epochs is None else number_of_batches(data, batch_size),
-        accumulation_steps=accumulation_steps,
         policies=policies,
-        start_lr=start_lr,
-        end_lr=end_lr,
         metric=metric,
-        mode=direction(metric, mode),
+        mode=mode,
+        seed=seed,
     )
-    seed = given_seed(seed)
+    if settings.epochs is not None:
+        settings = settings.in_steps(number_of_batches(data, batch_size), accumulation_steps)
     check_again(data, "probe")
-    lending = conducting(
+    trainee = OptaxTrainee(
         loss_fn,
         params,
         make_optimizer,
         data,
         batch_size=batch_size,
-        start_lr=start_lr,
-        metric=metric,
+        start_lr=settings.sweep.start_lr,
+        metric=settings.metric,
         has_aux=has_aux,
         model_state=model_state,
         rng=rng,
         opt_state=opt_state,
         accumulation_steps=accumulation_steps,
         score_fn=score_fn,
-        progress=Progress(verbose, 1, "probe"),
     )
-    with lending as conduct:
-        return recommended(plan, conduct, seed=seed, since=started)
+    return finder.recommend(trainee, settings, verbose=verbose, since=started)

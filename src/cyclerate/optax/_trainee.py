@@ -1,11 +1,11 @@
-"""The runs of a range test: a compiled step, at given rates, watched from two steps behind."""
+"""A loss function as the finder trains it: a compiled step at given rates, watched from behind."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,8 @@ from cyclerate._randomness import (
     remember_global_randomness,
     seed_global_randomness,
 )
-from cyclerate.finder import Procedure, Race, RangeTest, conduct
-from cyclerate.finder._passes import Passes
-from cyclerate.finder._progress import Progress
-from cyclerate.finder._run import SCORE_ROWS, sample_seed
+from cyclerate.finder import Run, Trainee
+from cyclerate.finder._run import SCORE_ROWS
 from cyclerate.optax._data import Batch, batches_of, dtype_in_jax, rows_in
 from cyclerate.optax._objective import MakeOptimizer, Objective, RatedOptimizer
 
@@ -83,108 +81,8 @@ def compiled_evaluation(
     return jax.jit(evaluate)
 
 
-class Runner:
-    """Makes the runs of procedures.
-
-    Args:
-        begin: Returns where every run begins; it is copied.
-        step: From `compiled_step`.
-        evaluate: From `compiled_evaluation`.
-        batches: The training data.
-        accumulation_steps: Batches of a step; a run is told the mean of their losses.
-        remember_order: Notes what decides on the order of the data.
-        progress: Shown after each step.
-    """
-
-    def __init__(
-        self,
-        begin: Callable[[], Training],
-        step: Step,
-        evaluate: Evaluate,
-        batches: Passes,
-        *,
-        accumulation_steps: int,
-        remember_order: Callable[[], PutBack],
-        progress: Progress,
-    ) -> None:
-        self._begin, self._step, self._evaluate = begin, step, evaluate
-        self._batches, self._accumulation_steps = batches, accumulation_steps
-        self._remember_order, self._progress = remember_order, progress
-
-    def conduct(self, procedure: Procedure, seed: int) -> None:
-        """Makes all runs of a procedure, on the same batches: those of a seed."""
-        put_order_back = self._remember_order()
-        self._batches.begin_repeat(seed)
-        ended: list[Training] = []
-        sample: list[Batch] = []
-        first = True
-
-        def restore() -> None:
-            nonlocal first
-            ended.clear()  # not two copies at a time
-            if not first:
-                put_order_back()
-                self._batches.rewind()
-            first = False
-            seed_global_randomness(seed)
-
-        def train(run: RangeTest | Race) -> None:
-            ended.append(self._train(run, jax.tree.map(_copy, self._begin())))
-
-        def score() -> float:
-            nonlocal sample
-            own_seed = sample_seed(seed)
-            seed_global_randomness(own_seed)
-            sample = sample or self._batches.sample(SCORE_ROWS, own_seed)
-            values = jax.device_get([self._evaluate(ended[0], batch) for batch in sample])
-            return float(np.average(values, weights=[rows_in(batch) for batch in sample]))
-
-        conduct(procedure, restore=restore, train=train, score=score)
-
-    def _train(self, run: RangeTest | Race, training: Training) -> Training:
-        """Makes the steps of a run; `training` is used up."""
-        lrs = run.lrs
-        under_way: deque[Sequence[jax.Array]] = deque()
-        begun = 0
-        while not run.done:
-            if begun < len(lrs):
-                values: list[jax.Array] = []
-                for _ in range(self._accumulation_steps):
-                    training, value = self._step(training, next(self._batches), lrs[begun])
-                    values.append(value)
-                under_way.append(values)
-                begun += 1
-            if len(under_way) > _AHEAD_STEPS or begun == len(lrs):
-                loss = float(np.mean(jax.device_get(under_way.popleft())))
-                run.tell(loss)
-                self._progress.show(run, loss)
-        return training
-
-
-def _copy(leaf: Any) -> jax.Array:
-    # With a dtype, a Python number does not become "weakly typed", which would compile twice.
-    return jnp.array(leaf, dtype=dtype_in_jax(leaf), copy=True)
-
-
-@contextmanager
-def conducting(
-    loss_fn: Callable[..., Any],
-    params: Any,
-    make_optimizer: MakeOptimizer,
-    data: Any,
-    *,
-    batch_size: int | None,
-    start_lr: float,
-    metric: str,
-    has_aux: bool,
-    model_state: Any,
-    rng: Any,
-    opt_state: Any,
-    accumulation_steps: int,
-    score_fn: Callable[..., Any] | None,
-    progress: Progress,
-) -> Generator[Callable[[Procedure, int], None]]:
-    """Compiles the steps, and puts back afterwards whatever the data draw from.
+class OptaxTrainee(Trainee):
+    """A loss function with its parameters and data, lent to the finder.
 
     Args:
         loss_fn: As `range_test` takes it, like all that follows.
@@ -198,62 +96,106 @@ def conducting(
         model_state: What a step changes beside the parameters.
         rng: A key of `jax.random`.
         opt_state: The optimizer's state; None for a new one.
-        accumulation_steps: Batches of an update.
+        accumulation_steps: Batches of an update; a run is told the mean of their losses.
         score_fn: What the races are scored by.
-        progress: Shown after each step, and closed.
-
-    Yields:
-        What makes all runs of a procedure, on data in the order of a seed.
 
     Raises:
         ValueError: A wrong argument.
     """
-    accumulation_steps = check_count("accumulation_steps", accumulation_steps)
-    check_choice("has_aux", has_aux, (True, False))
-    if score_fn is not None and not callable(score_fn):
-        raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
-    batches = batches_of(data, batch_size)
-    objective = Objective(loss_fn, metric, model_state is not None, rng is not None, has_aux)
-    optimizer = RatedOptimizer(make_optimizer, params)
-    if opt_state is not None:
-        optimizer.check_state(opt_state)
-    _check_accumulation(optimizer, accumulation_steps)
 
-    def begin() -> Training:
-        state = optimizer.init(start_lr, params) if opt_state is None else opt_state
-        return Training(params, state, model_state, rng)
+    def __init__(
+        self,
+        loss_fn: Callable[..., Any],
+        params: Any,
+        make_optimizer: MakeOptimizer,
+        data: Any,
+        *,
+        batch_size: int | None,
+        start_lr: float,
+        metric: str,
+        has_aux: bool,
+        model_state: Any,
+        rng: Any,
+        opt_state: Any,
+        accumulation_steps: int,
+        score_fn: Callable[..., Any] | None,
+    ) -> None:
+        self._accumulation_steps = check_count("accumulation_steps", accumulation_steps)
+        check_choice("has_aux", has_aux, (True, False))
+        if score_fn is not None and not callable(score_fn):
+            raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
+        self._data, self._batches = data, batches_of(data, batch_size)
+        objective = Objective(loss_fn, metric, model_state is not None, rng is not None, has_aux)
+        optimizer = RatedOptimizer(make_optimizer, params)
+        if opt_state is not None:
+            optimizer.check_state(opt_state)
+        if optimizer.accumulates != (self._accumulation_steps > 1):
+            allowed = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
+            raise bad_argument("accumulation_steps", allowed, accumulation_steps)
+        # A new state is made for each run: no copy of it is kept beside the one that trains.
+        self._begin = lambda: Training(
+            params,
+            optimizer.init(start_lr, params) if opt_state is None else opt_state,
+            model_state,
+            rng,
+        )
+        self._step = compiled_step(objective, optimizer)
+        self._evaluate = compiled_evaluation(objective, score_fn, rng)
+        self._trained: Training | None = None
+        self._sample: list[Batch] = []
+        self._seed: int | None = None
 
-    runner = Runner(
-        begin,
-        compiled_step(objective, optimizer),
-        compiled_evaluation(objective, score_fn, rng),
-        batches,
-        accumulation_steps=accumulation_steps,
-        remember_order=lambda: _remember_order(data),
-        progress=progress,
-    )
-    with _lent(data), closing(progress):
-        yield runner.conduct
+    @contextmanager
+    def lent(self) -> Generator[None]:
+        """Puts back the generators that the data draw from; lets losses be NaN meanwhile."""
+        put_back = all_of([remember_global_randomness(), self._remember_order()])
+        try:
+            with jax.debug_nans(False), jax.debug_infs(False):  # a sweep is there to diverge
+                yield
+        finally:
+            put_back()
+
+    def restore(self, seed: int) -> None:
+        self._trained = None  # not two copies at a time
+        if seed != self._seed:
+            self._seed, self._sample = seed, []
+            self._put_order_back = self._remember_order()
+            self._batches.begin_repeat(seed)
+        else:
+            self._put_order_back()
+            self._batches.rewind()
+        seed_global_randomness(seed)
+
+    def train(self, run: Run) -> None:
+        training = jax.tree.map(_copy, self._begin())
+        under_way: deque[Sequence[jax.Array]] = deque()
+        begun = 0
+        while not run.done:
+            if begun < len(run.lrs):
+                values: list[jax.Array] = []
+                for _ in range(self._accumulation_steps):
+                    training, value = self._step(training, next(self._batches), run.lrs[begun])
+                    values.append(value)
+                under_way.append(values)
+                begun += 1
+            if len(under_way) > _AHEAD_STEPS or begun == len(run.lrs):
+                run.tell(float(np.mean(jax.device_get(under_way.popleft()))))
+        self._trained = training
+
+    def score(self, seed: int) -> float:
+        seed_global_randomness(seed)
+        self._sample = self._sample or self._batches.sample(SCORE_ROWS, seed)
+        trained = cast(Training, self._trained)
+        values = jax.device_get([self._evaluate(trained, batch) for batch in self._sample])
+        return float(np.average(values, weights=[rows_in(batch) for batch in self._sample]))
+
+    def _remember_order(self) -> PutBack:
+        data = self._data
+        return remember_generators_of(
+            data, getattr(data, "dataset", None), getattr(data, "sampler", None)
+        )
 
 
-def _check_accumulation(optimizer: RatedOptimizer, accumulation_steps: int) -> None:
-    if optimizer.accumulates != (accumulation_steps > 1):
-        allowed = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
-        raise bad_argument("accumulation_steps", allowed, accumulation_steps)
-
-
-@contextmanager
-def _lent(data: Any) -> Generator[None]:
-    """Puts back the generators that the data draw from; lets losses be NaN meanwhile."""
-    put_back = all_of([remember_global_randomness(), _remember_order(data)])
-    try:
-        with jax.debug_nans(False), jax.debug_infs(False):  # a sweep is there to diverge
-            yield
-    finally:
-        put_back()
-
-
-def _remember_order(data: Any) -> PutBack:
-    return remember_generators_of(
-        data, getattr(data, "dataset", None), getattr(data, "sampler", None)
-    )
+def _copy(leaf: Any) -> jax.Array:
+    # With a dtype, a Python number does not become "weakly typed", which would compile twice.
+    return jnp.array(leaf, dtype=dtype_in_jax(leaf), copy=True)

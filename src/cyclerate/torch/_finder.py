@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,23 +12,18 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from cyclerate._errors import check_count
+from cyclerate import finder
 from cyclerate.finder import (
-    RangeTestPlan,
     RangeTestResult,
+    RangeTestSettings,
     Recommendation,
-    RecommendationPlan,
-    Sweep,
-    recommended,
-    repeated,
+    RecommendationSettings,
 )
-from cyclerate.finder._progress import Progress
 from cyclerate.finder._recommend import USUAL_POLICIES
-from cyclerate.finder._run import given_seed
-from cyclerate.finder._settings import direction
+from cyclerate.finder._settings import settings_of
 from cyclerate.torch._data import number_of_batches
 from cyclerate.torch._objective import VALIDATION, Metric, metric_of
-from cyclerate.torch._trainee import conducting
+from cyclerate.torch._trainee import TorchTrainee
 
 
 def range_test(
@@ -58,6 +54,7 @@ def range_test(
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
+    settings: RangeTestSettings | None = None,
     verbose: str | int = "auto",
 ) -> RangeTestResult:
     """Finds the learning rate by short trainings, and gives everything back as it was.
@@ -117,6 +114,8 @@ def range_test(
         repeats: How often to do it all; the answer is the middle of theirs. Each draws from tensors
             in another order, or goes on where the one before left an iterable. Default 1.
         stop_early: Whether to stop when the loss diverges. NaN always stops the sweep.
+        settings: All of the sweep, the races, the metric, the repeats and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Returns:
@@ -142,29 +141,31 @@ def range_test(
     >>> 0.01 < result.max_lr < 1.0, result.steps <= 400, optimizer.param_groups[0]["lr"]
     (True, True, 0.1)
     """
-    name, measure = metric_of(metric, loss_fn, validated=validation_data is not None)
-    if method == "probe" and validation_data is not None:
-        name = name.removeprefix(VALIDATION)
-    plan = RangeTestPlan(
-        Sweep(start_lr, end_lr, steps, spacing),
+    asked = metric if settings is None or callable(metric) else settings.metric
+    name, measure = metric_of(asked, loss_fn, validated=validation_data is not None)
+    settings = settings_of(
+        RangeTestSettings,
+        settings,
+        {"start_lr": start_lr, "end_lr": end_lr, "steps": steps, "spacing": spacing},
         method=method,
         policy=policy,
         horizon_steps=horizon_steps,
         max_steps=max_steps,
-        metric=name,
-        mode=direction(name, mode),
+        metric="loss" if settings and callable(metric) else name if settings is None else metric,
+        mode=mode,
         stop_early=stop_early,
+        seed=seed,
+        repeats=repeats,
     )
-    seed = given_seed(seed)
-    repeats = check_count("repeats", repeats)
-    progress = Progress(verbose, repeats, method)
-    lending = conducting(
+    sweeps_alone = settings.method == "range"
+    name = name if sweeps_alone else name.removeprefix(VALIDATION)
+    trainee = TorchTrainee(
         model,
         optimizer,
         loss_fn,
         data,
         batch_size=batch_size,
-        metric=metric,
+        metric=asked,
         measure=measure,
         forward=forward,
         accumulation_steps=accumulation_steps,
@@ -172,13 +173,11 @@ def range_test(
         autocast=autocast,
         clip_grad_norm=clip_grad_norm,
         validation_data=validation_data,
-        validates_each_step=method == "range",
+        validates_each_step=sweeps_alone,
         snapshot=snapshot,
         device=device,
-        progress=progress,
     )
-    with lending as conduct:
-        return repeated(plan, conduct, repeats=repeats, seed=seed, progress=progress)
+    return finder.range_test(trainee, replace(settings, metric=name), verbose=verbose)
 
 
 def recommend(
@@ -205,6 +204,7 @@ def recommend(
     snapshot: str = "memory",
     device: torch.device | str | None = None,
     seed: int | None = None,
+    settings: RecommendationSettings | None = None,
     verbose: str | int = "auto",
 ) -> Recommendation:
     """Says how to spend a budget: the policy and its rates, with the races they were chosen by.
@@ -241,6 +241,8 @@ def recommend(
         snapshot: As in `range_test`.
         device: As in `range_test`.
         seed: For the order of the data, dropout and the like. Default 0.
+        settings: The budget, the policies, the range, the metric and the seed as one value, in
+            place of the single arguments. Default: what these say.
         verbose: As in `range_test`.
 
     Returns:
@@ -265,28 +267,30 @@ def recommend(
     ('one_cycle', True, 200)
     """
     started = time.perf_counter()
-    name, measure = metric_of(metric, loss_fn, validated=validation_data is not None)
+    asked = metric if settings is None or callable(metric) else settings.metric
+    name, measure = metric_of(asked, loss_fn, validated=validation_data is not None)
     name = name.removeprefix(VALIDATION)
-    plan = RecommendationPlan(
+    settings = settings_of(
+        RecommendationSettings,
+        settings,
+        {"start_lr": start_lr, "end_lr": end_lr},
         budget_steps=budget_steps,
         budget_minutes=budget_minutes,
         epochs=epochs,
-        batches_per_epoch=None if epochs is None else number_of_batches(data, batch_size),
-        accumulation_steps=accumulation_steps,
         policies=policies,
-        start_lr=start_lr,
-        end_lr=end_lr,
-        metric=name,
-        mode=direction(name, mode),
+        metric="loss" if settings and callable(metric) else name if settings is None else metric,
+        mode=mode,
+        seed=seed,
     )
-    seed = given_seed(seed)
-    lending = conducting(
+    if settings.epochs is not None:
+        settings = settings.in_steps(number_of_batches(data, batch_size), accumulation_steps)
+    trainee = TorchTrainee(
         model,
         optimizer,
         loss_fn,
         data,
         batch_size=batch_size,
-        metric=metric,
+        metric=asked,
         measure=measure,
         forward=forward,
         accumulation_steps=accumulation_steps,
@@ -297,7 +301,5 @@ def recommend(
         validates_each_step=False,
         snapshot=snapshot,
         device=device,
-        progress=Progress(verbose, 1, "probe"),
     )
-    with lending as conduct:
-        return recommended(plan, conduct, seed=seed, since=started)
+    return finder.recommend(trainee, replace(settings, metric=name), verbose=verbose, since=started)

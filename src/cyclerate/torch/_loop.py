@@ -18,7 +18,7 @@ from cyclerate.cycles._guard import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
-from cyclerate.finder._run import clear_max_lr
+from cyclerate.finder._range_test import require_answer
 from cyclerate.finder._settings import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
@@ -209,7 +209,7 @@ class Fit:
         """
         asked: dict[str, Any] = {"horizon_steps": steps, "policy": policy, **self._given}
         found = range_test(**{**asked, **(options or {})})
-        return clear_max_lr(found), found
+        return require_answer(found), found
 
     def settings(
         self, policy: Schedule, momentum: tuple[float, float] | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -14,7 +15,8 @@ from transformers.training_args import ParallelMode
 
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.finder import RangeTestPlan, RangeTestResult, Sweep
+from cyclerate.finder import RangeTestResult, RangeTestSettings
+from cyclerate.finder._settings import settings_of
 from cyclerate.torch._scheduler import set_rate
 
 ComputeLoss = Callable[[Any, Any], Any]
@@ -83,6 +85,8 @@ class RangeTestCallback(TrainerCallback):
         seed: For the order of the data, dropout and the like. Default 0.
         repeats: How many tests; the answer is the middle of theirs. Default 1.
         stop_early: Whether to stop when the loss diverges.
+        settings: All of the sweep, the races, the repeats and the seed as one value, in place
+            of the single arguments. Default: what these say.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Attributes:
@@ -116,30 +120,26 @@ class RangeTestCallback(TrainerCallback):
         seed: int | None = None,
         repeats: int = 1,
         stop_early: bool = True,
+        settings: RangeTestSettings | None = None,
         verbose: str | int = "auto",
     ) -> None:
-        sweep = Sweep(start_lr, end_lr, steps, spacing)
-        RangeTestPlan(
-            sweep, method=method, policy=policy, horizon_steps=horizon_steps, max_steps=max_steps
-        )
         if compute_loss is not None and not callable(compute_loss):
             raise bad_argument("compute_loss", "a function of (model, batch)", compute_loss)
         self._apply = check_choice("apply", apply, (True, False))
-        self._compute_loss, self._horizon_steps = compute_loss, horizon_steps
-        self._options: dict[str, Any] = {
-            "start_lr": start_lr,
-            "end_lr": end_lr,
-            "steps": steps,
-            "spacing": spacing,
-            "method": method,
-            "policy": policy,
-            "max_steps": max_steps,
-            "snapshot": snapshot,
-            "seed": seed,
-            "repeats": repeats,
-            "stop_early": stop_early,
-            "verbose": verbose,
-        }
+        self._compute_loss = compute_loss
+        self._settings = settings_of(
+            RangeTestSettings,
+            settings,
+            {"start_lr": start_lr, "end_lr": end_lr, "steps": steps, "spacing": spacing},
+            method=method,
+            policy=policy,
+            horizon_steps=horizon_steps,
+            max_steps=max_steps,
+            stop_early=stop_early,
+            seed=seed,
+            repeats=repeats,
+        )
+        self._place, self._verbose = snapshot, verbose
         self.result: RangeTestResult | None = None
 
     def on_train_begin(
@@ -190,8 +190,11 @@ class RangeTestCallback(TrainerCallback):
             autocast=False,
             clip_grad_norm=args.max_grad_norm or None,
             device=args.device,
-            horizon_steps=self._horizon_steps or state.max_steps,
-            **self._options,
+            settings=replace(
+                self._settings, horizon_steps=self._settings.horizon_steps or state.max_steps
+            ),
+            snapshot=self._place,
+            verbose=self._verbose,
         )
 
 
