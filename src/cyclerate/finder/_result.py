@@ -1,4 +1,4 @@
-"""What a range test found: a value that can be compared, printed, drawn and kept in a file."""
+"""The result of a range test: a value that can be compared, printed, drawn and kept in a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StopReason(enum.Enum):
-    """Why a sweep ended; the value is advice. Ordered from the mildest to the most severe.
+    """The reason a sweep ended; the value is advice. Ordered from the mildest to the most severe.
 
     >>> StopReason.CUT_SHORT.value.partition(".")[0]
     'The sweep was ended from outside before its last rate'

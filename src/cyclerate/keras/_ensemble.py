@@ -40,7 +40,7 @@ class SnapshotEnsemble(CycleCallback):
             a cycle too. Default: what this fit reaches.
         overwrite: Remove the members of a previous run in the folder. Default False: an error.
         resume: Go on with the members of a previous run of the same schedule. Members of the steps
-            that are made again are replaced. Default False.
+            that are taken again are replaced. Default False.
 
     Attributes:
         members: What has been saved and kept.

@@ -295,7 +295,7 @@ def rate_in_use(
 
 
 def _found(model: Any, optimizer: Any) -> tuple[Schedule | None, int, int]:
-    """The schedule, the steps before its step 0, and how many batches make a step of it."""
+    """The schedule, the steps before its step 0, and the number of batches in a step of it."""
     function, accumulated = model.train_function, optimizer.gradient_accumulation_steps or 1
     for plan in function.plans if isinstance(function, ScheduledFunction) else ():
         if plan.attribute == RATE:

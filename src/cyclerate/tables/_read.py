@@ -18,7 +18,7 @@ from cyclerate._text import count, listed, near_names
 
 _HEAD_BYTES = 65_536
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_SEPARATORS = {",": "','", ";": "';'", "\t": r"'\t'", "|": "'|'"}
+_SEPARATORS = (",", ";", "\t", "|")
 _FOREIGN = {
     b"PK\x03\x04": "a zip or Excel file",
     b"PAR1": "a Parquet file",
@@ -77,7 +77,7 @@ def check_columns(frame: pd.DataFrame, names: Iterable[str], file: str) -> pd.Da
         if name not in columns:
             near = near_names(name, columns)
             meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-            if _all_numbers(columns):
+            if pd.to_numeric(pd.Series([*columns]), errors="coerce").notna().all():
                 meant = " The first line seems to hold data: put a line of column names above it."
             raise DataMistake(f"{file} has no column {name!r}.{meant}\nColumns: {listed(columns)}.")
     return frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
@@ -150,12 +150,5 @@ def _one_column(file: Path, sep: str, head: str) -> str:
     hint = "Name the character between its columns with --sep, or add more columns."
     if best != sep and header.count(best):
         columns = count(header.count(best) + 1, "column")
-        hint = f"With --sep {_SEPARATORS[best]} it has {columns}."
+        hint = f"With --sep {best!r} it has {columns}."
     return f"{file} has only one column ({shown}) with the separator {sep!r}. {hint}"
-
-
-def _all_numbers(names: Iterable[str]) -> bool:
-    try:
-        return bool([float(name) for name in names])
-    except ValueError:
-        return False

@@ -52,7 +52,7 @@ class SnapshotEnsemble:
         start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
         overwrite: Remove the members of a previous run in the folder. Default False: an error.
         resume: Go on with the members of a previous run of the same schedule. Members of the steps
-            that are made again are replaced. Default False.
+            that are taken again are replaced. Default False.
 
     Attributes:
         members: What has been saved and kept.
