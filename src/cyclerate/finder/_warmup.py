@@ -45,8 +45,9 @@ from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.finder._level import Latest, LossLevel
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._result import StopReason
+from cyclerate.finder._run import one_number
 from cyclerate.finder._settings import MIN_STEPS, Sweep
-from cyclerate.finder._sweep import RangeTest, one_number
+from cyclerate.finder._sweep import RangeTest
 
 
 @dataclass(frozen=True)
