@@ -10,6 +10,9 @@ one thread.
     python benchmarks/overhead_peers.py [--clock cpu] [--write]
 """
 
+# The libraries compared with have an environment of their own (requirements/peers.txt).
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import argparse
@@ -62,7 +65,7 @@ class Counted(nn.CrossEntropyLoss):
 class Case:
     """What all finders are given: model, optimizer, loss and batches."""
 
-    def __init__(self, kind: type[optim.Optimizer], width: int) -> None:
+    def __init__(self, kind: Callable[..., optim.Optimizer], width: int) -> None:
         self.kind = kind
         self.model, self.optimizer = overhead_torch.training(width, kind)
         self.loss_fn, self.loader = Counted(), overhead_torch.batches(width)
@@ -141,7 +144,7 @@ def fastai_runs(case: Case, folder: str) -> tuple[Run, Run]:
 def lightning_runs(case: Case, folder: str) -> tuple[Run, Run]:
     """Its finder, and as many steps of its training; the Trainer is made once for the finder."""
     import lightning
-    from lightning.pytorch.tuner import Tuner
+    from lightning.pytorch.tuner.tuning import Tuner
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -156,10 +159,11 @@ def lightning_runs(case: Case, folder: str) -> tuple[Run, Run]:
         def configure_optimizers(self) -> optim.Optimizer:
             return case.kind(self.parameters(), lr=self.lr)
 
-    def trainer(**length: int) -> lightning.Trainer:
-        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
-        options = {"enable_checkpointing": False, "default_root_dir": folder}
-        return lightning.Trainer(accelerator="cpu", **quiet, **options, **length)
+    def trainer(**length: Any) -> lightning.Trainer:
+        names = ("logger", "enable_progress_bar", "enable_model_summary")
+        quiet: dict[str, Any] = dict.fromkeys(names, False)
+        options = {"accelerator": "cpu", "enable_checkpointing": False, "default_root_dir": folder}
+        return lightning.Trainer(**quiet, **options, **length)
 
     module, tuner = Module(), Tuner(trainer(max_epochs=10))
 

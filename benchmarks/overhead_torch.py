@@ -71,7 +71,7 @@ def scheduler_runs(steps: int) -> Runs:
     return {name: run(make(optimizer_of_groups())) for name, make in makers.items()}
 
 
-def training(width: int, optimizer_kind: type[Optimizer]) -> tuple[nn.Module, Optimizer]:
+def training(width: int, optimizer_kind: Callable[..., Optimizer]) -> tuple[nn.Module, Optimizer]:
     torch.manual_seed(0)
     layers = [layer for _ in range(3) for layer in (nn.Linear(width, width), nn.ReLU())]
     model = nn.Sequential(*layers, nn.BatchNorm1d(width), nn.Linear(width, 10))

@@ -118,6 +118,7 @@ def test_imports_go_one_way(path: Path):
     wrong = [
         f"line {node.lineno}: {module}"
         for node in ast.walk(parse(path))
+        if isinstance(node, ast.stmt)
         for module in imported(node)
         if (target := part_imported(module)) is not None and target not in allowed
     ]
@@ -134,6 +135,7 @@ def test_a_framework_loads_only_with_its_adapter(path: Path):
     wrong = [
         f"line {node.lineno}: {module}"
         for node in run_on_import(parse(path))
+        if isinstance(node, ast.stmt)
         for module in imported(node)
         if module.partition(".")[0] in banned
     ]

@@ -5,6 +5,9 @@ optimizer and batches of a seed as our own sweeps, and gives its own suggestion;
 in optimizer steps.
 """
 
+# The libraries compared with have an environment of their own (requirements/peers.txt).
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import contextlib
@@ -58,7 +61,7 @@ def _fastai(trainee: Trainee) -> Found:
     def optimizer(_params: Any, **_options: Any) -> OptimWrapper:
         return OptimWrapper(opt=trainee.optimizer)
 
-    loader = Loader(trainee)
+    loader: Any = Loader(trainee)
     loader.device = torch.device("cpu")
     loader.to = lambda _device: loader
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +79,7 @@ def _fastai(trainee: Trainee) -> Found:
 
 def _lightning(trainee: Trainee) -> Found:
     import lightning
-    from lightning.pytorch.tuner import Tuner
+    from lightning.pytorch.tuner.tuning import Tuner
 
     class Module(lightning.LightningModule):
         def __init__(self) -> None:

@@ -3,6 +3,9 @@
 Runs in the environment of requirements/peers.txt.
 """
 
+# The libraries compared with have an environment of their own (requirements/peers.txt).
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import math
@@ -18,7 +21,7 @@ from benchmarks.finders.trainee import Trainee
 
 SEEDS = (0,)
 
-Made = tuple[optim.Optimizer, Any]
+Made = tuple[Any, Any]
 
 
 def _prodigy(model: nn.Module, steps: int) -> Made:

@@ -112,8 +112,8 @@ class KerasTrainee:
         state = {f"{i} {v.path}": value(v).tobytes() for i, v in enumerate(variables_of(model))}
         state |= {
             "python": random.getstate(),
-            "numpy": np.random.get_state()[1].tobytes(),  # noqa: NPY002
-            "numpy position": np.random.get_state()[2],  # noqa: NPY002
+            "numpy": np.random.get_state(legacy=False)["state"]["key"].tobytes(),  # noqa: NPY002
+            "numpy position": np.random.get_state(legacy=False)["state"]["pos"],  # noqa: NPY002
             "keras": (seeds, None if seeds is None else value(seeds.state).tobytes()),
             "rate": float(model.optimizer.learning_rate),
             "iterations": int(model.optimizer.iterations),

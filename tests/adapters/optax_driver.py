@@ -96,14 +96,14 @@ class OptaxTrainee:
 
     def state(self) -> Mapping[str, Any]:
         held = (self.params, self.opt_state, self.model_state, self.x, self.y, self.tested_y)
-        _, numpy_state, position, *_ = np.random.get_state()  # noqa: NPY002
+        numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
         return {
             "arrays": [id(leaf) for leaf in jax.tree.leaves(held)],
             "values": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(held)],
             "rng": np.asarray(jax.random.key_data(self.rng)).tobytes(),
             "python": random.getstate(),
-            "numpy": (numpy_state.tobytes(), position),
-            "debug_nans": jax.config.jax_debug_nans,
+            "numpy": (numpy_state["key"].tobytes(), numpy_state["pos"]),
+            "debug_nans": jax.config.values["jax_debug_nans"],
         }
 
     def train_on(self) -> np.ndarray:

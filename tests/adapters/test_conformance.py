@@ -108,8 +108,10 @@ ENDINGS = {
     "exception after the first score": {"raises": Interruption, "at": (Probe, 0)},
     "Ctrl-C after the score of a race": {"raises": KeyboardInterrupt, "at": (Probe, 3)},
 }
-MATRIX = [("range", ending) for ending in list(ENDINGS)[:5]]
-MATRIX += [("probe", ending) for ending in ENDINGS]
+MATRIX = [
+    *(("range", ending) for ending in list(ENDINGS)[:5]),
+    *(("probe", ending) for ending in ENDINGS),
+]
 
 
 @pytest.mark.parametrize(("method", "ending"), MATRIX, ids=map(" ".join, MATRIX))
@@ -247,6 +249,7 @@ class TestRecommend:
         assert (found.range_test.planned_steps, found.range_test.method) == (10, "probe")
         assert len(found.range_test.races) >= 3
         if found.schedule is not None:
+            assert found.max_lr is not None
             assert found.schedule == cr.OneCycle(found.max_lr, found.training_steps)
         np.testing.assert_array_equal(trainee.train_on(), never_tested)
 

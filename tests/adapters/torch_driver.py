@@ -95,7 +95,7 @@ class TorchTrainee:
         optimizer = self.optimizer.state_dict()
         weights = [*self.model.parameters(), *self.model.buffers()]
         buffers = [held["momentum_buffer"] for held in optimizer["state"].values()]
-        _, numpy_state, position, *_ = np.random.get_state()  # noqa: NPY002
+        numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
         return {
             "weights": [weight.detach().numpy().tobytes() for weight in weights],
             "tensors": [id(tensor) for tensor in [*weights, *buffers]],
@@ -107,7 +107,7 @@ class TorchTrainee:
             "attributes": sorted(vars(self.model)),
             "optimizer's attributes": sorted(vars(self.optimizer)),
             "python": random.getstate(),
-            "numpy": (numpy_state.tobytes(), position),
+            "numpy": (numpy_state["key"].tobytes(), numpy_state["pos"]),
             "torch": torch.get_rng_state().numpy().tobytes(),
         }
 

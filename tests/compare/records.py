@@ -157,5 +157,5 @@ def _run(policy: str, seed: int, speed: float, points: int, *, diverges: bool) -
         steps = steps[: cut + 2]
         losses = np.append(losses[:cut], [40.0, np.nan])
         metrics = np.append(metrics[:cut], [0.5, np.nan])
-    values = (steps.tolist(), losses.tolist(), losses.tolist(), metrics.tolist())
-    return Cell(policy, seed, *(tuple(v) for v in values), 11.8 + 0.4 * seed, diverges)
+    at, loss, metric = (tuple(values.tolist()) for values in (steps, losses, metrics))
+    return Cell(policy, seed, at, loss, loss, metric, 11.8 + 0.4 * seed, diverges)

@@ -187,7 +187,9 @@ def test_a_range_test_finds_the_rate_once(tmp_path: Path):
     result = compared(policies=["found"], max_lr=None, range_test_options=options, out=tmp_path)
     assert list(result.range_tests) == [(0, 0)]
     found = result.range_tests[0, 0]
-    assert result.schedules["found"].value == pytest.approx(found.max_lr, rel=0.01)
+    constant = result.schedules["found"]
+    assert isinstance(constant, cr.Constant)
+    assert constant.value == pytest.approx(found.max_lr, rel=0.01)
     assert [path.name for path in (tmp_path / "range_tests").iterdir()] == ["constant-0-0.json"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_the_usual_widths():
         ({"optimizer": "magic"}, "optimizer must be one of 'sgd'"),
     ],
 )
-def test_wrong_settings_are_refused(changes: dict[str, object], says: str):
+def test_wrong_settings_are_refused(changes: dict[str, Any], says: str):
     with pytest.raises(ValueError, match=says):
         trainer(**changes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +29,13 @@ def texts(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
+def lines_of(ax: Axes) -> Any:
+    """Of their values matplotlib says no more than that they are like an array."""
+    return ax.lines
+
+
 def points(ax: Axes) -> list[tuple[list[float], list[float]]]:
-    return [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+    return [(list(line.get_xdata()), list(line.get_ydata())) for line in lines_of(ax)]
 
 
 def lost_everywhere():
@@ -47,7 +53,7 @@ def test_the_loss_figure_shows_curves_finish_line_and_arrivals():
     for name in ("triangular", "one_cycle"):
         assert ([by_name[name].steps_to_reference], [goal]) in drawn
     cells = RACE.cells_of("triangular")
-    mean = np.mean([c.heldout_loss for c in cells], axis=0)
+    mean = np.mean(np.array([c.heldout_loss for c in cells], dtype=float), axis=0)
     assert any(np.array_equal(y, mean) for _, y in drawn if len(y) == len(mean))
     assert all((list(c.steps), list(c.heldout_loss)) in drawn for c in cells)
     assert texts(ax) == ["fixed", "triangular", "one cycle"]
@@ -78,14 +84,15 @@ def test_a_diverged_run_ends_in_a_cross_and_does_not_stretch_the_axes():
     made = raced({"fixed": 0.35, "triangular": 5.0}, diverging=[("triangular", 1)])
     (ax,) = learning_curves(made).axes
     assert ax.get_ylim()[1] < 1.0
-    (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
+    (cross,) = [line for line in lines_of(ax) if line.get_marker() == "x"]
     assert cross.get_ydata() == [ax.get_ylim()[1]]
     assert made.cells_of("triangular")[1].steps[-2] == cross.get_xdata()[0]
 
 
 def test_one_evaluation_is_a_dot():
     (ax,) = learning_curves(raced({"fixed": 0.35}, points=1)).axes
-    assert [line.get_marker() for line in ax.lines if len(line.get_xdata()) == 1].count("o") == 1
+    dots = [line.get_marker() for line in lines_of(ax) if len(line.get_xdata()) == 1]
+    assert dots.count("o") == 1
 
 
 def test_the_final_figure_shows_every_seed_and_the_mean():
@@ -130,7 +137,7 @@ def test_schedules_have_a_panel_each_with_the_exact_rates():
     figure = schedules(RACE)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["fixed", "triangular", "one cycle"]
     assert [ax.get_title(loc="right") for ax in figure.axes][:2] == ["0.01", "0.001 to 0.08"]
-    highest = max(figure.axes[1].lines[0].get_ydata())
+    highest = max(lines_of(figure.axes[1])[0].get_ydata())
     assert highest == pytest.approx(0.08, rel=0.02)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_the_code_is_this():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_code_runs_and_gives_the_rates(name: str):
     pytest.importorskip("cyclerate.keras")
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     exec(optimizer_code(SCHEDULES[name], "Adam(beta_1=0.8)"), found)
     optimizer = found["optimizer"]
     assert type(optimizer).__name__ == "Adam"

@@ -48,6 +48,7 @@ def test_the_best_is_the_extreme_of_all(values: list[float], mode: str):
     judge, cycles = judged(values, mode=mode, patience=1000)
     assert cycles == len(values)
     assert judge.best == {"min": min, "max": max}[mode](values)
+    assert judge.best is not None
     assert judge.best_cycle == 1 + values.index(judge.best)
 
 

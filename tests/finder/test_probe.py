@@ -59,6 +59,7 @@ def test_the_answer_trains_nearly_as_well_as_the_best_of_a_grid():
         losses = [final_loss(bowl, float(lr), 300) for lr in grid]
     untrained = Bowl().score()
     best = np.nanmin(losses)
+    assert result.max_lr is not None
     regret = (final_loss(bowl, result.max_lr, 300) - best) / (untrained - best)
     assert 0 <= regret < 0.01
     assert result.interval[0] < result.max_lr < result.interval[1]

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.finder import Probe, RangeTestSettings, Sweep, drive
-from cyclerate.finder._range_test import SingleSweep
+from cyclerate.finder import Probe, Procedure, RangeTestSettings, Sweep, drive
 
 
 class Slope:
@@ -30,7 +29,7 @@ class Slope:
         return self.loss
 
 
-def driven(plan: RangeTestSettings) -> tuple[Slope, Probe | SingleSweep]:
+def driven(plan: RangeTestSettings) -> tuple[Slope, Procedure]:
     slope, procedure = Slope(), plan.new()
     drive(procedure, restore=slope.restore, step=slope.step, score=slope.score)
     return slope, procedure
@@ -63,8 +62,10 @@ def test_a_run_that_is_not_over_cannot_be_ended():
 
 
 def test_a_longer_sweep_leaves_as_many_steps_for_races():
-    assert RangeTestSettings(Sweep(steps=100)).new().max_steps == 400
-    assert RangeTestSettings(Sweep(steps=1000)).new().max_steps == 1300
+    usual, longer = (RangeTestSettings(Sweep(steps=steps)).new() for steps in (100, 1000))
+    assert isinstance(usual, Probe)
+    assert isinstance(longer, Probe)
+    assert (usual.max_steps, longer.max_steps) == (400, 1300)
 
 
 @pytest.mark.parametrize(

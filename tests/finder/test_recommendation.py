@@ -76,4 +76,4 @@ def test_nonsense_in_a_file_is_refused(found: cr.Recommendation, changes: dict, 
 
 def test_it_is_frozen(found: cr.Recommendation):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        found.max_lr = 1.0
+        found.max_lr = 1.0  # pyright: ignore[reportAttributeAccessIssue]

@@ -48,6 +48,7 @@ def test_tuning_and_training_are_the_budget_together(budget: int):
     assert found.steps + found.training_steps == budget
     assert found.steps <= max(0.16 * budget, min(120, 0.3 * budget), 40)
     assert found.policy == "one_cycle"
+    assert found.max_lr is not None
     assert found.schedule == cr.OneCycle(found.max_lr, found.training_steps)
     assert (found.max_lr, found.interval) == (found.range_test.max_lr, found.range_test.interval)
     assert 0.01 < found.max_lr < 0.1
@@ -81,6 +82,7 @@ def test_a_policy_that_is_clearly_better_is_taken_at_its_own_rate():
     assert found.max_lr == pytest.approx(found.range_test.max_lr * 10**-0.45)
     assert found.base_lr == pytest.approx(found.max_lr / 4)
     assert found.interval[0] < found.max_lr < found.interval[1]
+    assert found.max_lr is not None
     assert found.schedule == cr.Constant(found.max_lr)
     assert "constant was clearly better than one_cycle" in str(found).replace("\n  ", " ")
 

@@ -22,7 +22,7 @@ seeds = st.integers(0, 10_000)
 
 @given(sizes, bandwidths, heights, heights)
 def test_a_straight_line_comes_back_up_to_its_ends(n: int, bandwidth: float, a: float, b: float):
-    line = a + b * np.arange(n)
+    line = a + b * np.arange(n, dtype=np.float64)
     assert np.allclose(local_linear(line, bandwidth).values, line, rtol=0, atol=1e-8 * (1 + n))
 
 
@@ -55,7 +55,7 @@ def test_a_reversed_curve_is_smoothed_in_reverse(seed: int, bandwidth: float):
 
 
 def test_nan_takes_no_part_and_stays_at_the_ends():
-    line = 3.0 + 2.0 * np.arange(40)
+    line = 3.0 + 2.0 * np.arange(40.0)
     holes = line.copy()
     holes[[0, 1, 17, 18, 30, 39]] = np.nan
     smooth = local_linear(holes, 2.0).values

@@ -151,10 +151,10 @@ def test_a_weak_fall_gives_a_lower_rate_a_wider_interval_and_says_so():
     weak = [result for result in weak if result.verdict.startswith("Uncertain: the loss improves")]
     assert len(weak) >= 5
     assert all(result.verdict.startswith("The loss improves by") for result in clear)
-    rates = [np.median([result.max_lr for result in results]) for results in (clear, weak)]
+    rates = [np.median([answer(result)[1] for result in results]) for results in (clear, weak)]
     assert rates[1] < 0.8 * rates[0]
     widths = [
-        np.median([np.ptp(np.log10(r.interval)) for r in results]) for results in (clear, weak)
+        np.median([np.ptp(np.log10(answer(r)[2:])) for r in results]) for results in (clear, weak)
     ]
     assert widths[1] > widths[0] + 0.5
 

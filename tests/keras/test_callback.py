@@ -302,7 +302,7 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
     def test_a_number_is_no_schedule(self, name: str):
         with pytest.raises(ValueError, match=f"{name} must be a schedule"):
-            ck.ScheduleCallback(**{name: 0.1})
+            ck.ScheduleCallback(**{name: 0.1})  # pyright: ignore[reportArgumentType]
 
     @pytest.mark.parametrize("start_step", [-1, 0.5, None])
     def test_start_step(self, start_step):

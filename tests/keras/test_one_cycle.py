@@ -52,7 +52,7 @@ def test_the_form_of_the_cycle_can_be_chosen():
 
 def test_without_a_rate_the_training_is_that_with_the_rate_found():
     found_by_itself, given = linear_model(), linear_model()
-    options = {"batch_size": 8, "verbose": 0}
+    options: dict[str, Any] = {"batch_size": 8, "verbose": 0}
     history = ck.fit_one_cycle(
         found_by_itself, X, Y, 2, **options, range_test_options={"steps": 60}
     )

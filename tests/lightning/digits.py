@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -101,13 +102,15 @@ class ByHand(Digits):
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
+        assert isinstance(loss, torch.Tensor)
+        schedulers: Any = self.lr_schedulers()
         optimizers = self.optimizers()
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             optimizer.zero_grad()
         self.manual_backward(loss)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             optimizer.step()
-        for scheduler in self.lr_schedulers():
+        for scheduler in schedulers:
             scheduler.step()
         return loss
 
@@ -153,7 +156,7 @@ def picture(trainer, module):
             "schedulers": [c.scheduler.state_dict() for c in trainer.lr_scheduler_configs],
             "scaler": scaler and scaler.state_dict(),
             "python": list(random.getstate()[1]),
-            "numpy": np.random.get_state()[1],  # noqa: NPY002
+            "numpy": np.random.get_state(legacy=False)["state"]["key"],  # noqa: NPY002
             "torch": torch.get_rng_state(),
             "progress": trainer.fit_loop.state_dict(),
             "steps": [trainer.global_step, trainer.current_epoch, trainer.should_stop],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -138,18 +140,18 @@ class Saved(Digits):
         self.save_hyperparameters()
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=self.hparams.learning_rate, momentum=0.9)
+        return torch.optim.SGD(self.parameters(), lr=self.hparams["learning_rate"], momentum=0.9)
 
 
 def test_the_attribute_may_be_a_hyperparameter():
     module, test = seeded(Saved), RangeTestCallback(**QUICK)
     teacher = fitted(module, test)
-    assert module.hparams.learning_rate == test.result.max_lr
+    assert module.hparams["learning_rate"] == test.result.max_lr
     assert rates(teacher) == [test.result.max_lr]
 
 
 def test_the_attribute_may_have_any_name_that_there_is():
-    module = seeded(Digits)
+    module: Any = seeded(Digits)
     module.pace = 0.5
     test = RangeTestCallback(attribute="pace", **QUICK)
     fitted(module, test)
@@ -163,7 +165,7 @@ def test_one_of_several_optimizers(number):
     module = seeded(ByHand)
     test = RangeTestCallback(optimizer=number, attribute=None, **QUICK)
     teacher = fitted(module, test)
-    expected = [0.02, 0.001]
+    expected: list[float | None] = [0.02, 0.001]
     expected[number] = test.result.max_lr
     assert [rates(teacher, "initial_lr", i) for i in (0, 1)] == [[rate] for rate in expected]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -198,7 +199,8 @@ def test_hooks_of_batches_are_called():
 class Kept(Logger):
     """Keeps what it is told."""
 
-    name, version = "kept", 0
+    name: Any = "kept"
+    version: Any = 0
 
     def __init__(self):
         super().__init__()

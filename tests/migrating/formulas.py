@@ -53,10 +53,10 @@ def _addons(low, high, half, scale_fn, scale_mode="cycle"):
 
 CALLBACKS_FOR_KERAS_2 = {"CyclicLR": _clr}
 TENSORFLOW_ADDONS = {
-    "TriangularCyclicalLearningRate": lambda *bounds: _addons(*bounds, _whole),
-    "Triangular2CyclicalLearningRate": lambda *bounds: _addons(*bounds, _halved),
-    "ExponentialCyclicalLearningRate": lambda *bounds, gamma: _addons(
-        *bounds, lambda n: gamma**n, "iterations"
+    "TriangularCyclicalLearningRate": lambda low, high, half: _addons(low, high, half, _whole),
+    "Triangular2CyclicalLearningRate": lambda low, high, half: _addons(low, high, half, _halved),
+    "ExponentialCyclicalLearningRate": lambda low, high, half, gamma: _addons(
+        low, high, half, lambda n: gamma**n, "iterations"
     ),
     "CyclicalLearningRate": _addons,
 }

@@ -96,7 +96,7 @@ def library(section: str) -> dict[str, Any]:
     if section == "PyTorch":
         from torch.optim import lr_scheduler
 
-        return vars(lr_scheduler)
+        return dict(vars(lr_scheduler))
     if section == "Keras":
         import keras
 

@@ -15,7 +15,7 @@ from tests.adapters.descent import SHORT, probe_by_hand
 from tests.optax.problems import BATCHES, PARAMS, loss_fn
 
 # Steep in one direction and flat in others: no short training comes to the end of it.
-HARD = [(x * np.float32([1.0, 0.3, 0.1, 0.03]), y) for x, y in BATCHES]
+HARD = [(x * np.array([1.0, 0.3, 0.1, 0.03], dtype=np.float32), y) for x, y in BATCHES]
 ALL = tuple(np.concatenate(parts) for parts in zip(*HARD, strict=True))
 
 
@@ -115,7 +115,7 @@ def test_an_auxiliary_metric_is_raced_to_be_raised():
 def test_a_race_may_diverge_although_the_user_debugs_nans():
     with jax.debug_nans(True):
         result = probe(HARD, end_lr=1e6, stop_early=False, steps=50, max_steps=140)
-        assert jax.config.jax_debug_nans
+        assert jax.config.values["jax_debug_nans"]
     assert result.stop_reason is cr.StopReason.NON_FINITE
 
 

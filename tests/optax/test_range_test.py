@@ -119,7 +119,7 @@ def test_a_sweep_may_diverge_although_the_user_debugs_nans():
     sweep = {"method": "range", "stop_early": False}
     with jax.debug_nans(True):
         result = co.range_test(loss_fn, PARAMS, optax.sgd, BATCHES, end_lr=1e6, **sweep)
-        assert jax.config.jax_debug_nans
+        assert jax.config.values["jax_debug_nans"]
     assert result.stop_reason is cr.StopReason.NON_FINITE
 
 

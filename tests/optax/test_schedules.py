@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ GRADS = jax.tree.map(jnp.ones_like, PARAMS)
 CYCLE = cr.Triangular(0.01, 0.1, step_size=20)
 
 # Equal to the plain Python values up to float32; near zero up to an absolute difference.
-CLOSE = {"rtol": 2e-6, "atol": 1e-9}
+CLOSE: dict[str, Any] = {"rtol": 2e-6, "atol": 1e-9}
 
 
 def moves(optimizer, steps=STEPS, grads=GRADS, params=PARAMS):
@@ -124,7 +126,8 @@ def test_a_restored_state_goes_on_in_its_cycle():
 
 def test_one_compilation_serves_all_steps():
     optimizer = optax.sgd(cr.OneCycle(0.1, 1000))
-    update, state = jax.jit(optimizer.update), optimizer.init(PARAMS)
+    update: Any = jax.jit(optimizer.update)
+    state = optimizer.init(PARAMS)
     for _ in range(5):
         _, state = update(GRADS, state, PARAMS)
     assert update._cache_size() == 1

@@ -58,7 +58,7 @@ def test_arrays_and_generators_are_as_they_were(error):
     held = everything()
     leaves = jax.tree.leaves(held)
     values = [np.array(jax.random.key_data(x) if x is held["rng"] else x) for x in leaves]
-    generators = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    generators = random.getstate(), np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     data = BATCHES if error is None else failing_with(error)
 
     def run():
@@ -75,7 +75,7 @@ def test_arrays_and_generators_are_as_they_were(error):
         now = np.array(jax.random.key_data(leaf) if leaf is held["rng"] else leaf)
         assert_array_equal(now, value)
     assert random.getstate() == generators[0]
-    assert_array_equal(np.random.get_state()[1], generators[1])  # noqa: NPY002
+    assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], generators[1])  # noqa: NPY002
 
 
 def test_it_holds_one_copy_while_it_runs_and_nothing_afterwards():

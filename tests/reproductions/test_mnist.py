@@ -21,7 +21,7 @@ SIZE = Size((0, 1))
 
 def trained(schedule: Schedule, accuracy: float) -> Outcome:
     curves = {"steps": (960.0, STEPS), "loss": (0.5, 0.1), "metric": (0.9, accuracy)}
-    values = {"loss": 0.1, "metric": accuracy}
+    values: dict[str, float | None] = {"loss": 0.1, "metric": accuracy}
     return Outcome(values, curves, schedule=schedule.to_dict())
 
 

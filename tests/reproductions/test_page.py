@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from cyclerate.compare._theme import DARK
@@ -107,7 +108,7 @@ def test_a_chart_draws_the_lines_that_have_points():
     figure = draw(chart, DARK)
     ax = figure.axes[0]
     # The pale line, the line, and the piece before its name.
-    assert [list(a.get_xdata()) for a in ax.lines[:2]] == [[1, 10], [1, 100]]
+    assert [np.asarray(a.get_xdata()).tolist() for a in ax.lines[:2]] == [[1, 10], [1, 100]]
     assert len(ax.lines) == 3
     assert (ax.get_xscale(), ax.get_ylim()) == ("log", (0.0, 4.0))
     assert [text.get_text() for text in ax.texts] == ["falls"]

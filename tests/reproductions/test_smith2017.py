@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,7 +141,8 @@ def test_what_is_said_follows_the_numbers():
         "From the best to the worst, in the paper: exp_range, fixed, triangular2, exp, decay. "
         "Here: exp_range, triangular2, decay, exp, fixed."
     )
-    worse = smith2017.lessons(record(seeds=2, **{"triangular2-staged": 0.4}))
+    staged: dict[str, Any] = {"triangular2-staged": 0.4}
+    worse = smith2017.lessons(record(seeds=2, **staged))
     assert "Set against it: below it by 41.4 points." in worse[0]
     assert "(with one seed)" in smith2017.lessons(record())[0]
 

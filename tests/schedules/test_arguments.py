@@ -1,5 +1,8 @@
 """What is impossible raises a ValueError that names the argument, what was allowed, what came."""
 
+# Wrong arguments are what is tested here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -133,8 +136,8 @@ def test_plot_draws_the_values():
     schedule = cr.Triangular(0.1, 1.0, 3)
     axes = schedule.plot(10, color="black")
     x, y = axes.lines[0].get_data()
-    assert x.tolist() == list(range(10))
-    assert y.tolist() == [schedule(step) for step in range(10)]
+    assert np.asarray(x).tolist() == list(range(10))
+    assert np.asarray(y).tolist() == [schedule(step) for step in range(10)]
     assert schedule.plot(3, ax=axes) is axes
 
 

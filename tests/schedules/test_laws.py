@@ -270,7 +270,8 @@ def test_immutable(schedule):
 
 
 def test_equal_by_value_and_not_by_type():
-    assert cr.Triangular(0.1, 1, 2000.0) == cr.Triangular(base_lr=0.1, max_lr=1.0, step_size=2000)
+    whole = cr.Triangular(0.1, 1, 2000.0)  # pyright: ignore[reportArgumentType]
+    assert whole == cr.Triangular(base_lr=0.1, max_lr=1.0, step_size=2000)
     assert cr.Linear(0.1, 1.0, 5) != cr.Cosine(0.1, 1.0, 5)
     assert cr.Triangular(0.1, 1.0, 5) != cr.Triangular(0.1, 1.0, 6)
 

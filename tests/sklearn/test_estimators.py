@@ -32,8 +32,8 @@ def line(slope: float = 1.0, offset: float = 0.0) -> tuple[np.ndarray, np.ndarra
 
 
 def global_state() -> tuple[object, ...]:
-    numpy = np.random.get_state()  # noqa: NPY002 - the generator that is to be left alone
-    return random.getstate(), numpy[1].tolist(), numpy[2]
+    numpy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - the generator that is to be left alone
+    return random.getstate(), numpy["key"].tolist(), numpy["pos"]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,7 @@ def test_a_regression_target_is_standardised_and_can_be_undone():
     assert data.target.task == "regression"
     np.testing.assert_allclose([data.y_train.mean(), data.y_train.std()], [0.0, 1.0], atol=1e-6)
     answers = data.preprocessing.answers(data.y_train[:, None])
+    assert isinstance(answers, np.ndarray)
     assert np.isin(np.round(answers, 4), np.round(frame["y"], 4)).all()
 
 
@@ -48,7 +51,7 @@ def test_missing_numbers_are_the_median_and_an_input_says_where():
     x = numbers()
     x[::5] = np.nan
     data = prepare(table(x=x), "y", name="t")
-    column = data.preprocessing.columns[0]
+    column: Any = data.preprocessing.columns[0]
     everything = np.concatenate([data.x_train, data.x_heldout])
     where = everything[:, 1] == 1.0
     assert data.preprocessing.inputs == ("x", "x (missing)")
@@ -79,7 +82,7 @@ def test_many_categories_keep_the_frequent_ones():
     frame = pd.DataFrame({"y": [0, 1] * 200, "x": rng.normal(size=400)})
     frame["code"] = [f"c{i}" for i in [*range(40), *([0, 1, 2] * 120)]]
     data = prepare(frame, "y", name="t")
-    code = data.preprocessing.columns[1]
+    code: Any = data.preprocessing.columns[1]
     assert len(code.categories) == 31
     assert set(code.categories[:3]) == {"c0", "c1", "c2"}
     assert code.categories[-1] == "(other)"

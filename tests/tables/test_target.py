@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from cyclerate.tables import DataMistake
 from cyclerate.tables._columns import read_target
 
 
-def target(cells: list[object], task: str | None = None):
+def target(cells: Sequence[object], task: str | None = None):
     return read_target(pd.Series(cells, name="y"), task)
 
 

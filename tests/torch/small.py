@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 
-def optimizer_of(kind=torch.optim.SGD, groups=1, **options):
+def optimizer_of(kind: type[Any] = torch.optim.SGD, groups=1, **options):
     """An optimizer of `groups` parameters, one in each group, that has made no step."""
     weights = [nn.Parameter(torch.ones(2)) for _ in range(groups)]
     return kind([{"params": [weight]} for weight in weights], **{"lr": 0.1, **options})
@@ -42,7 +43,7 @@ def run(scheduler, steps, read=rates_of):
 def train_one_step(optimizer):
     optimizer.zero_grad()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    sum((weight**2).sum() for weight in weights).backward()
+    torch.stack([(weight**2).sum() for weight in weights]).sum().backward()
     optimizer.step()
 
 

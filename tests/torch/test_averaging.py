@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_the_mean_is_that_of_the_ends_of_the_cycles():
 
 
 def test_statistics_are_those_of_the_mean_weights():
-    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)).double()
+    model: Any = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)).double()
     mean = averaged(model, model[0].weight, [0, 0, 1, 0, 0, 5])
     x = torch.tensor([[1.0], [2.0], [6.0], [4.0]], dtype=torch.float64)
     with pytest.raises(ValueError, match="batch_norm_data must be data, or False"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,14 +11,14 @@ from torch import nn
 import cyclerate.torch as ct
 
 
-def three_layers() -> nn.Module:
-    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(3)))
+def three_layers() -> Any:
+    model: Any = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(3)))
     for layer in model:
         nn.init.ones_(layer.weight)
     return model
 
 
-def moves(model: nn.Module) -> list[float]:
+def moves(model: Any) -> list[float]:
     return [1.0 - layer.weight.item() for layer in model]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_groups_keep_the_ratios_of_their_rates():
 
 
 def test_without_a_rate_the_training_is_that_with_the_rate_found():
-    options = {"range_test_options": {"method": "range", "steps": 60}}
+    options: dict[str, Any] = {"range_test_options": {"method": "range", "steps": 60}}
     found_by_itself, given = Regression(), Regression()
     history = ct.fit_one_cycle(
         found_by_itself, sgd(found_by_itself), squared_error, BATCHES, 2, **options

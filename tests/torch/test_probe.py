@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,9 +129,10 @@ class Layers(nn.Module):
         self.calls = []
 
     def forward(self, x):
-        before = self.layers[1].running_mean.clone()
+        mean = self.layers[1].get_buffer("running_mean")
+        before = mean.clone()
         output = self.frozen(self.layers(x)).squeeze(1)
-        kept = torch.equal(before, self.layers[1].running_mean)
+        kept = torch.equal(before, mean)
         modes = (self.layers[3].training, self.frozen.training)
         CALLS.append((modes, torch.is_grad_enabled(), kept, x.clone()))
         return output
@@ -236,7 +238,7 @@ class TestNoClearAnswer:
         torch.manual_seed(0)
         labels = torch.randint(0, 4, (8000,), generator=torch.Generator().manual_seed(2))
         x = torch.randn(8000, 4, generator=torch.Generator().manual_seed(3))
-        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+        model: Any = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
         with torch.no_grad():
             model[2].weight.zero_()
             model[2].bias.zero_()

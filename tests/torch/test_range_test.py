@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -404,7 +405,7 @@ def test_a_scaler_that_skips_every_step_ends_the_sweep():
 def test_a_compiled_model_is_tested_as_any_other():
     torch._dynamo.reset()
     model = Regression()
-    compiled = torch.compile(model, backend="eager")
+    compiled: Any = torch.compile(model, backend="eager")
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     result = ct.range_test(compiled, optimizer, squared_error, BATCHES, **CALM)
     assert_allclose(result.losses, sgd_losses(LRS, BATCHES), rtol=1e-6)

@@ -68,7 +68,9 @@ def test_scaled_groups_keep_their_ratios_and_what_is_not_scheduled_stays():
 
 
 class Own(cr.Schedule):
-    bounds = (0.0, 1.0)
+    @property
+    def bounds(self):
+        return 0.0, 1.0
 
     def value_at(self, n, xp):
         return 0.5

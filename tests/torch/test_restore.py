@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_what_the_test_makes_is_gone():
 
 
 def test_what_the_test_replaces_is_back():
-    model = Regression()
+    model: Any = Regression()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.register_buffer("table", torch.zeros(2))
     weight, table = model.w, model.table
@@ -235,7 +236,7 @@ def test_workers_that_persist_are_let_go():
     workers = []
 
     def forward(model, batch):
-        workers.extend(loader._iterator._workers)
+        workers.extend(vars(loader._iterator)["_workers"])
         return model(batch[0][:, None]).pow(2).mean()
 
     ct.range_test(

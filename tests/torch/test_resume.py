@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -174,7 +175,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("schedule", "options", "name"), OTHERS.values(), ids=OTHERS)
 def test_a_state_of_other_schedules_is_refused_unless_told_otherwise(schedule, options, name):
-    momentum = {"momentum": cr.Linear(0.8, 0.9, 40)}
+    momentum: dict[str, Any] = {"momentum": cr.Linear(0.8, 0.9, 40)}
     saved_from = ct.ScheduledLR(
         optimizer_of(groups=2, momentum=0.9), cr.OneCycle(0.4, 40), **momentum, last_epoch=6
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -142,7 +143,7 @@ def test_without_a_schedule_of_the_rate_rates_stay_as_they_are():
 
 def test_tensors_are_filled_and_stay_the_same_tensors():
     rate, beta = torch.tensor(0.1), torch.tensor(0.9)
-    optimizer = optimizer_of(
+    optimizer: Any = optimizer_of(
         torch.optim.Adam, lr=rate, betas=(beta, torch.tensor(0.999)), capturable=True
     )
     group = optimizer.param_groups[0]
@@ -163,7 +164,9 @@ def test_the_rates_handed_out_are_nobodys_to_change():
     scheduler.get_lr()[0] = 99.0
     assert scheduler.get_last_lr() == [CYCLE(0) * 0.5, CYCLE(0)]
     unscheduled = ct.ScheduledLR(optimizer_of(lr=torch.tensor(0.5), momentum=0.9), None, MOMENTUM)
-    unscheduled.get_last_lr()[0].fill_(99.0)
+    (rate,) = unscheduled.get_last_lr()
+    assert isinstance(rate, torch.Tensor)
+    rate.fill_(99.0)
     assert rates_of(unscheduled.optimizer) == [0.5]
 
 
@@ -181,7 +184,9 @@ def test_a_scale_function_is_never_asked_beyond_the_step_at_hand():
 def test_a_schedule_of_ones_own_is_never_asked_beyond_the_step_at_hand():
     @dataclasses.dataclass(frozen=True)
     class Table(cr.Schedule):
-        bounds = (0.1, 0.4)
+        @property
+        def bounds(self):
+            return 0.1, 0.4
 
         def value_at(self, n, xp):
             return [0.1, 0.2, 0.4][n]
@@ -338,7 +343,7 @@ def test_one_weight_decay_for_groups_of_which_some_are_exempt_is_refused():
 
 def test_something_else_than_an_optimizer_is_refused():
     with pytest.raises(ValueError, match=r"optimizer must be a torch.optim.Optimizer"):
-        ct.ScheduledLR(torch.nn.Linear(1, 1), CYCLE)
+        ct.ScheduledLR(torch.nn.Linear(1, 1), CYCLE)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_rates_of_a_real_training_are_the_simulated_ones():

@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_state_that_only_the_module_knows_goes_through_its_extra_state():
     class Counter(nn.Module):
         def __init__(self):
             super().__init__()
-            self.table = type("Table", (), {"entries": [1, 2]})()
+            self.table: Any = type("Table", (), {"entries": [1, 2]})()
 
         def get_extra_state(self):
             return self.table.entries
@@ -59,7 +60,7 @@ def test_state_that_only_the_module_knows_goes_through_its_extra_state():
 
 
 def test_containers_of_every_kind_are_refilled_and_stay_the_same_objects():
-    module = nn.Module()
+    module: Any = nn.Module()
     module.names = {"a"}
     module.recent = deque([1, 2], maxlen=2)
     module.tree = {"leaf": [torch.zeros(2), (torch.ones(1),)]}
@@ -70,8 +71,9 @@ def test_containers_of_every_kind_are_refilled_and_stay_the_same_objects():
     module.tree["leaf"][0].fill_(7.0)
     module.tree["leaf"][1][0].fill_(7.0)
     module.tree["leaf"].append(None)
-    module.tree["more"] = {}
-    module.names, module.recent, module.tree = (), (), ()
+    module.tree |= {"more": {}}
+    for name in ("names", "recent", "tree"):
+        setattr(module, name, ())
     snapshot.put_back()
     held = (module.names, module.recent, module.tree, module.tree["leaf"])
     assert all(a is b for a, b in zip(held, containers, strict=True))
@@ -84,7 +86,7 @@ def test_containers_of_every_kind_are_refilled_and_stay_the_same_objects():
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_scripted_module_is_put_back():
-    model = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
+    model: Any = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
     before = [p.detach().clone() for p in model.parameters()]
     snapshot = snapshot_of(model)
     with torch.no_grad():
@@ -95,7 +97,7 @@ def test_a_scripted_module_is_put_back():
 
 
 def test_tensors_that_cannot_change_are_left_alone():
-    module = nn.Module()
+    module: Any = nn.Module()
     module.register_buffer("expanded", torch.zeros(1).expand(4))
     module.register_buffer("nowhere", torch.zeros(4, device="meta"))
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,11 +57,11 @@ class Loss(nn.Module):
         super().__init__()
         self.temperature = nn.Parameter(torch.ones(()))
         self.register_buffer("mean", torch.zeros(()))
-        self.watch = None
+        self.watch: Any = None
 
     def forward(self, output, target):
         loss = nn.functional.cross_entropy(output / self.temperature, target)
-        self.mean.lerp_(loss.detach(), 0.1)
+        self.get_buffer("mean").lerp_(loss.detach(), 0.1)
         return loss if self.watch is None else self.watch(loss)
 
 
@@ -127,7 +128,7 @@ class Workshop:
         self.scheduler = ct.ScheduledLR(
             self.optimizer, policy, policy.mirrored(0.85, 0.95), group_scale="keep"
         )
-        self.loader = LOADERS[loader]()
+        self.loader: Any = LOADERS[loader]()
         self.hooks_called = 0
         self.model.last.register_forward_hook(self._hook)
         if trained:

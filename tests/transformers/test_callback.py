@@ -90,7 +90,7 @@ def found_by(folder, *, test=None, **options):
 def ordered(name):
     """The batches as the Trainer's loader gives them, in the order of a sweep of the same seed."""
     data = rows() if name == "bert" else rows(IDS)
-    return torch.utils.data.DataLoader(data, BATCH)
+    return torch.utils.data.DataLoader(data, BATCH)  # pyright: ignore[reportArgumentType] - a list will do
 
 
 def in_order(folder, **options):
@@ -189,6 +189,7 @@ def test_own_optimizer_and_scheduler(tmp_path):
     test, seen = RangeTestCallback(**FOR_SGD), Rates()
     trainer(tmp_path, test, seen, model=model, optimizers=(optimizer, scheduler)).train()
     rate = test.result.max_lr
+    assert rate is not None
     expected = cr.OneCycle(rate, total_steps=4)([0, 1, 2, 3])
     assert scheduler.max_lr == rate != 0.1
     assert [row[0] for row in seen.seen] == pytest.approx(expected.tolist(), rel=1e-12)

@@ -99,7 +99,7 @@ def picture(state, kwargs):
             "optimizer": optimizer.state_dict(),
             "scheduler": kwargs["lr_scheduler"].state_dict(),
             "python": list(random.getstate()[1]),
-            "numpy": np.random.get_state()[1],  # noqa: NPY002
+            "numpy": np.random.get_state(legacy=False)["state"]["key"],  # noqa: NPY002
             "torch": torch.get_rng_state(),
             "sampler": [getattr(sampler, name, None) for name in ("epoch", "initial_seed")],
             "loader": kwargs["train_dataloader"].iteration,
