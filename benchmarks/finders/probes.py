@@ -8,7 +8,8 @@ from benchmarks.finders import cache
 from benchmarks.finders.sweeps import SEEDS, SWEEP
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.finder import Probe, Procedure, drive
+from cyclerate.finder import Probe, drive
+from cyclerate.finder._range_test import Procedure
 
 
 def record(task: Task, policy: str) -> None:

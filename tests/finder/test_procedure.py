@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.finder import Probe, Procedure, RangeTestSettings, Sweep, drive
+from cyclerate.finder import Probe, RangeTestSettings, Sweep, drive
+from cyclerate.finder._range_test import Procedure
 
 
 class Slope:

@@ -41,5 +41,5 @@ def test_other_objects_are_no_settings():
     with pytest.raises(ValueError, match="settings must be RangeTestSettings or None"):
         settings_of(RangeTestSettings, Sweep(), SWEEP)
     with pytest.raises(ValueError, match="sweep must be a Sweep"):
-        RecommendationSettings(budget_steps=100, sweep=SWEEP)
+        RecommendationSettings(budget_steps=100, sweep=SWEEP)  # pyright: ignore[reportArgumentType]
     assert RecommendationSettings(budget_steps=100).sweep.start_lr == 1e-6
