@@ -74,10 +74,10 @@ class Rules:
             `clip_window` norms, once there are `clip_least`.
     """
 
-    sweep_frac: float = 0.08
-    sweep_least: int = 40
+    sweep_frac: float = 0.1
+    sweep_least: int = 60
     sweep_most: int = 200
-    sweep_most_frac: float = 0.3
+    sweep_most_frac: float = 0.15
     reach: float = 30.0
     reading_decades: float = 0.4
     most_pull_decades: float = 0.4
