@@ -110,6 +110,12 @@ def test_a_longer_training_gets_a_lower_rate():
     assert rates[0] / rates[1] == pytest.approx(10**0.2)
 
 
+def test_the_interval_reaches_further_down_than_up():
+    # A training as long as its races: their best rate is the answer, whatever the noise.
+    result = Bowl(noise=0.05).probe(horizon_steps=50)
+    assert result.interval == pytest.approx((result.max_lr / 10**0.4, result.max_lr * 10**0.3))
+
+
 def test_a_race_is_no_longer_than_the_training_to_come():
     probe = Probe(horizon_steps=20)
     bowl = Bowl()

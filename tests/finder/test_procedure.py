@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.finder import Probe, RangeTestSettings, Sweep, drive
+from cyclerate.finder import Probe, RangeTestSettings, Sweep, Trainee, drive, range_test
 from cyclerate.finder._range_test import Procedure
 
 
@@ -54,6 +54,39 @@ def test_a_probe_wants_a_score_after_every_run_but_the_sweep():
     assert len(slope.rates) == result.steps <= 80
     assert slope.scored == slope.restored - 1
     assert slope.restored >= 1 + 1 + 3
+
+
+class Seeds(Trainee):
+    """Notes the seeds that it is given."""
+
+    def __init__(self) -> None:
+        self.of_runs: list[int] = []
+        self.of_samples: list[int] = []
+        self.loss = 1.0
+
+    def restore(self, seed: int) -> None:
+        self.of_runs.append(seed)
+        self.loss = 1.0
+
+    def step(self, lr: float) -> float:
+        self.loss = self.loss / (1 + lr)
+        return self.loss
+
+    def score(self, seed: int) -> float:
+        self.of_samples.append(seed)
+        return self.loss
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**30 - 1])
+def test_every_repeat_has_its_seed_and_its_sample_another(seed: int):
+    trainee = Seeds()
+    sweep = Sweep(1e-4, 1.0, steps=20)
+    settings = RangeTestSettings(sweep, max_steps=80, repeats=3, seed=seed)
+    range_test(trainee, settings, verbose=0)
+    assert sorted(set(trainee.of_runs)) == [seed, seed + 1, seed + 2]
+    assert len(set(trainee.of_samples)) == 3
+    assert len(trainee.of_samples) >= 3 * 3
+    assert not set(trainee.of_samples) & set(trainee.of_runs)
 
 
 def test_a_run_that_is_not_over_cannot_be_ended():

@@ -118,8 +118,9 @@ class Workshop:
         torch.manual_seed(3)
         self.model, self.loss_fn = Net(), Loss()
         self.model.frozen_norm.eval()
+        outside = self.model.norm.bias  # of the optimizer: gradients add up in it
         groups = [
-            {"params": [*self.model.parameters()], "lr": 0.01},
+            {"params": [p for p in self.model.parameters() if p is not outside], "lr": 0.01},
             {"params": [*self.loss_fn.parameters()], "lr": 0.001},
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
