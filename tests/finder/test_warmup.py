@@ -210,6 +210,19 @@ def test_momentum_can_follow_the_height():
     assert all(0 <= height <= 1 for height in heights)
 
 
+def test_the_verdict_says_where_the_rate_came_from_and_what_went_wrong():
+    cycle = FindingCycle(500, Prior(0.02, 0.4))
+    assert cycle.verdict == "Still on the way up, at step 0."
+    Driver(cycle, Bowl()).run()
+    assert cycle.verdict.startswith(f"max_lr {cycle.top:.2g}: the prior says 0.02, the way up 0.0")
+    blown_up = driven(50, Prior(0.9, 0.4)).cycle.verdict
+    assert "max_lr 0.9: the prior says 0.9, and there was no way up. The loss broke out" in blown_up
+    lost = FindingCycle(30, Prior(0.02, 0.4))
+    while not lost.done:
+        lost.tell(math.nan)
+    assert "the last good state was put in its place" in lost.verdict
+
+
 def test_what_is_told_too_much_is_refused():
     cycle = FindingCycle(1, Prior(0.02, 0.4))
     cycle.tell(1.0)

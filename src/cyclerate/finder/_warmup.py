@@ -216,6 +216,32 @@ class FindingCycle:
         """
         return copy.deepcopy(self._history)
 
+    @property
+    def verdict(self) -> str:
+        """What became of the training, in a few sentences for whoever started it."""
+        told = self._history
+        if self.rising:
+            return f"Still on the way up, at step {self.step}."
+        swept = "no clear answer" if told["sweep_lr"] is None else f"{told['sweep_lr']:.2g}"
+        found = f"max_lr {told['top']:.2g}: the prior says {told['prior_lr']:.2g}"
+        parts = [
+            found + (f", the way up {swept}." if told["sweep"] else ", and there was no way up.")
+        ]
+        if told["repairs"]:
+            last = told["repairs"][-1]
+            parts.append(
+                f"The loss broke out {len(told['repairs'])} times, the last time at step "
+                f"{last['step']}; the rate was lowered, down to {last['top']:.2g}."
+            )
+        if told["clipped_steps"]:
+            parts.append(f"{told['clipped_steps']} of {self.step} gradients were clipped.")
+        if told["given_back"]:
+            parts.append(
+                "The training ended worse than it began, and the last good state was put in its "
+                "place: lower the rate by hand, or train for longer."
+            )
+        return " ".join(parts)
+
     def state(self) -> dict[str, Any]:
         """Returns all that decides what comes, as plain JSON."""
         return {
