@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import cyclerate.optax as co
-from cyclerate.optax._data import batches_of
+from cyclerate.optax._trainee import batches_of
 from tests.optax.problems import BATCHES, PARAMS, X, Y, loss_fn, sgd_losses
 
 CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 20}

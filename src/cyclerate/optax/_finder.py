@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cyclerate import finder
-from cyclerate._errors import bad_argument
 from cyclerate.finder import (
     RangeTestResult,
     RangeTestSettings,
@@ -16,9 +15,8 @@ from cyclerate.finder import (
 )
 from cyclerate.finder._recommend import USUAL_POLICIES
 from cyclerate.finder._settings import settings_of
-from cyclerate.optax._data import number_of_batches
-from cyclerate.optax._objective import MakeOptimizer
-from cyclerate.optax._trainee import OptaxTrainee
+from cyclerate.optax._step import MakeOptimizer
+from cyclerate.optax._trainee import OptaxTrainee, number_of_batches
 
 
 def range_test(
@@ -148,7 +146,6 @@ def range_test(
         seed=seed,
         repeats=repeats,
     )
-    check_again(data, settings.method)
     trainee = OptaxTrainee(
         loss_fn,
         params,
@@ -163,19 +160,9 @@ def range_test(
         opt_state=opt_state,
         accumulation_steps=accumulation_steps,
         score_fn=score_fn,
+        again=settings.method == "probe",
     )
     return finder.range_test(trainee, settings, verbose=verbose)
-
-
-def check_again(data: Any, method: str) -> None:
-    """Checks that every run can go through the data.
-
-    Raises:
-        ValueError: They are an iterator, and there is more than one run.
-    """
-    if method == "probe" and isinstance(data, Iterator):
-        allowed = 'what every run can go through again; an iterator is for method="range"'
-        raise bad_argument("data", allowed, data)
 
 
 def recommend(
@@ -275,7 +262,6 @@ def recommend(
     )
     if settings.epochs is not None:
         settings = settings.in_steps(number_of_batches(data, batch_size), accumulation_steps)
-    check_again(data, "probe")
     trainee = OptaxTrainee(
         loss_fn,
         params,
@@ -290,5 +276,6 @@ def recommend(
         opt_state=opt_state,
         accumulation_steps=accumulation_steps,
         score_fn=score_fn,
+        again=True,
     )
     return finder.recommend(trainee, settings, verbose=verbose, since=started)

@@ -1,11 +1,12 @@
-"""A loss function as the finder trains it: a compiled step at given rates, watched from behind."""
+"""A loss function with its data, as the finder trains it: batches, runs watched from behind."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,65 +21,103 @@ from cyclerate._randomness import (
     seed_global_randomness,
 )
 from cyclerate.finder import Run, Trainee
+from cyclerate.finder._passes import Passes, length_of
 from cyclerate.finder._run import SCORE_ROWS
-from cyclerate.optax._data import Batch, batches_of, dtype_in_jax, rows_in
-from cyclerate.optax._objective import MakeOptimizer, Objective, RatedOptimizer
+from cyclerate.optax._step import (
+    Batch,
+    MakeOptimizer,
+    Objective,
+    RatedOptimizer,
+    Training,
+    compiled_step,
+    dtype_in_jax,
+)
 
 _AHEAD_STEPS = 2  # steps under way while a loss is looked at: the device need not wait for Python
+_DEFAULT_BATCH_SIZE = 32
+_ALLOWED = (
+    "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
+    "returns a new one"
+)
+_A_BATCH = "at least one batch in every pass; of an iterator there is one pass only"
 
 
-class Training(NamedTuple):
-    """What a training step changes."""
-
-    params: Any
-    opt_state: Any
-    model_state: Any
-    rng: Any
-
-
-Step = Callable[[Training, Batch, float], tuple[Training, jax.Array]]
-
-Evaluate = Callable[[Training, Batch], jax.Array]
-
-
-def compiled_step(objective: Objective, optimizer: RatedOptimizer) -> Step:
-    """Returns the training step, one compiled function for all rates; it consumes its `Training`.
-
-    One call a step, not `lax.scan` over many: inside a loop, XLA runs the gradient of a convolution
-    on a CPU some twenty times slower, and calls made ahead cost as little as a loop.
-    """
-
-    def step(training: Training, batch: Batch, rate: float) -> tuple[Training, jax.Array]:
-        params, opt_state, model_state, rng = training
-        rng, key = (None, None) if rng is None else jax.random.split(rng)
-        value_and_grad = jax.value_and_grad(objective, has_aux=True)
-        (loss, outcome), grads = value_and_grad(params, batch, model_state, key)
-        params, opt_state = optimizer.update(rate, grads, opt_state, params, loss)
-        return Training(params, opt_state, outcome.model_state, rng), outcome.metric
-
-    return jax.jit(step, donate_argnums=0)
-
-
-def compiled_evaluation(
-    objective: Objective, score_fn: Callable[..., Any] | None, rng: Any
-) -> Evaluate:
-    """Returns the metric of a batch as one compiled function.
+def batches_of(data: Any, batch_size: int | None) -> Passes:
+    """Returns batches without end: used up, the data are gone through again.
 
     Args:
-        objective: Gives the metric where there is no `score_fn`; its new state is let go.
-        score_fn: Gives it of parameters, batch and, if there is one, state.
-        rng: The key, always the same; None for none.
+        data: Arrays, an iterable, or a function that returns one; see `range_test`.
+        batch_size: Rows of a batch, for arrays. None: 32.
     """
-    key = None if rng is None else jax.random.fold_in(rng, 0)
+    if _are_arrays(data):
+        size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
+        rows = _rows_of(data)
+        begin = partial(_drawn, jax.tree.map(_as_array, data), rows, min(size, rows))
+        return Passes(begin, drawn=True, rows=rows, rows_in=rows_in, a_batch=_A_BATCH)
+    if batch_size is not None:
+        raise bad_argument("batch_size", "None if the data come in batches already", batch_size)
+    if not (callable(data) or isinstance(data, Iterable)):
+        raise bad_argument("data", _ALLOWED, data)
+    return Passes(partial(_given, data), drawn=False, rows_in=rows_in, a_batch=_A_BATCH)
 
-    def evaluate(training: Training, batch: Batch) -> Any:
-        params, _, model_state, _ = training
-        if score_fn is None:
-            return objective(params, batch, model_state, key)[1].metric
-        state = () if model_state is None else (model_state,)
-        return score_fn(params, batch, *state)
 
-    return jax.jit(evaluate)
+def number_of_batches(data: Any, batch_size: int | None) -> int | None:
+    """Returns the batches in a pass over the data, or None if the data do not say."""
+    if _are_arrays(data):
+        return -(-_rows_of(data) // (batch_size or _DEFAULT_BATCH_SIZE))
+    return length_of(data)
+
+
+def rows_in(batch: Batch) -> int:
+    """The length that most arrays in a batch have, the longest if none is more common.
+
+    >>> rows_in({"name": "train", "size": np.zeros(2), "x": np.zeros((8, 3))}), rows_in(1.0)
+    (8, 1)
+    """
+    lengths = sorted([np.shape(leaf)[0] for leaf in jax.tree.leaves(batch) if np.ndim(leaf)])
+    return max(reversed(lengths), key=lengths.count, default=1)
+
+
+def _are_arrays(data: Any) -> bool:
+    return hasattr(data, "shape") or isinstance(data, (tuple, Mapping))
+
+
+def _rows_of(data: Any) -> int:
+    shapes = [(0, *getattr(leaf, "shape", ()))[:2] for leaf in jax.tree.leaves(data)]
+    if len(set(shapes)) != 1 or not shapes[0][-1]:
+        kinds = [
+            f"{type(leaf).__name__}{tuple(getattr(leaf, 'shape', ()))}"
+            for leaf in jax.tree.leaves(data)[:5]
+        ]
+        raise bad_argument("data", _ALLOWED, kinds)
+    return shapes[0][-1]
+
+
+def _drawn(arrays: Any, rows: int, size: int, seed: int) -> Iterator[Batch]:
+    """All rows in random order, again and again, in batches of one size throughout."""
+    order = np.random.default_rng(seed)
+    left = order.permutation(rows)
+    while True:
+        if len(left) < size:
+            left = np.concatenate([left, order.permutation(rows)])
+        yield jax.tree.map(partial(_take, index=left[:size]), arrays)
+        left = left[size:]
+
+
+def _take(array: Any, index: np.ndarray) -> Any:
+    return jnp.take(array, index, axis=0) if isinstance(array, jax.Array) else array[index]
+
+
+def _given(data: Any, _seed: int) -> Iterator[Batch]:
+    batches = data if isinstance(data, Iterable) else data()
+    if not isinstance(batches, Iterable):
+        raise bad_argument("data", _ALLOWED, f"a function that returned {batches!r}")
+    return (jax.tree.map(_as_array, batch) for batch in batches)
+
+
+def _as_array(leaf: Any) -> Any:
+    """Tensors of PyTorch and TensorFlow become NumPy arrays, where possible without a copy."""
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
 class OptaxTrainee(Trainee):
@@ -98,6 +137,7 @@ class OptaxTrainee(Trainee):
         opt_state: The optimizer's state; None for a new one.
         accumulation_steps: Batches of an update; a run is told the mean of their losses.
         score_fn: What the races are scored by.
+        again: Whether every run goes through the data again.
 
     Raises:
         ValueError: A wrong argument.
@@ -119,28 +159,29 @@ class OptaxTrainee(Trainee):
         opt_state: Any,
         accumulation_steps: int,
         score_fn: Callable[..., Any] | None,
+        again: bool,
     ) -> None:
         self._accumulation_steps = check_count("accumulation_steps", accumulation_steps)
         check_choice("has_aux", has_aux, (True, False))
         if score_fn is not None and not callable(score_fn):
             raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
+        if again and isinstance(data, Iterator):
+            allowed = 'what every run can go through again; an iterator is for method="range"'
+            raise bad_argument("data", allowed, data)
         self._data, self._batches = data, batches_of(data, batch_size)
-        objective = Objective(loss_fn, metric, model_state is not None, rng is not None, has_aux)
-        optimizer = RatedOptimizer(make_optimizer, params)
+        self._objective = Objective(
+            loss_fn, metric, model_state is not None, rng is not None, has_aux
+        )
+        self._optimizer = RatedOptimizer(make_optimizer, params)
         if opt_state is not None:
-            optimizer.check_state(opt_state)
-        if optimizer.accumulates != (self._accumulation_steps > 1):
+            self._optimizer.check_state(opt_state)
+        if self._optimizer.accumulates != (self._accumulation_steps > 1):
             allowed = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
             raise bad_argument("accumulation_steps", allowed, accumulation_steps)
-        # A new state is made for each run: no copy of it is kept beside the one that trains.
-        self._begin = lambda: Training(
-            params,
-            optimizer.init(start_lr, params) if opt_state is None else opt_state,
-            model_state,
-            rng,
-        )
-        self._step = compiled_step(objective, optimizer)
-        self._evaluate = compiled_evaluation(objective, score_fn, rng)
+        self._start = Training(params, opt_state, model_state, rng)
+        self._start_lr, self._score_fn = start_lr, score_fn
+        self._step = compiled_step(self._objective, self._optimizer)
+        self._evaluate = jax.jit(self._metric_of)
         self._trained: Training | None = None
         self._sample: list[Batch] = []
         self._seed: int | None = None
@@ -167,27 +208,54 @@ class OptaxTrainee(Trainee):
         seed_global_randomness(seed)
 
     def train(self, run: Run) -> None:
-        training = jax.tree.map(_copy, self._begin())
-        under_way: deque[Sequence[jax.Array]] = deque()
+        training = self._begin()
+        under_way: deque[list[jax.Array]] = deque()
         begun = 0
         while not run.done:
             if begun < len(run.lrs):
                 values: list[jax.Array] = []
                 for _ in range(self._accumulation_steps):
-                    training, value = self._step(training, next(self._batches), run.lrs[begun])
-                    values.append(value)
+                    rate = (run.lrs[begun],)
+                    training, told = self._step(training, next(self._batches), rate, None)
+                    values.append(told.metric)
                 under_way.append(values)
                 begun += 1
             if len(under_way) > _AHEAD_STEPS or begun == len(run.lrs):
-                run.tell(float(np.mean(jax.device_get(under_way.popleft()))))
+                values = jax.device_get(under_way.popleft())
+                run.tell(sum(map(float, values)) / len(values))
         self._trained = training
 
     def score(self, seed: int) -> float:
         seed_global_randomness(seed)
         self._sample = self._sample or self._batches.sample(SCORE_ROWS, seed)
-        trained = cast(Training, self._trained)
-        values = jax.device_get([self._evaluate(trained, batch) for batch in self._sample])
-        return float(np.average(values, weights=[rows_in(batch) for batch in self._sample]))
+        params, _, model_state, _ = cast(Training, self._trained)
+        total = rows = 0.0
+        for batch in self._sample:
+            in_batch = rows_in(batch)
+            total += in_batch * float(self._evaluate(params, model_state, batch))
+            rows += in_batch
+        return total / rows
+
+    def _begin(self) -> Training:
+        start = self._start
+        if start.opt_state is None:
+            # New for each run: no copy of it is kept beside the one that trains.
+            new = self._optimizer.init((self._start_lr,), start.params)
+            start = start._replace(opt_state=new)
+        return jax.tree.map(_copy, start)
+
+    def _metric_of(self, params: Any, model_state: Any, batch: Batch) -> Any:
+        """The metric in evaluation mode, or with a key that is always the same."""
+        if self._score_fn is None:
+            rng = self._start.rng
+            key = None if rng is None else jax.random.fold_in(rng, 0)
+            return self._objective(params, batch, model_state, key)[1][0]
+        state = (model_state,) if self._objective.has_state else ()
+        score = self._score_fn(params, batch, *state)
+        if isinstance(score, tuple) or jnp.shape(score) != ():
+            shapes = jax.tree.map(jnp.shape, score)
+            raise bad_argument("the output of score_fn", "a single number", f"of shape {shapes}")
+        return score
 
     def _remember_order(self) -> PutBack:
         data = self._data
