@@ -33,7 +33,7 @@ def module_of(path: Path) -> str:
 
 def public_objects() -> Iterator[tuple[str, object]]:
     """The classes and functions that users see, each with its full name."""
-    names = (*ADAPTERS, *TRAINERS, "sklearn", "tables")
+    names = (*ADAPTERS, *TRAINERS, "sklearn", "tables", "finder")
     parts = [f"cyclerate.{name}" for name in names if (PACKAGE / name).exists()]
     for module in map(importlib.import_module, ["cyclerate", *parts]):
         for name in public_names(module):

@@ -46,6 +46,26 @@ PUBLIC = {
         "compare",
         "cross_validate",
     ],
+    "cyclerate.finder": [
+        "FunctionTrainee",
+        "PolicyRace",
+        "Probe",
+        "Race",
+        "RangeTest",
+        "RangeTestResult",
+        "RangeTestSettings",
+        "Recommendation",
+        "RecommendationSettings",
+        "Run",
+        "StopReason",
+        "Sweep",
+        "Trainee",
+        "combine",
+        "conduct",
+        "drive",
+        "range_test",
+        "recommend",
+    ],
     "cyclerate.keras": [
         "CycleCheckpoint",
         "CycleEarlyStopping",
@@ -141,8 +161,9 @@ def test_public_names_are_exactly_these(module: str):
     assert public_names(importlib.import_module(module)) == PUBLIC[module]
 
 
-def test_import_loads_no_framework():
-    _, modules = import_in_a_new_process("cyclerate")
+@pytest.mark.parametrize("module", ["cyclerate", "cyclerate.finder"])
+def test_import_loads_no_framework(module: str):
+    _, modules = import_in_a_new_process(module)
     assert modules & (FRAMEWORKS | HEAVY) == set()
 
 

@@ -8,7 +8,8 @@ from benchmarks.finders import cache
 from benchmarks.finders.sweeps import SEEDS, SWEEP
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
-from cyclerate.finder import Probe, drive
+from cyclerate import finder
+from cyclerate.finder import Probe, conduct
 from cyclerate.finder._range_test import Procedure
 
 
@@ -37,18 +38,23 @@ def probe(trainee: Trainee, policy: str) -> Probe:
 
 
 def drive_on(trainee: Trainee, procedure: Procedure) -> None:
-    """Drives a procedure to its end; a run sees the batches that a training with the seed does."""
-    batches = trainee.batches()
+    """Takes all runs of a procedure on a task."""
+    conduct(procedure, Lent(trainee))
 
-    def restore() -> None:
-        nonlocal batches
-        trainee.restore()
-        trainee.model.train()
-        batches = trainee.batches()
 
-    drive(
-        procedure,
-        restore=restore,
-        step=lambda lr: trainee.step(lr, next(batches)),
-        score=trainee.score,
-    )
+class Lent(finder.Trainee):
+    """A task as the finder takes it; a run sees the batches that a training with the seed does."""
+
+    def __init__(self, trainee: Trainee) -> None:
+        self._trainee = trainee
+
+    def restore(self, seed: int) -> None:
+        self._trainee.restore()
+        self._trainee.model.train()
+        self._batches = self._trainee.batches()
+
+    def step(self, lr: float) -> float:
+        return self._trainee.step(lr, next(self._batches))
+
+    def score(self, seed: int) -> float:
+        return self._trainee.score()

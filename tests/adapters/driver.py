@@ -27,7 +27,7 @@ class Trained:
     """How far each step moved a weight whose gradient is 1: the rates that were used."""
 
 
-class Trainee(Protocol):
+class Toy(Protocol):
     """A toy model in the middle of a training, with everything that a range test may disturb."""
 
     def range_test(self, **options: Any) -> cr.RangeTestResult:
@@ -60,8 +60,8 @@ class Driver(Protocol):
         """The same with the first steps, saving to a folder, loading, and the other steps."""
         ...
 
-    def trainee(self, data: str = "plain") -> Trainee:
-        """A new trainee: the same model, weights, data and random states each time.
+    def toy(self, data: str = "plain") -> Toy:
+        """A new toy: the same model, weights, data and random states each time.
 
         Args:
             data: "plain"; "nan", with NaN among the targets, which `train_on` does not train on;

@@ -24,7 +24,7 @@ class KerasDriver:
     """Drives `ScheduleCallback` and `range_test`."""
 
     def __init__(self) -> None:
-        self._trainees: dict[str, KerasTrainee] = {}
+        self._trainees: dict[str, KerasToy] = {}
 
     def train(self, schedule: cr.Schedule, steps: int) -> Trained:
         model, cycle = self._model(), ck.ScheduleCallback(schedule)
@@ -48,12 +48,12 @@ class KerasDriver:
         name = "learning_rate"
         return Trained(begun.history[name] + resumed.history[name], applied)
 
-    def trainee(self, data: str = "plain") -> KerasTrainee:
+    def toy(self, data: str = "plain") -> KerasToy:
         if data not in self._trainees:
-            self._trainees[data] = KerasTrainee(data)
-        trainee = self._trainees[data]
-        trainee.begin_again()
-        return trainee
+            self._trainees[data] = KerasToy(data)
+        toy = self._trainees[data]
+        toy.begin_again()
+        return toy
 
     @staticmethod
     def _model() -> Any:
@@ -67,7 +67,7 @@ class KerasDriver:
         return (-np.diff([before, *weights.seen])).tolist()
 
 
-class KerasTrainee:
+class KerasToy:
     """Dense layers, batch normalisation and dropout, trained for an epoch with momentum.
 
     Compiling takes longer than training it: one is made, and begins again for each test.

@@ -38,8 +38,8 @@ class OptaxDriver:
         resumed, _, _ = self._go_on(schedule, weight, state, steps - first)
         return Trained(begun.recorded + resumed.recorded, begun.applied + resumed.applied)
 
-    def trainee(self, data: str = "plain") -> OptaxTrainee:
-        return OptaxTrainee(data)
+    def toy(self, data: str = "plain") -> OptaxToy:
+        return OptaxToy(data)
 
     @staticmethod
     def _go_on(
@@ -55,7 +55,7 @@ class OptaxDriver:
         return Trained(recorded, applied), weight, state
 
 
-class OptaxTrainee:
+class OptaxToy:
     """Two layers with a running mean and dropout between them, trained an epoch with momentum."""
 
     def __init__(self, data: str) -> None:

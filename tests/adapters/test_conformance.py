@@ -11,10 +11,11 @@ import pytest
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.finder import Probe, Race, RangeTest
-from tests.adapters.driver import Driver, Trainee
+from tests.adapters.driver import Driver, Toy
 
 DRIVERS = {
     "keras": ("tests.adapters.keras_driver", "KerasDriver"),
+    "numpy": ("tests.adapters.numpy_driver", "NumpyDriver"),
     "optax": ("tests.adapters.optax_driver", "OptaxDriver"),
     "torch": ("tests.adapters.torch_driver", "TorchDriver"),
 }
@@ -37,13 +38,13 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 @pytest.fixture(scope="module")
 def never_tested(driver: Driver) -> np.ndarray:
     """The weights of a training without a range test in it."""
-    return driver.trainee().train_on()
+    return driver.toy().train_on()
 
 
 @pytest.fixture(scope="module")
-def trainee(driver: Driver) -> Trainee:
+def toy(driver: Driver) -> Toy:
     """One for all tests that only look: a range test gives it back."""
-    return driver.trainee()
+    return driver.toy()
 
 
 STEPS = 9
@@ -119,22 +120,22 @@ def test_all_is_given_back(
     driver: Driver, never_tested: np.ndarray, method: str, ending: str, monkeypatch
 ):
     how = ENDINGS[ending]
-    trainee = driver.trainee(how.get("data", "plain"))
-    before = trainee.state()
+    toy = driver.toy(how.get("data", "plain"))
+    before = toy.state()
     options = {"start_lr": 1e-5, "steps": how.get("steps", 40), "end_lr": how.get("end_lr", 0.1)}
     options |= short(method, options["steps"])
     if "raises" in how:
         asked, times = how["at"]
         monkeypatch.setattr(asked, "tell", interrupted_after(asked, times, how["raises"]))
         with pytest.raises(how["raises"]):
-            trainee.range_test(**options)
+            toy.range_test(**options)
     else:
-        result = trainee.range_test(**options)
+        result = toy.range_test(**options)
         assert (result.method, result.stop_reason.name) == (method, how["stop_reason"])
-    after = trainee.state()
+    after = toy.state()
     assert {name for name in before if before[name] != after.get(name)} == set()
     assert set(before) == set(after)
-    np.testing.assert_array_equal(trainee.train_on(), never_tested)
+    np.testing.assert_array_equal(toy.train_on(), never_tested)
 
 
 def short(method: str, sweep_steps: int) -> dict:
@@ -156,38 +157,38 @@ def interrupted_after(asked: type, times: int, error: type[BaseException]):
 
 
 class TestRangeTest:
-    def test_the_same_seed_gives_the_same_curve_and_answer(self, trainee: Trainee, method: str):
+    def test_the_same_seed_gives_the_same_curve_and_answer(self, toy: Toy, method: str):
         options = {"steps": 12, "start_lr": 1e-4, "end_lr": 0.1, **short(method, 12)}
-        results = [trainee.range_test(seed=seed, **options) for seed in (None, 0, 1)]
+        results = [toy.range_test(seed=seed, **options) for seed in (None, 0, 1)]
         np.testing.assert_array_equal(results[0].losses, results[1].losses)
         assert (results[0].losses != results[2].losses).any()
         assert (results[0].max_lr, results[0].verdict) == (results[1].max_lr, results[1].verdict)
 
-    def test_the_rates_are_those_of_the_sweep(self, trainee: Trainee, method: str):
-        result = trainee.range_test(steps=12, start_lr=1e-4, end_lr=0.1, **short(method, 12))
+    def test_the_rates_are_those_of_the_sweep(self, toy: Toy, method: str):
+        result = toy.range_test(steps=12, start_lr=1e-4, end_lr=0.1, **short(method, 12))
         np.testing.assert_array_equal(result.lrs, cr.Sweep(1e-4, 0.1, 12).lrs())
         assert (result.metric, result.mode, result.method) == ("loss", "min", method)
         assert result.seconds is not None
 
-    def test_repeats_differ_in_the_order_of_the_data_alone(self, trainee: Trainee, method: str):
+    def test_repeats_differ_in_the_order_of_the_data_alone(self, toy: Toy, method: str):
         options = {"steps": 12, "start_lr": 1e-4, "end_lr": 0.1, **short(method, 12)}
-        result = trainee.range_test(repeats=2, seed=3, **options)
-        alone = [trainee.range_test(seed=seed, **options) for seed in (3, 4)]
+        result = toy.range_test(repeats=2, seed=3, **options)
+        alone = [toy.range_test(seed=seed, **options) for seed in (3, 4)]
         assert result.steps == sum(single.steps for single in alone)
         for run, single in zip(result.runs, alone, strict=True):
             np.testing.assert_array_equal(run.losses, single.losses)
             assert (run.max_lr, run.verdict) == (single.max_lr, single.verdict)
 
     def test_data_shorter_than_the_sweep_are_gone_through_again(self, driver: Driver, method: str):
-        trainee = driver.trainee("tiny")
-        result = trainee.range_test(steps=15, end_lr=0.1, **short(method, 15))
+        toy = driver.toy("tiny")
+        result = toy.range_test(steps=15, end_lr=0.1, **short(method, 15))
         assert len(result.losses) == 15
         assert np.isfinite(result.losses).all()
 
-    def test_a_probe_begins_with_its_sweep_and_keeps_to_its_steps(self, trainee: Trainee):
+    def test_a_probe_begins_with_its_sweep_and_keeps_to_its_steps(self, toy: Toy):
         options = {"steps": 20, "start_lr": 1e-4, "end_lr": 10.0}
-        swept = trainee.range_test(method="range", **options)
-        probed = trainee.range_test(method="probe", max_steps=100, **options)
+        swept = toy.range_test(method="range", **options)
+        probed = toy.range_test(method="probe", max_steps=100, **options)
         np.testing.assert_array_equal(probed.losses, swept.losses)
         assert swept.steps < probed.steps <= 100
         assert "races of" in probed.verdict
@@ -212,10 +213,8 @@ class TestRangeTest:
         ],
         ids=lambda part: str(part) if isinstance(part, dict) else "",
     )
-    def test_nonsense_is_refused_and_touches_nothing(
-        self, trainee: Trainee, options: dict, message: str
-    ):
-        check_refused(trainee, {"method": "range", **options}, message)
+    def test_nonsense_is_refused_and_touches_nothing(self, toy: Toy, options: dict, message: str):
+        check_refused(toy, {"method": "range", **options}, message)
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -229,9 +228,9 @@ class TestRangeTest:
         ids=lambda part: str(part) if isinstance(part, dict) else "",
     )
     def test_nonsense_for_a_probe_is_refused_and_touches_nothing(
-        self, trainee: Trainee, options: dict, message: str
+        self, toy: Toy, options: dict, message: str
     ):
-        check_refused(trainee, {"method": "probe", **options}, message)
+        check_refused(toy, {"method": "probe", **options}, message)
 
 
 BUDGET = {"start_lr": 1e-4, "end_lr": 1.0, "budget_steps": 100}
@@ -241,34 +240,34 @@ class TestRecommend:
     def test_tuning_and_training_are_the_budget_and_all_is_given_back(
         self, driver: Driver, never_tested: np.ndarray
     ):
-        trainee = driver.trainee()
-        before = trainee.state()
-        found = trainee.recommend(**BUDGET)
-        assert trainee.state() == before
+        toy = driver.toy()
+        before = toy.state()
+        found = toy.recommend(**BUDGET)
+        assert toy.state() == before
         assert found.steps + found.training_steps == 100
         assert (found.range_test.planned_steps, found.range_test.method) == (10, "probe")
         assert len(found.range_test.races) >= 3
         if found.schedule is not None:
             assert found.max_lr is not None
             assert found.schedule == cr.OneCycle(found.max_lr, found.training_steps)
-        np.testing.assert_array_equal(trainee.train_on(), never_tested)
+        np.testing.assert_array_equal(toy.train_on(), never_tested)
 
     def test_all_is_given_back_after_ctrl_c(
         self, driver: Driver, never_tested: np.ndarray, monkeypatch
     ):
-        trainee = driver.trainee()
-        before = trainee.state()
+        toy = driver.toy()
+        before = toy.state()
         monkeypatch.setattr(Race, "tell", interrupted_after(Race, 3, KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            trainee.recommend(**BUDGET)
-        assert trainee.state() == before
-        np.testing.assert_array_equal(trainee.train_on(), never_tested)
+            toy.recommend(**BUDGET)
+        assert toy.state() == before
+        np.testing.assert_array_equal(toy.train_on(), never_tested)
 
-    def test_minutes_that_are_too_few_are_measured_and_give_all_back(self, trainee: Trainee):
-        before = trainee.state()
+    def test_minutes_that_are_too_few_are_measured_and_give_all_back(self, toy: Toy):
+        before = toy.state()
         with pytest.raises(CyclerateError, match="budget_minutes is too small"):
-            trainee.recommend(budget_minutes=1e-4)
-        assert trainee.state() == before
+            toy.recommend(budget_minutes=1e-4)
+        assert toy.state() == before
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -283,17 +282,15 @@ class TestRecommend:
         ],
         ids=lambda part: str(part) if isinstance(part, dict) else "",
     )
-    def test_nonsense_is_refused_and_touches_nothing(
-        self, trainee: Trainee, options: dict, message: str
-    ):
-        before = trainee.state()
+    def test_nonsense_is_refused_and_touches_nothing(self, toy: Toy, options: dict, message: str):
+        before = toy.state()
         with pytest.raises(ValueError, match=message):
-            trainee.recommend(**options)
-        assert trainee.state() == before
+            toy.recommend(**options)
+        assert toy.state() == before
 
 
-def check_refused(trainee: Trainee, options: dict, message: str):
-    before = trainee.state()
+def check_refused(toy: Toy, options: dict, message: str):
+    before = toy.state()
     with pytest.raises(ValueError, match=message):
-        trainee.range_test(**options)
-    assert trainee.state() == before
+        toy.range_test(**options)
+    assert toy.state() == before

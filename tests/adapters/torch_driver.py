@@ -39,8 +39,8 @@ class TorchDriver:
         resumed = self._go_on(weight, scheduler, steps - first)
         return Trained(begun.recorded + resumed.recorded, begun.applied + resumed.applied)
 
-    def trainee(self, data: str = "plain") -> TorchTrainee:
-        return TorchTrainee(data)
+    def toy(self, data: str = "plain") -> TorchToy:
+        return TorchToy(data)
 
     @staticmethod
     def _begin(schedule: cr.Schedule) -> tuple[nn.Parameter, ct.ScheduledLR]:
@@ -60,7 +60,7 @@ class TorchDriver:
         return Trained(recorded, applied)
 
 
-class TorchTrainee:
+class TorchToy:
     """Dense layers, batch normalisation and dropout, trained for an epoch with momentum."""
 
     def __init__(self, data: str) -> None:

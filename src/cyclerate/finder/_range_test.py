@@ -156,7 +156,17 @@ class SingleSweep:
 def conduct(
     procedure: Procedure, trainee: Trainee, *, seed: int = 0, progress: Progress | None = None
 ) -> None:
-    """Takes all runs of a procedure, on batches in the order of a seed; the trainee is lent."""
+    """Takes all runs of a procedure, on batches in the order of a seed; the trainee is lent.
+
+    >>> from cyclerate.finder import FunctionTrainee, Probe
+    >>> probe, steps = Probe(), []
+    >>> conduct(probe, FunctionTrainee(list, steps.append, lambda: 1.0))
+    Traceback (most recent call last):
+        ...
+    ValueError: value must be a single number. Received: None
+    >>> steps == [probe.run.lr]
+    True
+    """
     while (run := procedure.run) is not None:
         trainee.restore(seed)
         if progress is not None:
@@ -172,7 +182,14 @@ def drive(
     step: Callable[[float], Any],
     score: Callable[[], Any],
 ) -> None:
-    """Takes all runs of a procedure by three functions; see `FunctionTrainee`."""
+    """Takes all runs of a procedure by three functions; see `FunctionTrainee`.
+
+    >>> from cyclerate.finder import Probe
+    >>> probe = Probe()
+    >>> drive(probe, restore=lambda: None, step=lambda lr: 1.0, score=lambda: 1.0)
+    >>> print(probe.result().max_lr)
+    None
+    """
     conduct(procedure, FunctionTrainee(restore, step, score))
 
 

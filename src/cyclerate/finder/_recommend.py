@@ -408,6 +408,20 @@ def recommend(
     Raises:
         ValueError: The budget is in epochs; `verbose` is none of these.
         CyclerateError: The minutes are too few.
+
+    >>> from cyclerate.finder import FunctionTrainee
+    >>> weights = [1.0, 1.0]
+    >>> def restore():
+    ...     weights[:] = [1.0, 1.0]
+    >>> def step(lr):
+    ...     weights[:] = [w - lr * c * w for w, c in zip(weights, [1.0, 20.0])]
+    ...     return score()
+    >>> def score():
+    ...     return weights[0] ** 2 + 20 * weights[1] ** 2
+    >>> bowl = FunctionTrainee(restore, step, score)
+    >>> found = recommend(bowl, RecommendationSettings(budget_steps=400))
+    >>> found.policy, found.steps + found.training_steps
+    ('one_cycle', 400)
     """
     began = time.perf_counter() if since is None else since
     recommender = settings.new(since=began)

@@ -34,6 +34,9 @@ class PolicyRace:
         policy: Its name.
         max_lr: Its highest rate.
         score: The metric after it, on the fixed sample; None where it diverged.
+
+    >>> PolicyRace("constant", max_lr=0.1, score=None)
+    PolicyRace(policy='constant', max_lr=0.1, score=None)
     """
 
     policy: str

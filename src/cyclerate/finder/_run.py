@@ -23,6 +23,11 @@ class Run(ABC):
     Args:
         lrs: The rate of each step.
         over: The error's text where a run that is over is told a value.
+
+    >>> from cyclerate.finder import RangeTest, Sweep
+    >>> run = RangeTest(Sweep(0.1, 1.0, steps=10))
+    >>> isinstance(run, Run), run.lr, run.tell(2.0), run.index, run.done
+    (True, 0.1, True, 1, False)
     """
 
     def __init__(self, lrs: Sequence[float], over: str) -> None:
@@ -145,6 +150,18 @@ class FunctionTrainee(Trainee):
         restore: Puts weights, optimizer, random state and batches back to the start.
         step: Takes one step at a rate, on the next batch, and returns its metric.
         score: Evaluates the metric on a fixed sample, in evaluation mode.
+
+    >>> from cyclerate.finder import range_test
+    >>> weights = [1.0, 1.0]
+    >>> def restore():
+    ...     weights[:] = [1.0, 1.0]
+    >>> def step(lr):
+    ...     weights[:] = [w - lr * c * w for w, c in zip(weights, [1.0, 20.0])]
+    ...     return score()
+    >>> def score():
+    ...     return weights[0] ** 2 + 20 * weights[1] ** 2
+    >>> 0.01 < range_test(FunctionTrainee(restore, step, score)).max_lr < 0.1
+    True
     """
 
     def __init__(
