@@ -11,7 +11,7 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
-from cyclerate.keras._state import seed_all_randomness, variables_of
+from cyclerate.keras._state import Snapshot, seed_all_randomness, variables_of
 from tests.keras.toys import ONES, ZEROS, fit_steps, mean_of_output, one_weight, value
 
 RNG = np.random.default_rng(0)
@@ -171,3 +171,24 @@ def test_a_broken_weight_is_given_back_as_broken():
     assert result.stop_reason is cr.StopReason.NON_FINITE
     assert np.isnan(value(kernel)).all()
     assert result.max_lr is None
+
+
+def test_a_fault_while_restoring_leaves_nothing_else_undone(monkeypatch: pytest.MonkeyPatch):
+    """The weights cannot be restored; rate, attributes and random numbers still are."""
+    model = one_weight(keras.optimizers.SGD(ck.as_schedule(cr.Constant(0.1))))
+    fit_steps(model, 1)  # builds all there is
+    own, before = model.optimizer._learning_rate, dict(vars(model))
+    seed_all_randomness(5)
+    expected = np.random.uniform()  # noqa: NPY002
+    seed_all_randomness(5)
+
+    def fail(snapshot: Snapshot, *, again: bool = False) -> None:
+        raise OSError("no more memory")
+
+    monkeypatch.setattr(Snapshot, "put_back", fail)
+    with pytest.raises(OSError, match="no more memory"):
+        ck.range_test(model, ONES, ZEROS, batch_size=4, method="range", steps=10)
+    assert model.optimizer._learning_rate is own
+    assert sorted(vars(model)) == sorted(before)
+    assert model.train_function is before["train_function"]
+    assert np.random.uniform() == expected  # noqa: NPY002

@@ -9,7 +9,7 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.cycles._combining import running_mean
-from cyclerate.keras._cycle_callbacks import CycleCallback, CycleEnd, up_to_date
+from cyclerate.keras._clock import CycleCallback, CycleEnd, up_to_date
 from cyclerate.keras._internals import data_adapter, layers_of
 from cyclerate.schedules import Schedule
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument
 from cyclerate._files import replacing
-from cyclerate.cycles import cycle_ends
 from cyclerate.cycles._ends import CycleJudge, epochs_that_end_cycles
 from cyclerate.finder._settings import direction
-from cyclerate.keras._internals import innermost, raw_iterations
-from cyclerate.keras._state import RateInUse, rate_in_use
+from cyclerate.keras._clock import rate_in_use
 from cyclerate.schedules import Schedule
-from cyclerate.schedules._base import check_schedule
 
 _SUFFIXES = (".keras", ".weights.h5")
 
@@ -214,133 +211,3 @@ class CycleCheckpoint(_AtCycleEnds):
             else:
                 self.model.save(temporary, overwrite=True)
         self.saved.append(path)
-
-
-class CycleEnd(NamedTuple):
-    """The step whose update ends a cycle, and the number of that cycle, from 1."""
-
-    step: int
-    cycle: int
-
-
-class CycleClock:
-    """Follows a fit, batch by batch, and says when a cycle of its rate has ended.
-
-    Made when the first epoch begins. A batch that a LossScaleOptimizer skips is no step.
-
-    Args:
-        model: The model in its fit.
-        rate: What its rate follows.
-        total_steps: The length of the training, counted from the schedule's step 0; None for what
-            this fit reaches.
-
-    Attributes:
-        step: The step of the schedule that comes next.
-    """
-
-    def __init__(self, model: Any, rate: RateInUse, total_steps: int | None = None) -> None:
-        self._model, self._rate = model, rate
-        self._optimizer = innermost(model.optimizer)
-        self._skips = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-        ends = cycle_ends(rate.schedule, total_steps or rate.epoch_ends[-1])
-        self._cycles = {step: cycle for cycle, step in enumerate(ends, start=1)}
-        self.begin_epoch()
-
-    def begin_epoch(self) -> None:
-        """Reads the optimizer's count; its variables are up to date when an epoch begins."""
-        self._counted = int(raw_iterations(self._optimizer))
-        self.step = self._rate.step_at(self._counted)
-
-    def batches_after(self, batch: int) -> int:
-        """Returns how many batches of the epoch are done, as Keras tells of this one.
-
-        The last of several steps in one execution may lie beyond the end of the epoch.
-        """
-        return min(batch + 1, self._rate.batches_per_epoch or batch + 1)
-
-    def ended(self, batch: int) -> CycleEnd | None:
-        """Goes on to after this batch of the epoch; tells of the cycle that it ended, if any."""
-        if self._skips:
-            # A skipped batch makes no update, and only the optimizer knows.
-            up_to_date(self._model)
-            counted = int(raw_iterations(self._optimizer))
-        else:
-            counted = self._counted + self.batches_after(batch)
-        made = range(self.step, self._rate.step_at(counted))
-        self.step = made.stop
-        ends = [CycleEnd(step, self._cycles[step]) for step in made if step in self._cycles]
-        return ends[-1] if ends else None
-
-    def check_executions(self) -> None:
-        """Refuses an end that falls inside an execution of several steps: nobody could look."""
-        steps, batches = self._model.steps_per_execution, self._rate.batches_per_epoch
-        if steps == 1:
-            return
-        if self._skips or batches is None:
-            raise bad_argument(
-                "steps_per_execution",
-                "1 with a LossScaleOptimizer, or where an epoch's length is unknown",
-                steps,
-            )
-        for step in self._cycles:
-            until = self._rate.batches_until(step)
-            place = (until - 1) % batches + 1
-            if until > 0 and place % steps and place != batches:
-                allowed = (
-                    f"1, or such that an execution ends with batch {place} of an epoch, after "
-                    f"which a cycle ends (step {step})"
-                )
-                raise bad_argument("steps_per_execution", allowed, steps)
-
-
-def up_to_date(model: Any) -> None:
-    """Brings the model's variables to the step just made: on JAX they lag behind in an epoch."""
-    if keras.backend.backend() == "jax":
-        model.jax_state_sync()
-
-
-class CycleCallback(keras.callbacks.Callback):
-    """Calls `on_cycle_end` after the update that ends a cycle, with the model up to date.
-
-    Args:
-        schedule: The schedule of the rate; None for the one that the fit has.
-        start_cycle: The first cycle that counts, from 1.
-        total_steps: Optimizer steps of the training, from the schedule's step 0; None for what the
-            fit reaches.
-    """
-
-    def __init__(
-        self, schedule: Schedule | None, start_cycle: int, total_steps: int | None
-    ) -> None:
-        super().__init__()
-        self.schedule = None if schedule is None else check_schedule("schedule", schedule)
-        self.start_cycle = check_count("start_cycle", start_cycle)
-        self.total_steps = None if total_steps is None else check_count("total_steps", total_steps)
-        self._clock: CycleClock | None = None
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._clock = None
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self._clock is not None:
-            self._clock.begin_epoch()
-            return
-        # By now every callback has begun its training.
-        rate = rate_in_use(self.model, self.schedule, self.params, epoch, must_be_scheduled=True)
-        clock = CycleClock(self.model, rate, self.total_steps)
-        clock.check_executions()
-        self.on_schedule(rate.schedule)
-        self._clock = clock
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        end = None if self._clock is None else self._clock.ended(batch)
-        if end is not None and end.cycle >= self.start_cycle:
-            up_to_date(self.model)
-            self.on_cycle_end(end)
-
-    def on_schedule(self, schedule: Schedule) -> None:
-        """Takes note of the schedule that the fit follows, before its first batch."""
-
-    def on_cycle_end(self, end: CycleEnd) -> None:
-        """Does what is to be done when a cycle that counts is over."""
-        raise NotImplementedError

@@ -8,7 +8,7 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -104,6 +104,11 @@ def _bytes_in(dataset: Any) -> int:
 A_BATCH = "at least one batch of data"
 
 
+def _nothing() -> Any:
+    """There is nothing to note, and nothing to put back."""
+    return _nothing
+
+
 @dataclass(frozen=True)
 class Data:
     """Training data in two forms, both as keyword arguments of `fit`.
@@ -117,12 +122,8 @@ class Data:
 
     as_given: dict[str, Any]
     lend: Callable[[], dict[str, Any]]
-    remember: Callable[[], PutBack] = field(default=lambda: _nothing)
+    remember: Callable[[], PutBack] = _nothing
     endless: bool = False
-
-
-def _nothing() -> None:
-    pass
 
 
 # Batches that come ready are not shuffled by Keras, which warns if asked to.
@@ -178,8 +179,7 @@ def _name(x: Any) -> str:
 
 
 def _is_arrays(x: Any) -> bool:
-    leaves = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+    return {hasattr(leaf, "shape") for leaf in keras.tree.flatten(x) if leaf is not None} == {True}
 
 
 def _is_torch_loader(x: Any) -> bool:
@@ -278,46 +278,37 @@ def _iterable(x: Any) -> Data:
             "batches, or a function that returns one"
         )
         raise bad_argument("x", allowed, x)
-    source = _Source(x)
+    make: Callable[[], Iterable[Any]]
+    if callable(x):
+        make = x
+    elif isinstance(x, Iterator):
+        make = functools.partial(_remembered, x, [])
+    else:
+        make = functools.partial(iter, x)
     return Data(
-        {"x": source.batches(), **_READY_MADE},
-        lambda: {"x": source.batches(), **_READY_MADE},
+        {"x": _endless(make), **_READY_MADE},
+        lambda: {"x": _endless(make), **_READY_MADE},
         endless=True,
     )
 
 
-class _Source:
-    """Batches without end from an iterable: it begins again when it runs out.
+def _remembered(once: Iterator[Any], kept: list[Any]) -> Iterator[Any]:
+    """What an iterator has given is gone, so its batches are kept and given again."""
+    yield from kept
+    for batch in once:
+        kept.append(batch)
+        yield batch
 
-    What an iterator has given is gone, so its batches are kept and given again.
-    """
 
-    def __init__(self, x: Any) -> None:
-        self._make: Callable[[], Any] | None = None
-        self._once: Iterator[Any] = iter(())
-        if callable(x):
-            self._make = x
-        elif isinstance(x, Iterator):
-            self._once = x
-        else:
-            self._make = lambda: x
-        self._kept: list[Any] = []
-
-    def batches(self) -> Iterator[Any]:
-        """A generator, which is what `fit` takes."""
-        for epoch in itertools.count():
-            empty = True
-            for batch in self._make() if self._make else self._remembered():
-                empty = False
-                yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-            if empty:
-                raise bad_argument("x", A_BATCH, f"nothing in pass {epoch + 1}")
-
-    def _remembered(self) -> Iterator[Any]:
-        yield from self._kept
-        for batch in self._once:
-            self._kept.append(batch)
-            yield batch
+def _endless(make: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """Batches without end: a generator, which is what `fit` takes."""
+    for epoch in itertools.count():
+        empty = True
+        for batch in make():
+            empty = False
+            yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+        if empty:
+            raise bad_argument("x", A_BATCH, f"nothing in pass {epoch + 1}")
 
 
 def lent_again(data: Data) -> Callable[[], dict[str, Any]]:
@@ -326,27 +317,18 @@ def lent_again(data: Data) -> Callable[[], dict[str, Any]]:
     TensorFlow takes longer to make a pipeline of arrays than to train some steps, so that is made
     only once; where TensorFlow is seeded, each pass over it is in the same order.
     """
-    made: dict[str, Any] = {}
-
-    def lend() -> dict[str, Any]:
-        if not made:
-            arguments = data.lend()
-            if not _needs_pipeline(arguments):
-                return arguments
-            made.update(x=tensorflow_pipeline(**arguments, shuffle=True), shuffle=False)
-        return made
-
-    return lend
+    if keras.backend.backend() != "tensorflow" or "y" not in data.as_given:
+        return data.lend
+    return functools.cache(
+        lambda: {"x": tensorflow_pipeline(**data.lend(), shuffle=True), **_READY_MADE}
+    )
 
 
 def whole(data: Data) -> dict[str, Any]:
     """All of the data. `evaluate` neither shuffles nor weighs classes."""
     arguments = {k: v for k, v in data.lend().items() if k not in ("shuffle", "class_weight")}
-    return {"x": tensorflow_pipeline(**arguments)} if _needs_pipeline(arguments) else arguments
-
-
-def _needs_pipeline(arguments: dict[str, Any]) -> bool:
-    return keras.backend.backend() == "tensorflow" and "y" in arguments
+    arrays = keras.backend.backend() == "tensorflow" and "y" in arguments
+    return {"x": tensorflow_pipeline(**arguments)} if arrays else arguments
 
 
 def rows_of(data: Data) -> dict[str, Any]:

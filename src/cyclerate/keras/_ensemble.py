@@ -12,7 +12,7 @@ import keras
 
 from cyclerate.cycles._combining import Outputs, mean_of, probabilities_from
 from cyclerate.cycles._members import Member, MemberFolder, Members
-from cyclerate.keras._cycle_callbacks import CycleCallback, CycleEnd
+from cyclerate.keras._clock import CycleCallback, CycleEnd
 from cyclerate.keras._internals import without_optimizer
 from cyclerate.schedules import Schedule
 

@@ -141,16 +141,9 @@ def range_test(
     settings = replace(given, metric=metric_name(given.metric, given.method, validation_data))
     check_number("seed", settings.seed, high=HIGHEST_SEED - settings.repeats)
     check_model(model)
-    trainee = KerasTrainee(
-        model,
-        x,
-        y,
-        metric=settings.metric,
-        batch_size=batch_size,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        validation_data=validation_data,
-    )
+    weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+    data: dict[str, Any] = {"batch_size": batch_size, "validation_data": validation_data, **weights}
+    trainee = KerasTrainee(model, x, y, metric=settings.metric, **data)
     return finder.range_test(trainee, settings, verbose=verbose, since=started)
 
 
@@ -275,14 +268,7 @@ def recommend(
         given = given.in_steps(number_of_batches(x, batch_size), accumulated)
     settings = replace(given, metric=metric_name(given.metric, "probe", validation_data))
     check_number("seed", settings.seed, high=HIGHEST_SEED - 1)
-    trainee = KerasTrainee(
-        model,
-        x,
-        y,
-        metric=settings.metric,
-        batch_size=batch_size,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        validation_data=validation_data,
-    )
+    weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+    data: dict[str, Any] = {"batch_size": batch_size, "validation_data": validation_data, **weights}
+    trainee = KerasTrainee(model, x, y, metric=settings.metric, **data)
     return finder.recommend(trainee, settings, verbose=verbose, since=started)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -33,14 +33,8 @@ class Fit:
 
     Args:
         model: A compiled Keras model.
-        x: As in `fit`.
-        y: As in `fit`.
-        batch_size: As in `fit`.
-        steps_per_epoch: As in `fit`; needed where `x` does not say how many batches it has.
-        sample_weight: As in `fit`.
-        class_weight: As in `fit`.
-        callbacks: More callbacks, a list of them or one.
-        verbose: As in `fit`.
+        data: What `fit` and `range_test` take of them, by name.
+        steps_per_epoch: As in `fit`, like all that follows.
         options: Anything else that `fit` takes.
 
     Attributes:
@@ -54,13 +48,9 @@ class Fit:
     def __init__(
         self,
         model: Any,
-        x: Any,
-        y: Any,
+        data: dict[str, Any],
         *,
-        batch_size: int | None,
         steps_per_epoch: int | None,
-        sample_weight: Any,
-        class_weight: dict[int, float] | None,
         callbacks: Any,
         verbose: str | int,
         options: dict[str, Any],
@@ -70,18 +60,11 @@ class Fit:
             if options.get(name):
                 allowed = "left out: the cycles span all the data and all epochs"
                 raise bad_argument(name, allowed, options[name])
-        self._model, self._optimizer = model, innermost(model.optimizer)
-        self._batch_size = batch_size
-        self._data = {
-            "x": x,
-            "y": y,
-            "batch_size": batch_size,
-            "sample_weight": sample_weight,
-            "class_weight": class_weight,
-        }
+        x, batch_size = data["x"], data["batch_size"]
+        self._model, self._optimizer, self._data = model, innermost(model.optimizer), data
         self._callbacks: list[Any] = keras.tree.flatten(callbacks or [])
-        self._verbose, self._steps_per_epoch = verbose, steps_per_epoch
-        self._options = options if shuffled_by_keras(x) else {"shuffle": False, **options}
+        self._options: dict[str, Any] = {} if shuffled_by_keras(x) else {"shuffle": False}
+        self._options |= {"steps_per_epoch": steps_per_epoch, "verbose": verbose, **options}
         self.batches_per_epoch = batches_per_epoch(
             steps_per_epoch, x, lambda: number_of_batches(x, batch_size)
         )
@@ -115,15 +98,11 @@ class Fit:
         Raises:
             CyclerateError: There is no clear answer.
         """
-        asked: dict[str, Any] = {
-            "horizon_steps": updates,
-            "policy": policy,
-            "verbose": self._verbose,
-            **self._data,
-            **(options or {}),
-        }
-        with self._layer_rates():
-            found = range_test(self._model, **asked)
+        told: dict[str, Any] = {"policy": policy, "horizon_steps": updates, **self._data}
+        told |= {"verbose": self._options["verbose"], **(options or {})}
+        layers = next((c for c in self._callbacks if isinstance(c, LayerRates)), None)
+        with nullcontext() if layers is None else layers.lent_to(self._model):
+            found = range_test(self._model, **told)
         return require_answer(found), found
 
     def run(
@@ -143,24 +122,16 @@ class Fit:
         history = self._model.fit(
             **self._data,
             epochs=epochs,
-            steps_per_epoch=self._steps_per_epoch,
             validation_data=validation_data,
             callbacks=[cycle, *guards, *self._callbacks],
-            verbose=self._verbose,
             **self._options,
         )
         history.range_test = found
         history.explosion = guards[0].explosion if guards else None
         return history
 
-    def _layer_rates(self) -> AbstractContextManager[None]:
-        for callback in self._callbacks:
-            if isinstance(callback, LayerRates):
-                return callback.lent_to(self._model)
-        return nullcontext()
-
     def _rows_of_an_update(self) -> int | None:
-        rows = self._batch_size or (32 if hasattr(self._data["x"], "shape") else None)
+        rows = self._data["batch_size"] or (32 if hasattr(self._data["x"], "shape") else None)
         return None if rows is None else rows * self.accumulated
 
 
@@ -238,14 +209,11 @@ def fit_one_cycle(
     >>> len(history.steps["learning_rate"]), max(history.steps["learning_rate"])
     (8, 0.1)
     """
+    data = {"x": x, "y": y, "batch_size": batch_size}
     fit = Fit(
         model,
-        x,
-        y,
-        batch_size=batch_size,
+        {**data, "sample_weight": sample_weight, "class_weight": class_weight},
         steps_per_epoch=steps_per_epoch,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
         callbacks=callbacks,
         verbose=verbose,
         options=fit_options,
@@ -354,14 +322,11 @@ def fit_cycles(
     (24, 0.4, 0.1, 0.1)
     """
     plan = plan_cycles(cycles, step_size_epochs, epochs)
+    data = {"x": x, "y": y, "batch_size": batch_size}
     fit = Fit(
         model,
-        x,
-        y,
-        batch_size=batch_size,
+        {**data, "sample_weight": sample_weight, "class_weight": class_weight},
         steps_per_epoch=steps_per_epoch,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
         callbacks=callbacks,
         verbose=verbose,
         options=fit_options,

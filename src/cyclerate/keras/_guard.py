@@ -10,9 +10,9 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
-from cyclerate.keras._cycle_callbacks import CycleClock, up_to_date
+from cyclerate.keras._clock import CycleClock, rate_in_use, up_to_date
 from cyclerate.keras._internals import is_built
-from cyclerate.keras._state import Snapshot, rate_in_use
+from cyclerate.keras._state import Snapshot
 from cyclerate.schedules import Schedule
 
 
@@ -64,15 +64,12 @@ class DivergenceGuard(keras.callbacks.Callback):
     def __init__(self, schedule: Schedule | None = None, *, batch_size: int | None = None) -> None:
         super().__init__()
         self._schedule, self._batch_size = schedule, batch_size
-        self._clear()
+        self.on_train_begin()
 
-    def _clear(self) -> None:
+    def on_train_begin(self, logs: Any = None) -> None:
         self.explosion: Explosion | None = None
         self.restored_step: int | None = None
         self._clock: CycleClock | None = None
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._clear()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batches, self._mean = 0, 0.0

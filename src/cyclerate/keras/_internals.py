@@ -5,7 +5,7 @@ Keras offers no public way to do these things. Checked against Keras 3.12 to 3.1
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,14 @@ from cyclerate._errors import bad_argument
 
 RATE = "_learning_rate"
 """The attribute of an optimizer that holds its rate: a Variable, a schedule or a function."""
+
+HOOK = "make_train_function"
+"""The method that a model has of its own while its train function is replaced."""
+
+LATEST_FUNCTION = "_cyclerate_latest_function"
+"""Kept on the model, so that both go together: the function holds the model."""
+
+TrainFunction = Callable[..., Any]
 
 _GLOBAL_SEED_GENERATOR = "global_seed_generator"
 
@@ -54,6 +62,31 @@ def is_built(model: Any) -> bool:
 def build_from_batch(model: Any, batch: Any) -> None:
     """Makes the weights, the metrics and the optimizer's state, from the shapes of one batch."""
     model._symbolic_build(data_batch=batch)  # noqa: SLF001
+
+
+def untraced_function(model: Any) -> TrainFunction:
+    """A new train function of the model, not traced yet; the model keeps the one it has.
+
+    JAX takes functions that compare equal for one function, and gives the second the trace of the
+    first: here of `model.train_step`, whose every mention is equal to every other. So the new
+    function is made of a step of its own.
+    """
+    attributes = vars(model)
+    before = dict(attributes)
+    step = model.train_step
+
+    def train_step(*arguments: Any) -> Any:
+        return step(*arguments)
+
+    attributes["train_step"] = train_step
+    try:
+        type(model).make_train_function(model, force=True)
+        return model.train_function
+    finally:
+        for name in ("train_function", "train_step"):
+            attributes.pop(name, None)
+            if name in before:
+                attributes[name] = before[name]
 
 
 @contextmanager

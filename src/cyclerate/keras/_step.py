@@ -14,13 +14,14 @@ import numpy as np
 from cyclerate._errors import bad_argument
 from cyclerate.keras._data import A_BATCH, Data
 from cyclerate.keras._internals import (
+    TrainFunction,
     build_from_batch,
     innermost,
     is_built,
     rate_of,
     raw_iterations,
+    untraced_function,
 )
-from cyclerate.keras._train_function import TrainFunction, untraced_function
 
 
 class StepFunction:
@@ -75,9 +76,9 @@ class JaxStepFunction(StepFunction):
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        places = {id(variable): i for i, variable in enumerate(model.optimizer.variables)}
-        self._rate_at = places[id(self._rate)]
-        self._iterations_at = places[id(raw_iterations(self._optimizer))]
+        places = list(map(id, model.optimizer.variables))
+        self._rate_at = places.index(id(self._rate))
+        self._iterations_at = places.index(id(raw_iterations(self._optimizer)))
         self._optimizer_state: list[Any] = []
         self._at_rest: list[Any] | None = None
 
@@ -87,11 +88,10 @@ class JaxStepFunction(StepFunction):
         (trainable, non_trainable, optimizer, metrics), iterator = arguments
         if self._at_rest is None:
             # A fit resets the metrics before its first step: these are their values at rest.
-            self._at_rest = [np.array(value) for value in metrics]
+            self._at_rest = list(map(np.array, metrics))
         optimizer = list(optimizer)
         optimizer[self._rate_at] = jnp.asarray(self.lr, dtype=optimizer[self._rate_at].dtype)
-        metrics = [jnp.asarray(value) for value in self._at_rest]
-        state = (trainable, non_trainable, optimizer, metrics)
+        state = (trainable, non_trainable, optimizer, list(map(jnp.asarray, self._at_rest)))
         logs, state = self._inner(state, iterator)
         self._optimizer_state = state[2]
         return logs, state
@@ -117,25 +117,25 @@ class Updates:
 
     With `gradient_accumulation_steps` = k, an update has the mean loss of its batches. A batch that
     a LossScaleOptimizer skips, because its gradient overflowed, has led to no update.
+
+    Attributes:
+        function: Takes the steps.
+        each_batch_is_one: Whether every batch leads to an update.
     """
 
     def __init__(self, model: Any, function: StepFunction) -> None:
         optimizer = innermost(model.optimizer)
-        self._function = function
+        self.function = function
         self._batches_per_update = optimizer.gradient_accumulation_steps or 1
         self._skips = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         self._counted = int(raw_iterations(optimizer))
         self._losses: list[float] = []
         self._skipped_in_a_row = 0
-
-    @property
-    def each_batch_is_one(self) -> bool:
-        """True if every batch leads to an update."""
-        return self._batches_per_update == 1 and not self._skips
+        self.each_batch_is_one = self._batches_per_update == 1 and not self._skips
 
     def loss_after(self, batch_loss: float) -> float | None:
         """The loss of the update that this batch completed, or None if it completed none."""
-        counted = self._function.batches_counted() if self._skips else self._counted + 1
+        counted = self.function.batches_counted() if self._skips else self._counted + 1
         if counted == self._counted:
             self._skipped_in_a_row += 1
             return math.nan if self._skipped_in_a_row > MOST_SKIPPED_BATCHES else None
@@ -162,10 +162,19 @@ def build(model: Any, data: Data) -> None:
     """
     if is_built(model):
         return
+    plain = model.train_function
+    arguments, callbacks = data.as_given, [_StopBeforeTheFirstStep()]
     if keras.backend.backend() == "tensorflow":
-        _build_from_first_batch(model, data)
-    else:
-        _begin_fit(model, data.as_given, callbacks=[_StopBeforeTheFirstStep()])
+        arguments, callbacks = data.lend(), []
+        model.train_function = _builder(model)
+    try:
+        with quiet_about_the_end_of_data():
+            model.fit(**arguments, verbose=0, callbacks=callbacks)
+    except _Ready:
+        return
+    finally:
+        model.train_function = plain
+    raise bad_argument("x", A_BATCH, "none")
 
 
 def build_from_iterator(model: Any, iterator: Any) -> None:
@@ -188,28 +197,14 @@ class _StopBeforeTheFirstStep(keras.callbacks.Callback):
         raise _Ready
 
 
-def _build_from_first_batch(model: Any, data: Data) -> None:
+def _builder(model: Any) -> TrainFunction:
     def build_only(iterator: Any) -> None:
         build_from_batch(model, keras.tree.map_structure(_none_if_missing, next(iter(iterator))))
         raise _Ready
 
-    plain = model.train_function
-    model.train_function = build_only
-    try:
-        _begin_fit(model, data.lend())
-    finally:
-        model.train_function = plain
+    return build_only
 
 
 def _none_if_missing(part: Any) -> Any:
     """A generator's batch without sample weights holds an empty Optional on TensorFlow."""
     return part if hasattr(part, "shape") else None
-
-
-def _begin_fit(model: Any, arguments: dict[str, Any], **more: Any) -> None:
-    with quiet_about_the_end_of_data():
-        try:
-            model.fit(**arguments, verbose=0, **more)
-        except _Ready:
-            return
-    raise bad_argument("x", A_BATCH, "none")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,14 @@ import keras
 from keras import ops
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras._internals import RATE, TracedNumber
+from cyclerate.keras._internals import (
+    HOOK,
+    LATEST_FUNCTION,
+    RATE,
+    TracedNumber,
+    TrainFunction,
+    untraced_function,
+)
 from cyclerate.schedules import Constant, Schedule
 
 _WHOLE = Constant(1.0)
@@ -59,9 +66,6 @@ def _between(before: Any, after: Any, factor: Any) -> Any:
     return ops.where(factor >= 1, after, part)
 
 
-TrainFunction = Callable[..., Any]
-
-
 @dataclass(frozen=True)
 class Plan:
     """One attribute of the optimizer: `schedule(iterations - offset)`."""
@@ -70,45 +74,46 @@ class Plan:
     schedule: Schedule
     offset: int
 
-    def value(self, iterations: Any) -> Any:
-        """The value to put in place, from the iteration count as the backend has it."""
+    def value(self, iterations: Any, *, plain: bool) -> Any:
+        """The value to put in place; a Python float for a step that is not compiled."""
+        if plain:
+            return self.schedule(max(int(iterations) - self.offset, 0))
         tensor = self.schedule(ops.convert_to_tensor(iterations) - self.offset)
         return tensor if self.attribute == RATE else TracedNumber(tensor)
 
-    def plain_value(self, iterations: Any) -> float:
-        """The same as a Python float, for a step that is not compiled."""
-        return self.schedule(max(int(iterations) - self.offset, 0))
-
 
 class ScheduledFunction:
-    """Stands in for `model.train_function` while it is installed; see the text of this module."""
+    """Stands in for `model.train_function` while it is installed; see the text of this module.
+
+    Attributes:
+        plain: The train function that the model had before.
+        plans: The attributes of the optimizer that are scheduled, and how.
+        shares: The part of the update that each variable gets, if not all the same.
+    """
 
     def __init__(self, model: Any, optimizer: Any) -> None:
         self._model, self._optimizer = model, optimizer
-        self._plain: TrainFunction = model.train_function
-        self._plans: tuple[Plan | Shares, ...] = ()
+        self.plain: TrainFunction = model.train_function
+        self.plans: tuple[Plan, ...] = ()
+        self.shares: Shares | None = None
         self._inner: TrainFunction | None = None
         # PyTorch runs this adapter's Python at every step unless the step itself is compiled.
         self._eager_numbers = keras.backend.backend() == "torch" and not model.jit_compile
 
-    @property
-    def attributes(self) -> set[str]:
-        """The attributes of the optimizer that are scheduled."""
-        return {plan.attribute for plan in self._plans}
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        """The attributes that are scheduled, and how."""
-        return tuple(plan for plan in self._plans if isinstance(plan, Plan))
-
-    @property
-    def plain(self) -> TrainFunction:
-        """The train function that the model had before."""
-        return self._plain
-
     def add(self, plans: tuple[Plan | Shares, ...]) -> None:
-        """Adds plans; the next step is traced with them."""
-        self._plans += plans
+        """Adds plans; the next step is traced with them.
+
+        Raises:
+            ValueError: Something is scheduled already.
+        """
+        taken = {plan.attribute for plan in (*self.plans, self.shares) if plan is not None}
+        twice = taken & {plan.attribute for plan in plans}
+        if twice:
+            allowed = "callbacks that schedule different things"
+            raise bad_argument("callbacks", allowed, sorted(twice))
+        self.plans += tuple(plan for plan in plans if isinstance(plan, Plan))
+        for plan in plans:
+            self.shares = plan if isinstance(plan, Shares) else self.shares
         self._inner = None
 
     def retrace(self) -> None:
@@ -131,92 +136,42 @@ class ScheduledFunction:
         attributes = vars(optimizer)
         iterations = optimizer.iterations
         plain = {plan.attribute: attributes[plan.attribute] for plan in self.plans}
-        attributes.update(self._values(iterations))
         try:
-            with self._shared(iterations):
+            for plan in self.plans:
+                attributes[plan.attribute] = plan.value(iterations, plain=self._eager_numbers)
+            shares = self.shares
+            variables = self._model.trainable_variables
+            with nullcontext() if shares is None else shares.during(variables, iterations):
                 return type(optimizer).apply(optimizer, grads, trainable_variables)
         finally:
             attributes.update(plain)
 
-    def _values(self, iterations: Any) -> dict[str, Any]:
-        if self._eager_numbers:
-            return {plan.attribute: plan.plain_value(iterations) for plan in self.plans}
-        return {plan.attribute: plan.value(iterations) for plan in self.plans}
-
-    def _shared(self, iterations: Any) -> AbstractContextManager[None]:
-        shares = [plan for plan in self._plans if isinstance(plan, Shares)]
-        if not shares:
-            return nullcontext()
-        return shares[0].during(self._model.trainable_variables, iterations)
-
     def _compiled(self) -> TrainFunction:
-        """A function to be traced with these plans; that of an earlier fit if it fits still."""
-        latest: _Compiled | None = vars(self._model).get(LATEST_FUNCTION)
-        if latest and latest.plain is self._plain and latest.plans == self._plans:
-            return latest.function
-        function = untraced_function(self._model)
-        vars(self._model)[LATEST_FUNCTION] = _Compiled(self._plain, self._plans, function)
+        """A function to be traced with these plans; that of an earlier fit if it fits still.
+
+        The model keeps the one that it was last trained with. `compile` gives a model another plain
+        function, and with that another one here.
+        """
+        key = self.plain, self.plans, self.shares
+        latest, function = vars(self._model).get(LATEST_FUNCTION, (None, None))
+        if latest != key:
+            function = untraced_function(self._model)
+            vars(self._model)[LATEST_FUNCTION] = key, function
         return function
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    """The function that a model was last trained with: with the same plans it serves later fits.
-
-    `compile` gives a model another plain function, and with that another one here.
-    """
-
-    plain: TrainFunction
-    plans: tuple[Plan | Shares, ...]
-    function: TrainFunction
-
-
-LATEST_FUNCTION = "_cyclerate_latest_function"
-"""Kept on the model, so that both go together: the function holds the model."""
-
-
-def untraced_function(model: Any) -> TrainFunction:
-    """A new train function of the model, not traced yet; the model keeps the one it has.
-
-    JAX takes functions that compare equal for one function, and gives the second the trace of the
-    first: here of `model.train_step`, whose every mention is equal to every other. So the new
-    function is made of a step of its own.
-    """
-    attributes = vars(model)
-    mine = {
-        name: attributes[name] for name in ("train_function", "train_step") if name in attributes
-    }
-    step = model.train_step
-
-    def train_step(*arguments: Any) -> Any:
-        return step(*arguments)
-
-    attributes["train_step"] = train_step
-    try:
-        type(model).make_train_function(model, force=True)
-        return model.train_function
-    finally:
-        del attributes["train_step"]
-        attributes.update(mine)
-
-
-_HOOK = "make_train_function"
 
 
 class Replacement(Protocol):
     """A train function that stands in for the model's own."""
 
-    @property
-    def plain(self) -> Any:
-        """The one that the model had before."""
-        ...
+    plain: TrainFunction
+    """The one that the model had before."""
 
     def retrace(self) -> None:
         """Forgets what was compiled, as `make_train_function(force=True)` asks for."""
         ...
 
     def __call__(self, *arguments: Any) -> Any:
-        """Makes a step; what it takes and gives is the backend's own."""
+        """Takes a step; what it takes and gives is the backend's own."""
         ...
 
 
@@ -227,58 +182,35 @@ def install(
 
     `when_over` is called if another training begins although nobody removed this.
     """
-    scheduled = model.train_function
-    if not isinstance(scheduled, ScheduledFunction):
-        _free(model)
-        scheduled = ScheduledFunction(model, optimizer)
-        _put_in(model, scheduled)
-    twice = scheduled.attributes & {plan.attribute for plan in plans}
-    if twice:
-        raise bad_argument("callbacks", "callbacks that schedule different things", sorted(twice))
+    if isinstance(model.train_function, ScheduledFunction):
+        model.train_function.add(plans)
+        vars(model)[HOOK].when_over.append(when_over)
+        return
+    scheduled = ScheduledFunction(model, optimizer)
     scheduled.add(plans)
-    vars(model)[_HOOK].when_over.append(when_over)
+    take_over(model, scheduled, when_over)
 
 
 def take_over(model: Any, function: Replacement, when_over: Callable[[], None]) -> None:
     """Makes `function` the model's train function until `remove`, as `install` does."""
-    _free(model)
-    _put_in(model, function)
-    vars(model)[_HOOK].when_over.append(when_over)
+    if HOOK in vars(model):
+        raise bad_argument("callbacks", "one that sets the rate, not several", model.train_function)
+    vars(model)[HOOK] = _Hook(model, function, when_over)
+    model.train_function = function
 
 
 def remove(model: Any) -> None:
     """Gives the model its plain train function back, if it has another one."""
-    hook: _Hook | None = vars(model).pop(_HOOK, None)
+    hook: _Hook | None = vars(model).pop(HOOK, None)
     if hook is not None and model.train_function is hook.function:
         model.train_function = hook.function.plain
-
-
-def settle(model: Any) -> None:
-    """Ends what an interrupted fit left installed."""
-    hook: _Hook | None = vars(model).get(_HOOK)
-    if hook is None:
-        return
-    if _inside_callback_of(model):
-        raise bad_argument("model", "a model that is not in a fit with a ScheduleCallback", model)
-    hook.end()
-
-
-def _free(model: Any) -> None:
-    if _HOOK in vars(model):
-        raise bad_argument("callbacks", "one that sets the rate, not several", model.train_function)
-
-
-def _put_in(model: Any, function: Replacement) -> None:
-    vars(model)[_HOOK] = _Hook(model, function)
-    model.train_function = function
 
 
 class _Hook:
     """`model.make_train_function` while another function is installed."""
 
-    def __init__(self, model: Any, function: Replacement) -> None:
-        self.model, self.function = model, function
-        self.when_over: list[Callable[[], None]] = []
+    def __init__(self, model: Any, function: Replacement, when_over: Callable[[], None]) -> None:
+        self.model, self.function, self.when_over = model, function, [when_over]
 
     def __call__(self, force: bool = False) -> Any:
         if _inside_callback_of(self.model):
@@ -289,6 +221,17 @@ class _Hook:
         self.end()
         return self.model.make_train_function(force=force)
 
+    def settle(self) -> None:
+        """Ends what an interrupted fit left installed, for somebody else who trains the model.
+
+        Raises:
+            ValueError: The fit is running.
+        """
+        if _inside_callback_of(self.model):
+            allowed = "a model that is not in a fit with a ScheduleCallback"
+            raise bad_argument("model", allowed, self.model)
+        self.end()
+
     def end(self) -> None:
         """Takes everything out, after those who installed it have noted what was done."""
         for over in self.when_over:
@@ -297,6 +240,8 @@ class _Hook:
 
 
 def _inside_callback_of(model: Any) -> bool:
+    # A fit that was interrupted between its steps tells nobody, and leaves all as in a running one:
+    # only the stack knows whether a callback of it is at work.
     frame = inspect.currentframe()
     while frame is not None:
         caller: Any = frame.f_locals.get("self")

@@ -12,21 +12,20 @@ from cyclerate._errors import bad_argument
 from cyclerate._randomness import PutBack, all_of
 from cyclerate.finder import Run, Trainee
 from cyclerate.keras._data import A_BATCH, Data, borrow, lent_again, rows_of, whole
+from cyclerate.keras._internals import HOOK
 from cyclerate.keras._state import (
     Snapshot,
-    TrainerAttributes,
-    VariableRate,
+    lend_rate,
     remember_all_randomness,
+    remember_trainer_attributes,
     seed_all_randomness,
 )
 from cyclerate.keras._step import (
-    StepFunction,
     Updates,
     build,
     quiet_about_the_end_of_data,
     step_function,
 )
-from cyclerate.keras._train_function import settle
 
 VALIDATION = "val_"
 
@@ -41,14 +40,9 @@ class KerasTrainee(Trainee):
 
     Args:
         model: The model, compiled.
-        x: As `range_test` takes it, like all that follows.
-        y: The targets.
+        x: As `range_test` takes it, as all that follows.
         metric: What to record; measured on the validation data after each step if it begins with
             "val_".
-        batch_size: Rows of a batch.
-        sample_weight: Weights of the rows.
-        class_weight: Weights of the classes.
-        validation_data: What to measure on, and to score runs on; None for training rows.
 
     Raises:
         ValueError: Data of another kind.
@@ -85,20 +79,19 @@ class KerasTrainee(Trainee):
         the optimizer's rate is a variable.
         """
         model = self._model
-        settle(model)
-        attributes = TrainerAttributes(model)
-        undo: list[PutBack] = [attributes.put_back, self._remember_randomness()]
+        if HOOK in vars(model):
+            vars(model)[HOOK].settle()
+        put_back_attributes = remember_trainer_attributes(model)
+        undo = [put_back_attributes, self._remember_randomness()]
         try:
             build(model, self._data)
-            attributes.put_back()
+            put_back_attributes()
             if keras.backend.backend() != "tensorflow":
                 # Building drew what the first fit would have drawn; that is not drawn again.
                 undo[1] = self._remember_randomness()
             self._snapshot = Snapshot(model)
             undo.append(self._snapshot.put_back)
-            rate = VariableRate(model)
-            undo.append(rate.put_back)
-            rate.lend()
+            lend_rate(model, undo)
             self._function = step_function(model)
             if self._validation_data is not None:
                 self._validation = whole(self._validation_data)
@@ -107,8 +100,10 @@ class KerasTrainee(Trainee):
             all_of(undo)()
 
     def _remember_randomness(self) -> PutBack:
-        read = [self._data, self._validation_data]
-        return all_of([remember_all_randomness(), *(data.remember() for data in read if data)])
+        actions = [remember_all_randomness(), self._data.remember()]
+        if self._validation_data is not None:
+            actions.append(self._validation_data.remember())
+        return all_of(actions)
 
     def restore(self, seed: int) -> None:
         if not self._untouched:
@@ -130,18 +125,18 @@ class KerasTrainee(Trainee):
     def train(self, run: Run) -> None:
         if run.done:
             return
-        model, function = self._model, self._function
+        updates = Updates(self._model, self._function)
         each_step = self._validation if self._metric.startswith(VALIDATION) else None
-        updates = Updates(model, function)
-        watch = Watch(model, run, updates, metric=self._metric, validation=each_step)
         # TensorFlow is told of each batch's logs in any case, and waits for them.
-        late = watch.can_be_late and keras.backend.backend() != "tensorflow"
-        steps = (_OneBehind if late else _StepByStep)(model, function, watch, run)
-        model.train_function = steps
+        late = each_step is None and updates.each_batch_is_one
+        kind = _OneBehind if late and keras.backend.backend() != "tensorflow" else _StepByStep
+        steps = kind(self._model, run, updates, self._metric, each_step)
+        self._model.train_function = steps
         with quiet_about_the_end_of_data():
-            # Passes without end: the watch stops it. Keras's own loop reads the data.
-            model.fit(**self._lend(), epochs=_ENDLESS, verbose=0, callbacks=steps.callbacks())
-        steps.finish()
+            # Passes without end: the steps stop it. Keras's own loop reads the data.
+            self._model.fit(**self._lend(), epochs=_ENDLESS, verbose=0, callbacks=[steps])
+        if steps.waiting is not None:
+            steps.look_at(steps.waiting)
 
 
 def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
@@ -157,58 +152,6 @@ def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
     if data.endless:
         raise bad_argument("validation_data", allowed, validation_data)
     return data
-
-
-class Watch:
-    """Tells a run the value of each update, and stops the model's fit when it is done.
-
-    Args:
-        model: The model in its fit.
-        run: The run.
-        updates: Which batches lead to an update.
-        metric: The name of what it is told.
-        validation: Arguments of `evaluate` for measuring after each update; None to take the value
-            of its batch.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        run: Run,
-        updates: Updates,
-        *,
-        metric: str,
-        validation: dict[str, Any] | None,
-    ) -> None:
-        self._model, self._run, self._metric = model, run, metric
-        self._updates = updates
-        self._validation = validation
-
-    @property
-    def can_be_late(self) -> bool:
-        """Whether a step may begin before the one before it is looked at."""
-        return self._validation is None and self._updates.each_batch_is_one
-
-    def take(self, logs: Mapping[str, Any]) -> None:
-        """Takes what a step logged, as numbers or as scalars of the backend."""
-        if self._validation is None:
-            value = self._updates.loss_after(value_of(self._metric, logs))
-        elif (value := self._updates.loss_after(0.0)) is not None:
-            value = self._measure(self._validation)
-        if value is None or self._run.done:
-            return
-        self._run.tell(value)
-        if self._run.done:
-            self._model.stop_training = True
-
-    def _measure(self, validation: dict[str, Any]) -> float:
-        model = self._model
-        if keras.backend.backend() == "jax":
-            model.jax_state_sync()
-        value = evaluated(model, self._metric, validation)
-        if keras.backend.backend() == "torch":
-            model.train()
-        return value
 
 
 def evaluated(model: Any, metric: str, sample: dict[str, Any]) -> float:
@@ -234,84 +177,81 @@ def value_of(name: str, logs: Mapping[str, Any]) -> float:
     return float(logs[name])
 
 
-class _StepByStep:
-    """The train function of a run in which each step is looked at before the next begins."""
+class _Steps(keras.callbacks.Callback):
+    """The fit of a run: its train function, and the callback that ends a fit without batches.
 
-    def __init__(self, model: Any, function: StepFunction, watch: Watch, run: Run) -> None:
-        self.begun = 0
-        self._model, self._function, self._watch, self._run = model, function, watch, run
+    Attributes:
+        waiting: What the latest step logged, if it was not looked at.
+    """
 
-    def callbacks(self) -> list[keras.callbacks.Callback]:
-        """What the fit is to be given."""
-        return [_Told(self._watch), _NoEmptyPass(self)]
+    def __init__(
+        self,
+        model: Any,
+        run: Run,
+        updates: Updates,
+        metric: str,
+        validation: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        # Not by Keras's `self.model`, which copies the state of all variables on JAX.
+        self._trained, self._function, self._run = model, updates.function, run
+        self._updates, self._metric, self._validation = updates, metric, validation
+        self._begun = self._begun_before_this_pass = 0
+        self.waiting: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._begun == self._begun_before_this_pass:
+            raise bad_argument("x", A_BATCH, f"none in pass {epoch + 1}")
+        self._begun_before_this_pass = self._begun
+
+    def look_at(self, logs: Mapping[str, Any]) -> None:
+        """Takes what a step logged, as numbers or as scalars of the backend; ends the fit."""
+        if self._validation is None:
+            value = self._updates.loss_after(value_of(self._metric, logs))
+        elif (value := self._updates.loss_after(0.0)) is not None:
+            value = self._measured(self._validation)
+        if value is not None and not self._run.done:
+            self._run.tell(value)
+            if self._run.done:
+                self._trained.stop_training = True
+
+    def _measured(self, validation: dict[str, Any]) -> float:
+        if keras.backend.backend() == "jax":
+            self._trained.jax_state_sync()
+        value = evaluated(self._trained, self._metric, validation)
+        if keras.backend.backend() == "torch":
+            self._trained.train()
+        return value
+
+
+class _StepByStep(_Steps):
+    """Each step is looked at before the next begins."""
 
     def __call__(self, *arguments: Any) -> Any:
         self._function.lr = self._run.lr
-        answer = self._function(*arguments)
-        self.begun += 1
-        return answer
+        self._begun += 1
+        return self._function(*arguments)
 
-    def finish(self) -> None:
-        """Looks at what has not been looked at."""
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.look_at(logs or {})
 
 
-class _OneBehind(_StepByStep):
-    """The same, but a step begins before its predecessor is looked at.
+class _OneBehind(_Steps):
+    """A step begins before its predecessor is looked at.
 
     So the device has work while the host reads a loss and prepares the next batch. A run that ends
     early stops a step late, which is undone with the rest.
     """
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self._rates = self._run.lrs
-        self._waiting: Any = None
-
-    def callbacks(self) -> list[keras.callbacks.Callback]:
-        return [_NoEmptyPass(self)]
-
     def __call__(self, *arguments: Any) -> Any:
-        self._function.lr = self._rates[self.begun]
+        rates, before = self._run.lrs, self.waiting
+        self._function.lr = rates[self._begun]
         answer = self._function(*arguments)
-        self.begun += 1
-        before, self._waiting = self._waiting, self._logs_in(answer)
-        if before is not None:
-            self._watch.take(before)
-        if self.begun == len(self._rates):
-            self._model.stop_training = True
-        return answer
-
-    def finish(self) -> None:
-        if self._waiting is not None:
-            self._watch.take(self._waiting)
-
-    @staticmethod
-    def _logs_in(answer: Any) -> Any:
+        self._begun += 1
         # A step on JAX gives its logs and the new state.
-        return answer[0] if keras.backend.backend() == "jax" else answer
-
-
-class _Told(keras.callbacks.Callback):
-    """Hands on what Keras reports after each batch."""
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self._watch = watch
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._watch.take(logs or {})
-
-
-class _NoEmptyPass(keras.callbacks.Callback):
-    """Ends a fit whose data have no batches: its passes would have no end."""
-
-    def __init__(self, steps: _StepByStep) -> None:
-        super().__init__()
-        self._steps, self._before = steps, 0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._before = self._steps.begun
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._steps.begun == self._before:
-            raise bad_argument("x", A_BATCH, f"none in pass {epoch + 1}")
+        self.waiting = answer[0] if keras.backend.backend() == "jax" else answer
+        if before is not None:
+            self.look_at(before)
+        if self._begun == len(rates):
+            self._trained.stop_training = True
+        return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
@@ -12,41 +13,34 @@ from cyclerate.keras._schedule import KerasSchedule
 from cyclerate.keras.compat._cyclic_lr import SCALE_MODES, scaled_by_function, whole_step_size
 from cyclerate.schedules import Cyclic, ExpRange, Schedule, Triangular, Triangular2, from_dict
 
-_COMMON = ("initial_learning_rate", "maximal_learning_rate", "step_size", "scale_mode", "name")
-
 _registered = keras.saving.register_keras_serializable(package="cyclerate")
 
 
+@dataclass(eq=False)
 class _AddonsSchedule(KerasSchedule):
-    """A schedule that keeps TensorFlow Addons' arguments, as attributes and when saved.
+    """A schedule that keeps TensorFlow Addons' arguments, as attributes and when saved."""
 
-    Args:
-        schedule: The schedule itself.
-        common: What all of them have, in the order of `_COMMON`.
-        **own: What only one of them has.
-    """
+    initial_learning_rate: float
+    maximal_learning_rate: float
+    step_size: float
 
-    def __init__(self, schedule: Schedule, common: tuple[Any, ...], **own: Any) -> None:
-        arguments = {**dict(zip(_COMMON, common, strict=True)), **own}
-        super().__init__(schedule)
-        self._arguments = arguments
-        for name, value in arguments.items():
-            setattr(self, name, value)
+    def __post_init__(self) -> None:
+        super().__init__(self._policy(self.initial_learning_rate, self.maximal_learning_rate))
+
+    def _policy(self, base_lr: float, max_lr: float) -> Schedule:
+        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, as JSON can hold them."""
-        return dict(self._arguments)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**config)
 
-    def __repr__(self) -> str:
-        listed = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
-        return f"{type(self).__name__}({listed})"
-
 
 @_registered
+@dataclass(eq=False)
 class CyclicalLearningRate(_AddonsSchedule):
     """A cycle with a factor of the amplitude of your own, with TensorFlow Addons' arguments.
 
@@ -77,18 +71,12 @@ class CyclicalLearningRate(_AddonsSchedule):
     [0.1, 0.3, 0.5, 0.3, 0.1, 0.2, 0.3]
     """
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        maximal_learning_rate: float,
-        step_size: float,
-        scale_fn: Callable[[Any], Any],
-        scale_mode: str = "cycle",
-        name: str = "CyclicalLearningRate",
-    ) -> None:
-        bounds = initial_learning_rate, maximal_learning_rate
-        schedule = scaled_by_function(*bounds, step_size, scale_fn, scale_mode)
-        super().__init__(schedule, (*bounds, step_size, scale_mode, name), scale_fn=scale_fn)
+    scale_fn: Callable[[Any], Any]
+    scale_mode: str = "cycle"
+    name: str = "CyclicalLearningRate"
+
+    def _policy(self, base_lr: float, max_lr: float) -> Schedule:
+        return scaled_by_function(base_lr, max_lr, self.step_size, self.scale_fn, self.scale_mode)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, with `scale_fn` as its import path."""
@@ -102,11 +90,9 @@ class CyclicalLearningRate(_AddonsSchedule):
 
 
 @_registered
+@dataclass(eq=False)
 class TriangularCyclicalLearningRate(_AddonsSchedule):
-    """Smith's triangular policy, with TensorFlow Addons' arguments.
-
-    For an optimizer's `learning_rate`, on all backends, compiled into the step; saved with the
-    model.
+    """Smith's triangular policy, with TensorFlow Addons' arguments; saved with the model.
 
     Args:
         initial_learning_rate: The lower bound.
@@ -125,26 +111,18 @@ class TriangularCyclicalLearningRate(_AddonsSchedule):
     (0.00505, 0.01)
     """
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        maximal_learning_rate: float,
-        step_size: float,
-        scale_mode: str = "cycle",
-        name: str = "TriangularCyclicalLearningRate",
-    ) -> None:
-        check_choice("scale_mode", scale_mode, SCALE_MODES)
-        bounds = initial_learning_rate, maximal_learning_rate
-        schedule = Triangular(*bounds, whole_step_size(step_size))
-        super().__init__(schedule, (*bounds, step_size, scale_mode, name))
+    scale_mode: str = "cycle"
+    name: str = "TriangularCyclicalLearningRate"
+
+    def _policy(self, base_lr: float, max_lr: float) -> Schedule:
+        check_choice("scale_mode", self.scale_mode, tuple(SCALE_MODES))
+        return Triangular(base_lr, max_lr, whole_step_size(self.step_size))
 
 
 @_registered
+@dataclass(eq=False)
 class Triangular2CyclicalLearningRate(_AddonsSchedule):
-    """Smith's triangular2 policy, with TensorFlow Addons' arguments.
-
-    For an optimizer's `learning_rate`, on all backends, compiled into the step; saved with the
-    model.
+    """Smith's triangular2 policy, with TensorFlow Addons' arguments; saved with the model.
 
     Args:
         initial_learning_rate: The lower bound.
@@ -164,26 +142,18 @@ class Triangular2CyclicalLearningRate(_AddonsSchedule):
     [0.1, 0.5, 0.1, 0.3]
     """
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        maximal_learning_rate: float,
-        step_size: float,
-        scale_mode: str = "cycle",
-        name: str = "Triangular2CyclicalLearningRate",
-    ) -> None:
-        check_choice("scale_mode", scale_mode, ("cycle",))
-        bounds = initial_learning_rate, maximal_learning_rate
-        schedule = Triangular2(*bounds, whole_step_size(step_size))
-        super().__init__(schedule, (*bounds, step_size, scale_mode, name))
+    scale_mode: str = "cycle"
+    name: str = "Triangular2CyclicalLearningRate"
+
+    def _policy(self, base_lr: float, max_lr: float) -> Schedule:
+        check_choice("scale_mode", self.scale_mode, ("cycle",))
+        return Triangular2(base_lr, max_lr, whole_step_size(self.step_size))
 
 
 @_registered
+@dataclass(eq=False)
 class ExponentialCyclicalLearningRate(_AddonsSchedule):
-    """Smith's exp_range policy, with TensorFlow Addons' arguments.
-
-    For an optimizer's `learning_rate`, on all backends, compiled into the step; saved with the
-    model.
+    """Smith's exp_range policy, with TensorFlow Addons' arguments; saved with the model.
 
     Args:
         initial_learning_rate: The lower bound.
@@ -204,19 +174,13 @@ class ExponentialCyclicalLearningRate(_AddonsSchedule):
     [0.0, 0.5, 0.0, 0.125]
     """
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        maximal_learning_rate: float,
-        step_size: float,
-        scale_mode: str = "iterations",
-        gamma: float = 1.0,
-        name: str = "ExponentialCyclicalLearningRate",
-    ) -> None:
-        check_choice("scale_mode", scale_mode, SCALE_MODES)
-        bounds = initial_learning_rate, maximal_learning_rate
-        steps = whole_step_size(step_size)
-        schedule: Schedule = ExpRange(*bounds, steps, gamma=gamma)
-        if scale_mode == "cycle":
-            schedule = Cyclic(*bounds, steps, scale_fn=lambda cycle: gamma**cycle)
-        super().__init__(schedule, (*bounds, step_size, scale_mode, name), gamma=gamma)
+    scale_mode: str = "iterations"
+    gamma: float = 1.0
+    name: str = "ExponentialCyclicalLearningRate"
+
+    def _policy(self, base_lr: float, max_lr: float) -> Schedule:
+        check_choice("scale_mode", self.scale_mode, tuple(SCALE_MODES))
+        gamma, steps = self.gamma, whole_step_size(self.step_size)
+        if self.scale_mode == "cycle":
+            return Cyclic(base_lr, max_lr, steps, scale_fn=lambda cycle: gamma**cycle)
+        return ExpRange(base_lr, max_lr, steps, gamma=gamma)

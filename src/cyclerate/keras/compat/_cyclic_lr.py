@@ -8,11 +8,8 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument, check_choice, check_number
-from cyclerate.keras._internals import end_of_data, innermost, rate_of
+from cyclerate.keras._internals import innermost
 from cyclerate.keras._schedule import ScheduleCallback
-from cyclerate.keras._state import Snapshot
-from cyclerate.keras._step import StepFunction, build_from_iterator, step_function
-from cyclerate.keras._train_function import remove, take_over
 from cyclerate.schedules import Cyclic, ExpRange, Schedule, Triangular, Triangular2
 
 SCALE_MODES = {"cycle": "cycle", "iterations": "step"}
@@ -48,11 +45,9 @@ class CyclicLR(keras.callbacks.Callback):
     `history` are those of the original; the rate itself comes from a cyclerate schedule, computed
     inside the compiled step.
 
-    What differs, because it was wrong or is no longer possible: an unknown `mode` is refused
-    (before, it failed in the midst of training); a `step_size` that is not whole is rounded; a step
-    is an update of the weights, also with gradient accumulation; after the fit the rate stays at
-    the last one used, not at the one after it. As ever, the losses and metrics in `history` are
-    what Keras logs: means since the epoch began.
+    What differs: a `step_size` that is not whole is rounded; a step is an update of the weights,
+    also with gradient accumulation; after the fit the rate stays at the last one used. As ever, the
+    losses and metrics in `history` are what Keras logs: means since the epoch began.
 
     Args:
         base_lr: The lower bound. Default 0.001.
@@ -185,97 +180,3 @@ class CyclicLR(keras.callbacks.Callback):
         if self.mode == "exp_range":
             return ExpRange(*bounds, gamma=self.gamma)
         return Triangular(*bounds) if self.mode == "triangular" else Triangular2(*bounds)
-
-
-class StepwiseCallback(keras.callbacks.Callback):
-    """Says the rate of each batch and takes its loss; subclasses implement both.
-
-    With `gives_back`, weights, optimizer and random state are as before after the fit, also after
-    an interrupted one (interrupted outside of a step: when the next training begins).
-    """
-
-    def __init__(self, *, gives_back: bool) -> None:
-        super().__init__()
-        self._gives_back = gives_back
-        self._snapshot: Snapshot | None = None
-
-    def next_rate(self) -> float:
-        """The rate of the next batch."""
-        raise NotImplementedError
-
-    def take(self, loss: float, logs: dict[str, Any]) -> None:
-        """Takes the loss of the batch that used it, and all that Keras logged for it."""
-        raise NotImplementedError
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        model = self.model
-        if model.steps_per_execution != 1:
-            raise bad_argument("steps_per_execution", "1", model.steps_per_execution)
-        if not isinstance(rate_of(innermost(model.optimizer)), keras.Variable):
-            raise bad_argument(
-                "model.optimizer", "one whose learning_rate is a number", model.optimizer
-            )
-        steps = _Steps(model, self.next_rate, self._keep, self.give_back)
-        take_over(model, steps, when_over=self.give_back)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = logs or {}
-        self.take(float(logs["loss"]), logs)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        remove(self.model)
-        self.give_back()
-
-    def give_back(self) -> None:
-        """Puts back what the fit changed, once."""
-        snapshot, self._snapshot = self._snapshot, None
-        if snapshot is not None:
-            snapshot.put_back()
-
-    def _keep(self) -> None:
-        if self._gives_back:
-            self._snapshot = Snapshot(self.model)
-
-
-class _Steps:
-    """The train function meanwhile."""
-
-    def __init__(
-        self,
-        model: Any,
-        next_rate: Callable[[], float],
-        keep: Callable[[], None],
-        give_back: Callable[[], None],
-    ) -> None:
-        self.plain = model.train_function
-        self._model, self._next_rate = model, next_rate
-        self._keep, self._give_back = keep, give_back
-        self._function: StepFunction | None = None
-        # On TensorFlow, a fit builds the model, its metrics and its optimizer in its first step.
-        if keras.backend.backend() != "tensorflow":
-            self._function = self._prepared()
-
-    def __call__(self, *arguments: Any) -> Any:
-        try:
-            if self._function is None:
-                build_from_iterator(self._model, *arguments)
-                self._function = self._prepared()
-            self._function.lr = self._next_rate()
-            return self._function(*arguments)
-        except end_of_data():
-            raise
-        except BaseException:
-            self._give_back()
-            raise
-
-    def retrace(self) -> None:
-        """The compiled step does not depend on this callback: there is nothing to forget."""
-
-    def _prepared(self) -> StepFunction:
-        model = self._model
-        self._keep()
-        mine, model.train_function = model.train_function, self.plain
-        try:
-            return step_function(model)
-        finally:
-            model.train_function = mine

@@ -7,7 +7,7 @@ from typing import Any
 from cyclerate._errors import check_count, check_number
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._schedule import ScheduleCallback
-from cyclerate.keras.compat._cyclic_lr import StepwiseCallback
+from cyclerate.keras._stepwise import StepwiseCallback
 from cyclerate.schedules import Linear, Schedule, Sequence
 
 
@@ -80,8 +80,7 @@ class ExponentialLearningRate(StepwiseCallback):
 
     Batch n of the fit uses `lr * factor ** n`, `lr` being the optimizer's rate when the fit begins.
     As the original it gives nothing back, and goes on to infinity if the fit does:
-    `cyclerate.keras.range_test` looks after both. Its losses are each batch's own; the original
-    took the running mean that Keras logs.
+    `cyclerate.keras.range_test` looks after both. Its losses are each batch's own.
 
     Args:
         factor: What the rate is multiplied by, above 0.

@@ -15,7 +15,7 @@ from cyclerate._errors import (
 )
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 from cyclerate.keras._finder import range_test
-from cyclerate.keras.compat._cyclic_lr import StepwiseCallback
+from cyclerate.keras._stepwise import StepwiseCallback
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,9 +34,6 @@ def show(result: RangeTestResult) -> None:
         pyplot.show()
 
 
-_BATCHES_MISSING = "given where the fit does not know how many batches it has"
-
-
 class LRFinder(StepwiseCallback):
     """A range test in the fit that it is a callback of: the `LRFinder` of Keras gists, put right.
 
@@ -45,18 +42,14 @@ class LRFinder(StepwiseCallback):
     draws the curve and prints which rate to use. Arguments and attributes are those of the callback
     after F. Wittmann that articles on Keras use.
 
-    What was wrong with the original: it took the running mean that Keras logs for the loss of a
-    batch; it gave back the weights but not the optimizer; it left a file behind; its test for
-    divergence failed on losses below zero. It also loaded the first weights again at every rate, so
-    that its curve showed a few batches from the start and no training; this one trains on.
-
+    The original loaded the first weights again at every rate; this one trains on.
     `cyclerate.keras.range_test` does the same without a fit, and can race rates against each other.
 
     Args:
         min_lr: The first rate, above 0.
         max_lr: The last rate.
-        mom: Smoothing of `losses`, as in the original: `losses[i] = mom * losses[i - 1] + (1 - mom)
-            * loss`. Default 0.9. The suggestion does not depend on it.
+        mom: Smoothing of `losses`: `losses[i] = mom * losses[i - 1] + (1 - mom) * loss`. Default
+            0.9. The suggestion does not depend on it.
         stop_multiplier: Stop where `losses` exceed this many times their lowest (if that is above
             0). Default None: where the range test's own rule says so.
         reload_weights: Whether to give back the model. Default True; False leaves it as the sweep
@@ -135,7 +128,8 @@ class LRFinder(StepwiseCallback):
     def on_train_begin(self, logs: Any = None) -> None:
         batches = self.params.get("steps") or self.steps_per_epoch
         if batches is None:
-            raise bad_argument("steps_per_epoch", _BATCHES_MISSING, None)
+            allowed = "given where the fit does not know how many batches it has"
+            raise bad_argument("steps_per_epoch", allowed, None)
         rates = self.params["epochs"] * batches // self.batches_lr_update
         sweep = Sweep(self.min_lr, self.max_lr, steps=rates)
         super().on_train_begin(logs)
