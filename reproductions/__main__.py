@@ -117,7 +117,7 @@ def _run(
     experiment: Experiment, size: Size, folder: Path, command: str, talk: Talk
 ) -> Reproduction:
     from cyclerate.compare import _provenance as provenance
-    from reproductions.record import Sitting
+    from reproductions._record import Sitting
     from reproductions.running import OtherSize, run as run_cells
 
     talk.say(f"{experiment.title}. {experiment.source}.")
@@ -136,7 +136,7 @@ def _run(
 
 
 def _tell(experiment: Experiment, record: Reproduction, folder: Path, talk: Talk) -> None:
-    from reproductions.page import warnings, write_page
+    from reproductions._page import warnings, write_page
 
     with talk.bar("drawing the page"):
         page = write_page(experiment, record, folder)

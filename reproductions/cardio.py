@@ -15,13 +15,13 @@ from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 from cyclerate.tables import Tabular, prepare
 from reproductions import saying
-from reproductions.charts import Chart
-from reproductions.experiment import Experiment
+from reproductions._charts import Chart
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._tables import Table, measured
+from reproductions._training import NO_RATE, Plan, line, train
 from reproductions.finding import find_rate, found_rates, range_test_cell, range_test_chart
 from reproductions.published import cardio
-from reproductions.record import Cell, Outcome, Reproduction, Size
-from reproductions.tables import Table, measured
-from reproductions.training import NO_RATE, Plan, line, train
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reproductions import cardio, k_fold, mnist, one_cycle, range_test, smith2017, snapshot
-from reproductions.experiment import Experiment
+from reproductions._experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment

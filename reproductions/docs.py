@@ -9,8 +9,8 @@ from benchmarks._page import write_generated
 from cyclerate._files import write_bytes
 from cyclerate.compare._page import when
 from reproductions import EXPERIMENTS, Experiment, Reproduction, stored
-from reproductions.charts import Chart
-from reproductions.page import picture, warnings
+from reproductions._charts import Chart
+from reproductions._page import picture, warnings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "reproductions.md"

@@ -9,8 +9,8 @@ import numpy as np
 
 from cyclerate.compare._trainer import KerasTrainer
 from cyclerate.finder import RangeTestResult
-from reproductions.charts import Chart, Line
-from reproductions.record import Cell, Outcome, Reproduction
+from reproductions._charts import Chart, Line
+from reproductions._record import Cell, Outcome, Reproduction
 from reproductions.saying import rates
 
 METHOD = "probe"

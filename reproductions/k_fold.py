@@ -16,12 +16,12 @@ from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Schedule, Triangular, from_dict
 from cyclerate.tables import Tabular, prepare
 from reproductions import saying
+from reproductions._charts import Chart, Line
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._tables import Table, measured
 from reproductions.cardio import made_up_table
-from reproductions.charts import Chart, Line
-from reproductions.experiment import Experiment
 from reproductions.published import cardio
-from reproductions.record import Cell, Outcome, Reproduction, Size
-from reproductions.tables import Table, measured
 
 BATCH = 350
 FOLDS = 5

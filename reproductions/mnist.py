@@ -22,8 +22,12 @@ from cyclerate.schedules import (
     from_dict,
 )
 from reproductions import saying
-from reproductions.charts import Chart, Line
-from reproductions.experiment import Experiment
+from reproductions._charts import Chart, Line
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._tables import Table, measured
+from reproductions._training import NO_RATE, NetworkTrainer, Plan, line, train
+from reproductions.datasets import mnist
 from reproductions.finding import (
     Found,
     find_rate,
@@ -31,11 +35,7 @@ from reproductions.finding import (
     range_test_cell,
     range_test_chart,
 )
-from reproductions.images import mnist
 from reproductions.networks import CLASSES, quick_images
-from reproductions.record import Cell, Outcome, Reproduction, Size
-from reproductions.tables import Table, measured
-from reproductions.training import NO_RATE, NetworkTrainer, Plan, line, train
 
 BATCH = 50
 ARTICLE = Found(base_lr=1e-4, max_lr=1e-2)

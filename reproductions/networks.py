@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from cyclerate.compare._objective import Objective, make_objective
 from cyclerate.compare._trainer import Split
-from reproductions.images import Images
+from reproductions.datasets import Images
 
 CLASSES = 10
 _QUICK_ROWS = (600, 300)

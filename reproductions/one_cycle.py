@@ -16,8 +16,12 @@ from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule
 from cyclerate.tables import Tabular, prepare
 from reproductions import saying
-from reproductions.charts import Chart
-from reproductions.experiment import Experiment
+from reproductions._charts import Chart
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._tables import Table, measured
+from reproductions._training import NO_RATE, NetworkTrainer, Plan, line, sooner, train
+from reproductions.datasets import cifar10, fashion_mnist
 from reproductions.finding import (
     find_rate,
     found_rates,
@@ -25,12 +29,8 @@ from reproductions.finding import (
     range_test_cell,
     range_test_chart,
 )
-from reproductions.images import cifar10, fashion_mnist
 from reproductions.networks import ImageTask, conv_network, image_task, quick_images
 from reproductions.published import boston_housing
-from reproductions.record import Cell, Outcome, Reproduction, Size
-from reproductions.tables import Table, measured
-from reproductions.training import NO_RATE, NetworkTrainer, Plan, line, sooner, train
 
 TASKS = {"cifar10": "CIFAR-10", "fashion": "Fashion-MNIST", "boston": "Boston Housing"}
 BATCH, LARGE_BATCH = 32, 2048

@@ -10,8 +10,12 @@ from cyclerate.compare._wording import MISSING, Numbers, rate
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle
 from reproductions import saying
-from reproductions.charts import Chart, Line
-from reproductions.experiment import Experiment
+from reproductions._charts import Chart, Line
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._tables import Table, measured
+from reproductions._training import NO_RATE, NetworkTrainer, Plan, line, train
+from reproductions.datasets import cifar10
 from reproductions.finding import (
     find_rate,
     found_rates,
@@ -19,11 +23,7 @@ from reproductions.finding import (
     range_test_cell,
     range_test_chart,
 )
-from reproductions.images import cifar10
 from reproductions.networks import ImageTask, conv_network, image_task, quick_images
-from reproductions.record import Cell, Outcome, Reproduction, Size
-from reproductions.tables import Table, measured
-from reproductions.training import NO_RATE, NetworkTrainer, Plan, line, train
 
 BATCH = 32
 FILTERS, DENSE = (16, 32), 64

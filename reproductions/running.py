@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cyclerate.compare._plain import plain
-from reproductions.experiment import Experiment
-from reproductions.record import FILE_NAME, Cell, Reproduction, Run, Sitting, Size
+from reproductions._experiment import Experiment
+from reproductions._record import FILE_NAME, Cell, Reproduction, Run, Sitting, Size
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of runs done, the number of all, and what is next."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from cyclerate.compare._wording import rate
-from reproductions.record import Reproduction
+from reproductions._record import Reproduction
 
 
 def points(value: float, decimals: int = 1) -> str:

@@ -25,19 +25,19 @@ from cyclerate.schedules import (
     from_dict,
 )
 from reproductions import saying
-from reproductions.charts import Chart, Line
-from reproductions.experiment import Experiment
+from reproductions._charts import Chart, Line
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Run, Size
+from reproductions._tables import Table, measured
+from reproductions._training import NO_RATE, NetworkTrainer, Plan, line, train
+from reproductions.datasets import cifar10
 from reproductions.finding import (
     find_rate,
     found_rates,
     range_test_cell,
     range_test_chart,
 )
-from reproductions.images import cifar10
 from reproductions.networks import CLASSES, quick_images
-from reproductions.record import Cell, Outcome, Reproduction, Run, Size
-from reproductions.tables import Table, measured
-from reproductions.training import NO_RATE, NetworkTrainer, Plan, line, train
 
 BATCH, QUICK_BATCH = 100, 20
 BASE_LR, MAX_LR, DECAY_FROM = 0.001, 0.006, 0.007

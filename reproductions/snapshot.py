@@ -16,14 +16,14 @@ from cyclerate.compare._wording import MISSING
 from cyclerate.cycles._rules import fge_schedule
 from cyclerate.schedules import Constant, Cosine, OneCycle, Schedule, Sequence, WarmRestarts
 from reproductions import saying
-from reproductions.charts import Chart, Line
-from reproductions.experiment import Experiment
+from reproductions._charts import Chart, Line
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Curve, Outcome, Reproduction, Size
+from reproductions._tables import Table, measured
+from reproductions._training import NO_RATE, NetworkTrainer, Plan, line
+from reproductions.datasets import fashion_mnist
 from reproductions.finding import find_rate, found_rates, range_test_cell, range_test_chart
-from reproductions.images import fashion_mnist
 from reproductions.networks import ImageTask, conv_network, image_task, quick_images
-from reproductions.record import Cell, Curve, Outcome, Reproduction, Size
-from reproductions.tables import Table, measured
-from reproductions.training import NO_RATE, NetworkTrainer, Plan, line
 
 BATCH, FILTERS, DENSE = 128, (16, 32), 64
 CYCLES = 5

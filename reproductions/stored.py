@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclerate._files import write_text
 from reproductions import Reproduction
-from reproductions.record import FILE_NAME
+from reproductions._record import FILE_NAME
 
 FOLDER = Path(__file__).parent / "records"
 MOST_POINTS = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cyclerate.finder import RangeTestResult, StopReason
+from reproductions._record import Outcome
 from reproductions.finding import outcome_of
-from reproductions.record import Outcome
 
 
 def found(base_lr: float | None, max_lr: float | None) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cyclerate as cr
 from reproductions import k_fold
-from reproductions.record import Outcome, Reproduction, Run, Size
+from reproductions._record import Outcome, Reproduction, Run, Size
 
 STEPS = 100  # of a fold
 

@@ -10,7 +10,7 @@ import pytest
 from cyclerate.compare._trainer import Split
 from cyclerate.schedules import Schedule, from_dict
 from reproductions import mnist
-from reproductions.record import Cell, Outcome, Reproduction, Run, Size
+from reproductions._record import Cell, Outcome, Reproduction, Run, Size
 from tests.reproductions.records import found
 from tests.reproductions.toys import SITTING
 

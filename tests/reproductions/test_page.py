@@ -9,12 +9,12 @@ import pytest
 
 from cyclerate.compare._theme import DARK
 from reproductions import saying
-from reproductions.charts import Chart, Line, draw
-from reproductions.page import write_page
-from reproductions.record import Size
+from reproductions._charts import Chart, Line, draw
+from reproductions._page import write_page
+from reproductions._record import Size
+from reproductions._tables import Table, measured
+from reproductions._training import line, sooner
 from reproductions.running import run
-from reproductions.tables import Table, measured
-from reproductions.training import line, sooner
 from tests.reproductions.toys import SITTING, ToyStage, record_of, toy
 
 

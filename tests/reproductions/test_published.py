@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cyclerate.tables import DataMistake
-from reproductions import images, published
+from reproductions import datasets as images, published
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from reproductions import EXPERIMENTS, Experiment, Reproduction
 from reproductions.__main__ import app
-from reproductions.record import FILE_NAME
+from reproductions._record import FILE_NAME
 
 RUNNER = CliRunner()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reproductions.record import FILE_NAME, Reproduction, Size
+from reproductions._record import FILE_NAME, Reproduction, Size
 from reproductions.running import OtherSize, run
 from tests.reproductions.toys import SITTING, ToyStage, toy
 

@@ -10,7 +10,7 @@ import pytest
 
 from cyclerate.schedules import OneCycle
 from reproductions import smith2017
-from reproductions.record import Reproduction, Run, Size
+from reproductions._record import Reproduction, Run, Size
 from tests.reproductions.records import found as range_test
 from tests.reproductions.toys import SITTING, outcome
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reproductions.charts import Chart
-from reproductions.experiment import Experiment
-from reproductions.record import Cell, Outcome, Reproduction, Run, Sitting, Size
-from reproductions.tables import Table, measured
-from reproductions.training import line
+from reproductions._charts import Chart
+from reproductions._experiment import Experiment
+from reproductions._record import Cell, Outcome, Reproduction, Run, Sitting, Size
+from reproductions._tables import Table, measured
+from reproductions._training import line
 
 SITTING = Sitting("2026-01-02T03:04:05+00:00", "python -m reproductions toy", {"python": "3"}, {})
 

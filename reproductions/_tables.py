@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cyclerate._errors import bad_argument
 from cyclerate.compare._wording import MISSING, Numbers, printable, width
-from reproductions.record import Reproduction
+from reproductions._record import Reproduction
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from cyclerate._errors import require
 from cyclerate._files import write_bytes, write_text
 from cyclerate.compare._page import FILE_NAME, Picture, fill, when
 from cyclerate.compare._theme import DARK, LIGHT
-from reproductions.charts import Chart, draw
-from reproductions.experiment import Experiment
-from reproductions.record import Reproduction
+from reproductions._charts import Chart, draw
+from reproductions._experiment import Experiment
+from reproductions._record import Reproduction
 
 _TEMPLATE = Path(__file__).parent / "templates" / "experiment.html.j2"
 

@@ -9,8 +9,8 @@ from typing import Any
 from cyclerate.compare._record import Cell as TrainedCell, PolicyInfo
 from cyclerate.compare._trainer import KerasTrainer
 from cyclerate.schedules import Schedule
-from reproductions.charts import Line
-from reproductions.record import Outcome, Reproduction
+from reproductions._charts import Line
+from reproductions._record import Outcome, Reproduction
 
 NO_RATE = Outcome(values={})
 """The outcome of a training that needed a rate where the range test gave none."""

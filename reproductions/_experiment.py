@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from reproductions.charts import Chart
-from reproductions.record import Cell, Outcome, Reproduction, Size
-from reproductions.tables import Table
+from reproductions._charts import Chart
+from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._tables import Table
 
 
 class Stage(Protocol):
