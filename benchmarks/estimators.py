@@ -41,8 +41,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from benchmarks._page import write_generated
 from cyclerate.sklearn import CyclicClassifier, CyclicRegressor
-from reproductions.origins import FOLDER_VARIABLE, find_given
-from reproductions.published import cardio
+from reproductions.datasets import FOLDER_VARIABLE, cardio, find_given
 
 PAGE = Path(__file__).parents[1] / "docs" / "scikit-learn.md"
 FOLDS = 5

@@ -1,6 +1,8 @@
-"""Published experiments, each running again: what the article says, and what is found here."""
+"""Published experiments, run again: what the article says, and what is found here."""
 
-from reproductions._experiment import Experiment as Experiment
-from reproductions._record import Reproduction as Reproduction, Size as Size
-from reproductions.catalogue import EXPERIMENTS as EXPERIMENTS
-from reproductions.running import run as run
+from reproductions import cardio, k_fold, mnist, one_cycle, range_test, smith2017, snapshot
+
+EXPERIMENTS = {
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (cardio, mnist, range_test, one_cycle, smith2017, k_fold, snapshot)
+}

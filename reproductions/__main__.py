@@ -9,19 +9,19 @@ python -m reproductions page               (writes docs/reproductions.md from th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cyclerate._errors import check_choice, check_number
 from cyclerate.cli.backend import choose_backend
 from cyclerate.cli.folder import check_folder
-from cyclerate.cli.mistakes import Boundary, Mistake, asking
+from cyclerate.cli.mistakes import Boundary, asking
 from cyclerate.cli.options import Json, Quiet, command_line, seed_range
 from cyclerate.cli.talk import Talk, wrapped
-
-if TYPE_CHECKING:
-    from reproductions import Experiment, Reproduction, Size
+from reproductions import EXPERIMENTS, _experiment, _page, _record
+from reproductions._experiment import Experiment
+from reproductions._record import Reproduction, Size
 
 PROGRAM = "python -m reproductions"
 
@@ -31,9 +31,8 @@ class Experiments(Boundary):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the words of the command line."""
-        return super().parse_args(
-            ctx, args if args[:1] and args[0] in self.commands else ["run", *args]
-        )
+        named = args[:1] and args[0] in self.commands
+        return super().parse_args(ctx, args if named else ["run", *args])
 
 
 app = typer.Typer(
@@ -48,19 +47,15 @@ app = typer.Typer(
 @app.command()
 def keep(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> None:
     """Store the records of whole runs, thinned, for the page."""
-    from reproductions import stored
-
     for folder in folders:
-        kept = stored.keep(folder)
+        kept = _record.keep(folder)
         typer.echo(f"{kept}: {kept.stat().st_size / 1024:.0f} KiB")
 
 
 @app.command()
 def page() -> None:
     """Write docs/reproductions.md and its pictures from the stored records; nothing is trained."""
-    from reproductions import docs
-
-    typer.echo(docs.write())
+    typer.echo(_page.write_docs(EXPERIMENTS.values()))
 
 
 @app.command()
@@ -88,11 +83,9 @@ def run(
 
     Every run is kept as soon as it is finished; the same command goes on where it was stopped.
     """
-    from reproductions import EXPERIMENTS, Size
-
     talk = Talk(as_json=as_json, quiet=quiet)
     if name is None:
-        _list(talk, EXPERIMENTS)
+        _list(talk)
         return
     with asking():
         experiment = EXPERIMENTS[check_choice("NAME", name, EXPERIMENTS)]
@@ -100,68 +93,45 @@ def run(
         usual = 1 if quick else experiment.seeds
         size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
     folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))
-    command = command_line(context).replace("cyclerate run", PROGRAM, 1)
-    record = _run(experiment, size, folder, command, talk)
+    talk.say(f"{experiment.title}. {experiment.source}.")
+    with talk.bar("loading Keras"):
+        choose_backend(experiment.backend)
+    with talk.bar("experiment") as bar:
+        record = _experiment.run(
+            experiment,
+            size,
+            folder,
+            command_line(context).replace("cyclerate run", PROGRAM, 1),
+            lambda done, number, what: bar(done, f"{done}/{number} {what}"[:60]),
+        )
     _tell(experiment, record, folder, talk)
 
 
-def _list(talk: Talk, experiments: dict[str, Experiment]) -> None:
-    for experiment in experiments.values():
+def _list(talk: Talk) -> None:
+    for experiment in EXPERIMENTS.values():
         talk.result(f"{experiment.name:<12}{experiment.title}")
         about = f"{experiment.source}; about {experiment.minutes} minutes on one core"
         talk.result(wrapped(about, indent=12))
-    talk.document({name: experiment.title for name, experiment in experiments.items()})
-
-
-def _run(
-    experiment: Experiment, size: Size, folder: Path, command: str, talk: Talk
-) -> Reproduction:
-    from cyclerate.compare import _provenance as provenance
-    from reproductions._record import Sitting
-    from reproductions.running import OtherSize, run as run_cells
-
-    talk.say(f"{experiment.title}. {experiment.source}.")
-    with talk.bar("loading Keras"):
-        backend = choose_backend(experiment.backend)
-    sitting = Sitting(provenance.now(), command, provenance.versions(backend), provenance.machine())
-    with talk.bar("experiment") as bar:
-
-        def progress(done: int, number: int, what: str) -> None:
-            bar(done, f"{done}/{number} {what}"[:60])
-
-        try:
-            return run_cells(experiment, size, folder, sitting, progress)
-        except OtherSize as error:
-            raise Mistake(str(error)) from error
+    talk.document({name: experiment.title for name, experiment in EXPERIMENTS.items()})
 
 
 def _tell(experiment: Experiment, record: Reproduction, folder: Path, talk: Talk) -> None:
-    from reproductions._page import warnings, write_page
-
     with talk.bar("drawing the page"):
-        page = write_page(experiment, record, folder)
-    tables = experiment.tables(record)
+        page = _page.write_page(experiment, record, folder)
+    tables = [table for table in experiment.tables(record) if table.rows]
     lessons = experiment.lessons(record)
     for table in tables:
         talk.result(f"\n{table.title}\n\n{table.text()}")
     talk.result("")
-    for sentence in (*warnings(record), *lessons):
+    for sentence in (*_page.warnings(experiment, record), *lessons):
         talk.result(wrapped(sentence, point=True))
     talk.result(f"\nPage: {page}")
+    shown = [
+        {"title": table.title, "heads": list(table.heads), "rows": list(map(list, table.rows))}
+        for table in tables
+    ]
     talk.document(
-        {
-            "page": str(page),
-            "lessons": list(lessons),
-            "tables": [
-                {
-                    "title": table.title,
-                    "heads": list(table.heads),
-                    "rows": list(map(list, table.rows)),
-                }
-                for table in tables
-            ],
-            **record.to_dict(),
-        }
+        {"page": str(page), "lessons": list(lessons), "tables": shown, **record.to_dict()}
     )
 
 

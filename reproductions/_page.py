@@ -1,19 +1,26 @@
-"""The page of an experiment: one HTML file that needs nothing else, and its figures as PNG."""
+"""The pages made of records: one HTML file for a run, and docs/reproductions.md for all."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._page import write_generated
 from cyclerate._errors import require
 from cyclerate._files import write_bytes, write_text
 from cyclerate.compare._page import FILE_NAME, Picture, fill, when
 from cyclerate.compare._theme import DARK, LIGHT
 from reproductions._charts import Chart, draw
 from reproductions._experiment import Experiment
-from reproductions._record import Reproduction
+from reproductions._record import Reproduction, stored
 
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "reproductions.md"
+_QUICK = (
+    "A quick run, on small or made-up data: it shows that the experiment works. Its numbers say "
+    "nothing about the article."
+)
 _TEMPLATE = Path(__file__).parent / "templates" / "experiment.html.j2"
 
 
@@ -25,10 +32,28 @@ def write_page(experiment: Experiment, record: Reproduction, out_dir: Path) -> P
     """
     charts = [chart for chart in experiment.charts(record) if chart.drawn]
     pictures = [picture(chart) for chart in charts]
-    page = render(experiment, record, pictures)
+    named = ((cell.label, record.of(cell.name)) for cell in experiment.cells(record.size))
+    page = fill(
+        _TEMPLATE,
+        experiment=experiment,
+        record=record,
+        warnings=warnings(experiment, record),
+        article=paragraphs(experiment.article),
+        differences=paragraphs(experiment.differences),
+        lessons=experiment.lessons(record),
+        tables=[table for table in experiment.tables(record) if table.rows],
+        pictures=pictures,
+        runs=[(label, [run.seed for run in runs]) for label, runs in named if runs],
+        origins=origins(record),
+    )
     for chart, drawn in zip(charts, pictures, strict=True):
         write_bytes(out_dir / f"{chart.name}.png", drawn.light)
     return write_text(out_dir / FILE_NAME, page)
+
+
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text, each on one line; blank lines part them."""
+    return [" ".join(part.split()) for part in text.split("\n\n")]
 
 
 def picture(chart: Chart) -> Picture:
@@ -40,42 +65,83 @@ def picture(chart: Chart) -> Picture:
     return Picture(light, dark, chart.caption, chart.alt)
 
 
-def render(experiment: Experiment, record: Reproduction, pictures: list[Picture]) -> str:
-    """Returns the page as HTML; whatever the record says is escaped."""
-    return fill(
-        _TEMPLATE,
-        experiment=experiment,
-        record=_dated(record),
-        warnings=warnings(record),
-        lessons=experiment.lessons(record),
-        tables=experiment.tables(record),
-        pictures=pictures,
-        cells=_cells(experiment, record),
+def warnings(experiment: Experiment, record: Reproduction) -> list[str]:
+    """What must be known before the numbers are read."""
+    if record.size.quick:
+        return [_QUICK]
+    told: list[str] = []
+    if record.size.scale != 1.0:
+        told.append(f"Every training was {record.size.scale:g} times as long as in the experiment.")
+    missing = [
+        cell.label
+        for cell in experiment.cells(record.size)
+        if len(record.of(cell.name)) < len(record.size.seeds[: cell.most_seeds])
+    ]
+    if missing:
+        told.append(f"Not yet run with every seed: {', '.join(missing)}.")
+    return told
+
+
+def origins(record: Reproduction) -> list[dict[str, Any]]:
+    """The versions and machines of the runs, each pair once, with its first and last time."""
+    found: dict[str, dict[str, Any]] = {}
+    for made in sorted((run.provenance for run in record.runs), key=lambda one: one["created"]):
+        versions, machine = made["versions"], made["machine"]
+        here = found.setdefault(f"{versions} {machine}", {**made, "when": when(made["created"])})
+        if here["created"] != made["created"]:
+            here["when"] = f"{when(here['created'])} to {when(made['created'])}"
+    return list(found.values())
+
+
+def write_docs(experiments: Iterable[Experiment]) -> Path:
+    """Writes the page of all experiments that have a stored record, and a picture of each."""
+    parts: list[str] = []
+    for experiment in experiments:
+        record = stored(experiment.name)
+        if record is not None:
+            parts.append(section(experiment, record))
+    write_generated(PAGE, "\n\n".join(parts))
+    return PAGE
+
+
+def section(experiment: Experiment, record: Reproduction) -> str:
+    """Returns the part of one experiment in Markdown, and draws its picture."""
+    blocks = [
+        f"## {experiment.title}",
+        f"`python -m reproductions {experiment.name}`. {experiment.source}.",
+        *(f"**{warning}**" for warning in warnings(experiment, record)),
+        "What the article has:",
+        _points(paragraphs(experiment.article)),
+        "What is different here:",
+        _points(paragraphs(experiment.differences)),
+        "What to take from it, said by the numbers below:",
+        _points(experiment.lessons(record)),
+    ]
+    for table in experiment.tables(record):
+        if table.rows:
+            blocks += [f"### {table.title}", table.markdown()]
+            blocks += [table.legend] if table.legend else []
+    drawn = picture(next(chart for chart in experiment.charts(record) if chart.drawn))
+    file = f"images/reproduce-{experiment.name}.png"
+    write_bytes(DOCS / file, drawn.light)
+    alt = drawn.alt.replace("[", "(").replace("]", ")")
+    seeds = sorted({run.seed for run in record.runs})
+    return "\n\n".join(
+        [
+            *blocks,
+            f"![{alt}]({file})",
+            drawn.text,
+            f"Seeds {', '.join(map(str, seeds))}. {' '.join(map(_origin, origins(record)))}",
+            f"Data: {' '.join(record.data)}",
+        ]
     )
 
 
-def warnings(record: Reproduction) -> list[str]:
-    """What must be known before the numbers are read."""
-    if record.size.quick:
-        return [
-            (
-                "A quick run, on small or made-up data: it shows that the experiment works. Its "
-                "numbers say nothing about the article."
-            )
-        ]
-    if record.size.scale != 1.0:
-        return [f"Every training was {record.size.scale:g} times as long as in the experiment."]
-    return []
+def _points(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def _cells(experiment: Experiment, record: Reproduction) -> list[dict[str, Any]]:
-    named = ((cell.label, record.of(cell.name)) for cell in experiment.cells(record.size))
-    return [{"label": label, "seeds": [run.seed for run in runs]} for label, runs in named if runs]
-
-
-def _dated(record: Reproduction) -> dict[str, Any]:
-    sittings = [
-        {**dataclasses.asdict(sitting), "when": when(sitting.created)}
-        for sitting in record.sittings
-    ]
-    return {"data": record.data, "sittings": sittings}
+def _origin(made: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    machine = "; ".join(f"{name}: {value}" for name, value in made["machine"].items())
+    return f"{made['when']}, with {versions}, on {machine}."

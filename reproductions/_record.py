@@ -1,7 +1,7 @@
-"""What a reproduction did and found: plain frozen values, kept as one JSON file.
+"""The record of a reproduction: plain frozen values, kept as one JSON file.
 
-The record holds every number of the page, so that tables, figures and texts are made anew from it
-without training.
+It holds every number of the page, so that tables, figures and sentences are written again from it
+without training. `records/` has that of each experiment, thinned.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument
-from cyclerate._files import write_json
+from cyclerate._files import write_json, write_text
 from cyclerate.compare._plain import build, finite_or_none, plain
 from cyclerate.finder import RangeTestResult
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "record.json"
+STORED = Path(__file__).parent / "records"
+MOST_POINTS = 100
+_OUT = re.compile(r" --out ('[^']*'|\S+)")
 
 Curve = tuple[float | None, ...]
 
@@ -53,8 +57,7 @@ class Cell:
     Attributes:
         name: Its name in the record.
         label: What it is called on the page.
-        settings: All that decides what is done, as JSON values. A finished run with other settings
-            is not taken for this cell.
+        settings: All that decides what is done, as JSON values.
         most_seeds: Runs with no more seeds than this.
     """
 
@@ -88,43 +91,70 @@ class Outcome:
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "curves", curves)
 
+    @property
+    def top_rate(self) -> float | None:
+        """The highest rate of its schedule; None if it did not train."""
+        schedule = self.schedule or {}
+        return schedule.get("max_lr", schedule.get("value"))
+
 
 @dataclass(frozen=True)
 class Run:
-    """A finished cell with one seed; `sitting` is the number of the sitting that ran it."""
+    """A finished cell with one seed; `provenance` says when, with what, and where."""
 
     cell: str
     seed: int
     settings: dict[str, Any]
     outcome: Outcome
-    sitting: int
+    provenance: dict[str, Any]
 
+    @property
+    def result(self) -> RangeTestResult:
+        """What its range test found.
 
-@dataclass(frozen=True)
-class Sitting:
-    """One call of the command: what was on, where and when. Several may share a record."""
-
-    created: str
-    command: str
-    versions: dict[str, str]
-    machine: dict[str, str]
+        Raises:
+            CyclerateError: It ran none.
+        """
+        if self.outcome.found is None:
+            raise CyclerateError(f"{self.cell}, seed {self.seed}, is no range test.")
+        return RangeTestResult.from_dict(self.outcome.found)
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A whole experiment: its size, what the data were, the sittings, and the finished runs."""
+    """A whole experiment: its size, what the data were, the last command, and the finished runs."""
 
     experiment: str
     size: Size
     data: tuple[str, ...]
-    sittings: tuple[Sitting, ...] = ()
     runs: tuple[Run, ...] = ()
+    command: str = ""
     schema: int = SCHEMA
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides every cell of it, beside the cell's own settings."""
+        return {
+            "experiment": self.experiment,
+            "scale": self.size.scale,
+            "quick": self.size.quick,
+        }
 
     def of(self, cell: str) -> tuple[Run, ...]:
         """The runs of a cell, by seed."""
         found = (run for run in self.runs if run.cell == cell)
         return tuple(sorted(found, key=lambda run: run.seed))
+
+    def outcome(self, cell: str, seed: int) -> Outcome:
+        """What a cell gave with a seed.
+
+        Raises:
+            CyclerateError: It has not been run.
+        """
+        for run in self.of(cell):
+            if run.seed == seed:
+                return run.outcome
+        raise CyclerateError(f"{cell} has not been run with seed {seed}.")
 
     def values(self, cell: str, name: str) -> tuple[float, ...]:
         """A value of a cell with every seed that has it."""
@@ -141,21 +171,6 @@ class Reproduction:
         values = self.values(cell, name)
         return statistics.stdev(values) if len(values) > 1 else None
 
-    def found(self, cell: str, seed: int) -> RangeTestResult:
-        """The range test that a cell ran with a seed.
-
-        Raises:
-            CyclerateError: It has not been run.
-        """
-        for run in self.of(cell):
-            if run.seed == seed and run.outcome.found is not None:
-                return RangeTestResult.from_dict(run.outcome.found)
-        raise CyclerateError(f"the range test {cell} has not been run with seed {seed}.")
-
-    def results(self, cell: str) -> tuple[RangeTestResult, ...]:
-        """The range tests of a cell, by seed."""
-        return tuple(self.found(cell, run.seed) for run in self.of(cell))
-
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as plain JSON values."""
         return plain(dataclasses.asdict(self))
@@ -171,8 +186,6 @@ class Reproduction:
         if schema != SCHEMA:
             raise bad_argument("schema of the record", str(SCHEMA), schema)
         parts: dict[str, Any] = {**values, "size": build(Size, values.get("size"), "size")}
-        sittings = parts.get("sittings") or ()
-        parts["sittings"] = tuple(build(Sitting, part, "sittings") for part in sittings)
         parts["runs"] = tuple(_run(part) for part in parts.get("runs") or ())
         return build(cls, parts, "the record")
 
@@ -198,3 +211,45 @@ class Reproduction:
 def _run(values: Any) -> Run:
     outcome = values.get("outcome") if isinstance(values, Mapping) else None
     return build(Run, {**values, "outcome": build(Outcome, outcome, "outcome")}, "runs")
+
+
+def stored(name: str) -> Reproduction | None:
+    """Returns the stored record of an experiment, if there is one."""
+    file = STORED / f"{name}.json"
+    return Reproduction.load(file) if file.is_file() else None
+
+
+def keep(folder: Path) -> Path:
+    """Stores the record of a finished experiment, thinned; returns the file."""
+    values = thinned(Reproduction.load(folder / FILE_NAME).to_dict())
+    Reproduction.from_dict(values)
+    return write_text(STORED / f"{values['experiment']}.json", in_lines(values))
+
+
+def thinned(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record's values with at most 100 points in a curve, six digits each, no paths."""
+    runs = [{**run, "outcome": _thin_outcome(run["outcome"])} for run in values["runs"]]
+    return {**values, "runs": runs, "command": _OUT.sub("", values["command"])}
+
+
+def _thin_outcome(outcome: dict[str, Any]) -> dict[str, Any]:
+    curves = {name: _thin(curve) for name, curve in outcome["curves"].items()}
+    found = outcome["found"]
+    if found is not None:
+        series = {name: _thin(found[name]) for name in ("lrs", "losses", "smoothed")}
+        found = {**found, **series, "runs": []}
+    return {**outcome, "curves": curves, "found": found}
+
+
+def _thin(series: list[float | None]) -> list[float | None]:
+    every = -(-len(series) // MOST_POINTS) or 1
+    # Counted from the end: the last point is what a curve came to.
+    kept = series[::-1][::every][::-1]
+    return [None if value is None else float(f"{value:.6g}") for value in kept]
+
+
+def in_lines(values: dict[str, Any]) -> str:
+    """Writes one line for each run: a change of one is a change of one line."""
+    runs = ",\n".join(json.dumps(run, allow_nan=False) for run in values["runs"])
+    head = json.dumps({**values, "runs": []}, indent=1, allow_nan=False, ensure_ascii=False)
+    return head.replace('"runs": []', f'"runs": [\n{runs}\n]', 1) + "\n"

@@ -1,24 +1,141 @@
-"""Trainings of an experiment: any network, a schedule, and the outcome of a run."""
+"""What the experiments run: image sets and networks on them, range tests, and trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from cyclerate.compare._objective import Objective, make_objective
 from cyclerate.compare._record import Cell as TrainedCell, PolicyInfo
-from cyclerate.compare._trainer import KerasTrainer
+from cyclerate.compare._trainer import KerasTrainer, Split
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule
-from reproductions._charts import Line
-from reproductions._record import Outcome, Reproduction
+from reproductions._experiment import Results
+from reproductions._record import Cell, Outcome
+from reproductions.datasets import Images
+
+CLASSES = 10
+_QUICK_ROWS = (600, 300)
+_RANGE_TEST: dict[str, Any] = {
+    "method": "probe",
+    "start_lr": 1e-6,
+    "end_lr": 10.0,
+    "steps": 100,
+    "repeats": 1,
+}
+
+Chooses = Callable[[Cell, int, Results, int], Schedule | None]
+"""Gives the schedule of a cell with a seed, of the results of other cells, over so many steps; None
+where it needs a rate that was not found."""
 
 NO_RATE = Outcome(values={})
 """The outcome of a training that needed a rate where the range test gave none."""
 
 
+@dataclass(frozen=True, eq=False)
+class ImageTask:
+    """Images to tell apart, some of them held out; pixels stay bytes until they are in the network.
+
+    Attributes:
+        name: The image set.
+        split: The images and their class numbers.
+        mean: Of the training pixels.
+        scale: Their standard deviation.
+        notes: What was decided about them.
+    """
+
+    name: str
+    split: Split
+    mean: float
+    scale: float
+    notes: tuple[str, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """Cross-entropy and accuracy."""
+        return make_objective(classes=CLASSES)
+
+
+def image_task(
+    images: Images, train_rows: int | None = None, test_rows: int | None = None
+) -> ImageTask:
+    """Takes so many of the training and of the test images, drawn once, the same every time.
+
+    Without a number, all of them, in a random order.
+    """
+    rng = np.random.default_rng(0)
+    parts: list[NDArray[Any]] = []
+    taken: list[str] = []
+    sets = ((images.x_train, images.y_train, train_rows), (images.x_test, images.y_test, test_rows))
+    for x, y, rows in sets:
+        chosen = rng.permutation(len(x))[:rows]
+        parts += [x[chosen], y[chosen].astype(np.int32)]
+        whole = len(chosen) == len(x)
+        taken.append(f"all {len(x):,}" if whole else f"{len(chosen):,} of {len(x):,}")
+    split = Split(*parts)
+    note = (
+        f"{images.name}: {taken[0]} training images and {taken[1]} test images, shuffled once; "
+        "pixels are standardised in the network."
+    )
+    mean, scale = float(split.x_train.mean()), float(split.x_train.std())
+    return ImageTask(images.name, split, mean, scale, (note, images.note)[: 1 + bool(images.note)])
+
+
+def quick_images() -> ImageTask:
+    """The digits that come with scikit-learn, as images of 8x8 pixels: for quick runs."""
+    bunch: Any = load_digits()
+    x = (15 * bunch.images).astype(np.uint8)[..., None]
+    y = bunch.target.astype(np.uint8)
+    train, _ = _QUICK_ROWS
+    return image_task(Images("digits", x[:train], y[:train], x[train:], y[train:]), *_QUICK_ROWS)
+
+
+def conv_network(
+    task: ImageTask, filters: tuple[int, ...], dense: int, *, batch_norm: bool = False
+) -> Callable[[int], Any]:
+    """Returns what builds a small convolutional network with the weights of a seed.
+
+    Blocks of a 3x3 convolution and 2x2 max pooling, a dense layer, and the logits; ReLU between.
+
+    Args:
+        task: The images.
+        filters: How many each convolution has.
+        dense: Width of the dense layer.
+        batch_norm: Normalise the outputs of the dense layer.
+    """
+
+    def build(seed: int) -> Any:
+        import keras
+
+        layers: list[Any] = [
+            keras.Input(task.split.x_train.shape[1:]),
+            keras.layers.Rescaling(1 / task.scale, -task.mean / task.scale),
+        ]
+        for i, number in enumerate(filters):
+            kernel = keras.initializers.GlorotUniform(seed=1000 * seed + i)
+            layers += [
+                keras.layers.Conv2D(number, 3, activation="relu", kernel_initializer=kernel),
+                keras.layers.MaxPooling2D(padding="same"),
+            ]
+        layers.append(keras.layers.Flatten())
+        for i, (width, activation) in enumerate([(dense, "relu"), (CLASSES, None)]):
+            kernel = keras.initializers.GlorotUniform(seed=1000 * seed + 100 + i)
+            layers.append(keras.layers.Dense(width, activation, kernel_initializer=kernel))
+        if batch_norm:
+            layers.insert(-1, keras.layers.BatchNormalization())
+        return keras.Sequential(layers)
+
+    return build
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How long a training is; a `cyclerate.compare._trainer.Length`."""
+    """How long a training is."""
 
     steps_per_epoch: int
     total_steps: int
@@ -39,6 +156,49 @@ class NetworkTrainer(KerasTrainer):
         return self.build(seed)
 
 
+def range_test_cell(name: str, label: str, common: dict[str, Any], **options: Any) -> Cell:
+    """Makes the cell of our range test, for a training as long as its trainer's.
+
+    Args:
+        name: Of the cell.
+        label: Of the cell.
+        common: Its settings beside those of the range test.
+        **options: Of `cyclerate.keras.range_test`, in place of the usual ones.
+    """
+    return Cell(name, label, {**common, "range_test": {**_RANGE_TEST, **options}})
+
+
+def find_or_train(
+    trainer: KerasTrainer, cell: Cell, seed: int, results: Results, schedule: Chooses
+) -> Outcome:
+    """Runs the range test of a cell if that is what it is; else trains.
+
+    Args:
+        trainer: The network, its data, and how long.
+        cell: The cell.
+        seed: Of the weights and of the order of the data.
+        results: What other cells found.
+        schedule: Chooses the schedule to train by.
+    """
+    if "range_test" in cell.settings:
+        return tested(trainer.range_test(seed, **cell.settings["range_test"]))
+    chosen = schedule(cell, seed, results, trainer.budget.total_steps)
+    return NO_RATE if chosen is None else train(trainer, chosen, seed)
+
+
+def tested(result: RangeTestResult, **more: float | None) -> Outcome:
+    """Returns a range test as an outcome, with "max_lr", "base_lr", "steps" and more values."""
+    values = {"max_lr": result.max_lr, "base_lr": result.base_lr, "steps": float(result.steps)}
+    return Outcome({**values, **more}, found=result.to_dict(), seconds=result.seconds or 0.0)
+
+
+def found_rates(results: Results, cell: str, seed: int) -> tuple[float, float] | None:
+    """Base_lr and max_lr of a cell's range test; None where it gave no clear answer."""
+    values = results(cell, seed).values
+    low, high = values["base_lr"], values["max_lr"]
+    return None if low is None or high is None else (low, high)
+
+
 def train(trainer: KerasTrainer, schedule: Schedule, seed: int) -> Outcome:
     """Trains the trainer's network by a schedule, and returns its curves and final values.
 
@@ -46,11 +206,10 @@ def train(trainer: KerasTrainer, schedule: Schedule, seed: int) -> Outcome:
     curves "steps", "loss", "metric" and "train_loss".
     """
     policy = PolicyInfo("policy", "policy", schedule.to_dict(), "")
-    return outcome_of(trainer.train(policy, seed, lambda _: None), schedule)
+    return _trained(trainer.train(policy, seed, lambda _: None), schedule)
 
 
-def outcome_of(cell: TrainedCell, schedule: Schedule) -> Outcome:
-    """Returns a trained cell as the outcome of a run."""
+def _trained(cell: TrainedCell, schedule: Schedule) -> Outcome:
     curves = {
         "loss": cell.heldout_loss,
         "metric": cell.heldout_metric,
@@ -63,47 +222,3 @@ def outcome_of(cell: TrainedCell, schedule: Schedule) -> Outcome:
         schedule=schedule.to_dict(),
         seconds=cell.seconds,
     )
-
-
-def line(
-    record: Reproduction, cell: str, name: str, curve: str, steps_per_epoch: int | None = None
-) -> Line:
-    """A curve of a cell over its steps, or epochs: the mean of its seeds, and each of them paler.
-
-    The mean ends where the first of them ends.
-    """
-    runs = [run.outcome.curves for run in record.of(cell)]
-    if not runs:
-        return Line(name, (), ())
-    unit = steps_per_epoch or 1
-    axes = [[step / unit for step in curves["steps"] if step is not None] for curves in runs]
-    values = [curves[curve] for curves in runs]
-    shortest = min(axes, key=len)
-    mean = [_mean([series[i] for series in values]) for i in range(len(shortest))]
-    pale = tuple(zip(axes, values, strict=True)) if len(runs) > 1 else ()
-    return Line(name, shortest, mean, pale)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    kept = [value for value in values if value is not None]
-    return sum(kept) / len(kept) if len(kept) == len(values) else None
-
-
-def sooner(record: Reproduction, one: str, other: str) -> float | None:
-    """After which share of its steps a cell had the final held-out loss of another, seed by seed.
-
-    The mean over the seeds; None if it did not with one of them.
-    """
-    shares: list[float] = []
-    for rival in record.of(other):
-        finish = rival.outcome.values.get("loss")
-        run = next((run for run in record.of(one) if run.seed == rival.seed), None)
-        if finish is None or run is None or not run.outcome.curves:
-            return None
-        steps, losses = run.outcome.curves["steps"], run.outcome.curves["loss"]
-        measured = zip(steps, losses, strict=True)
-        arrived = [step for step, loss in measured if loss is not None and loss <= finish]
-        if not arrived or arrived[0] is None or steps[-1] is None:
-            return None
-        shares.append(arrived[0] / steps[-1])
-    return sum(shares) / len(shares) if shares else None

@@ -1,23 +1,51 @@
-"""The image sets of published experiments: MNIST, Fashion-MNIST, CIFAR-10."""
+"""The data sets of published experiments: three sets of images, and two tables.
+
+`CYCLERATE_DATA` names a folder with one folder for each data set. What lies there is taken as it
+is: the loaders check its shape. Otherwise a file is downloaded into a cache and checked against its
+origin's SHA-256, also when it is read from the cache again.
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cyclerate.tables import DataMistake
-from reproductions.origins import Origin, fetch, find_given
+from cyclerate.tables._read import check_columns, read_table
+
+FOLDER_VARIABLE = "CYCLERATE_DATA"
+_TIMEOUT_SECONDS = 30
+
+Pixels = NDArray[np.uint8]
+Arrays = Mapping[str, Pixels]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file at its public origin."""
+
+    url: str
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return self.url.rpartition("/")[2]
+
 
 _KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _MNIST = Origin(
@@ -50,15 +78,76 @@ _CIFAR_BATCHES = {
     "train": [f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6)],
     "test": ["cifar-10-batches-bin/test_batch.bin"],
 }
+_BOSTON = Origin(
+    "https://raw.githubusercontent.com/scikit-learn/scikit-learn/1.1.3/sklearn/datasets/data/"
+    "boston_house_prices.csv",
+    "d98212636026544fc9b9c0f372e5f819872e6fa6fa757ab025efdda22180f2d6",
+)
+_CARDIO_PAGE = "https://www.kaggle.com/datasets/sulianova/cardiovascular-disease-dataset"
 _TRAIN_ROWS = {"MNIST": 60_000, "Fashion-MNIST": 60_000, "CIFAR-10": 50_000}
 _TEST_ROWS = 10_000
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError),
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
-)
+_CARDIO_COLUMNS = [
+    *("id", "age", "gender", "height", "weight", "ap_hi", "ap_lo"),
+    *("cholesterol", "gluc", "smoke", "alco", "active", "cardio"),
+]
+_BOSTON_COLUMNS = [
+    *("CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE"),
+    *("DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT", "MEDV"),
+]
 
-Pixels = NDArray[np.uint8]
-Arrays = Mapping[str, Pixels]
+
+def find_given(folder: str, names: Sequence[str]) -> Path | None:
+    """Returns the first of these files that the user's folder has in `folder`."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    if not given:
+        return None
+    return next((path for name in names if (path := Path(given) / folder / name).is_file()), None)
+
+
+def fetch(folder: str, origin: Origin) -> Path:
+    """Returns a file of a data set, downloaded unless the cache has it.
+
+    The cache is `$XDG_CACHE_HOME/cyclerate`, or `~/.cache/cyclerate`.
+
+    Args:
+        folder: The data set's folder in the cache.
+        origin: The file.
+
+    Raises:
+        DataMistake: It cannot be downloaded, or what came is not the file.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyclerate"
+    kept = cache / folder / origin.file
+    if kept.is_file() and _sha256(kept) == origin.sha256:
+        return kept
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    otherwise = f"download it yourself into the folder {folder} of a folder named {FOLDER_VARIABLE}"
+    try:
+        # Written under a temporary name, checked, then renamed.
+        pooch.retrieve(
+            origin.url,
+            known_hash=f"sha256:{origin.sha256}",
+            fname=origin.file,
+            path=kept.parent,
+            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS),
+        )
+    except ValueError as error:
+        raise DataMistake(
+            f"{origin.url} gave a file that is not the known one (its SHA-256 differs). It was not "
+            f"kept. Try again later, or {otherwise}."
+        ) from error
+    except OSError as error:
+        raise DataMistake(
+            f"{origin.url} cannot be downloaded. Go online and run this again, or {otherwise}."
+        ) from error
+    return kept
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +196,12 @@ def fashion_mnist() -> Images:
         return _images("Fashion-MNIST", (28, 28, 1), path, lambda: _npz(path))
     paths = {name: fetch("fashion_mnist", origin) for name, origin in _FASHION.items()}
     folder = paths["x_train"].parent
-    return _images("Fashion-MNIST", (28, 28, 1), folder, lambda: _idx_files(paths))
+    return _images(
+        "Fashion-MNIST",
+        (28, 28, 1),
+        folder,
+        lambda: {name: _idx(path) for name, path in paths.items()},
+    )
 
 
 def cifar10() -> Images:
@@ -131,6 +225,12 @@ def cifar10() -> Images:
         "may differ from those on the original."
     )
     return _images("CIFAR-10", (32, 32, 3), path, lambda: _cifar_jpeg(path), note)
+
+
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+)
 
 
 def _images(
@@ -161,12 +261,8 @@ def _npz(path: Path) -> Arrays:
         return {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
 
 
-def _idx_files(paths: Mapping[str, Path]) -> Arrays:
-    return {name: _idx(path) for name, path in paths.items()}
-
-
 def _idx(path: Path) -> Pixels:
-    """The format of MNIST: two zero bytes, type, number of axes, their lengths, then the bytes."""
+    """Reads the format of MNIST: two zero bytes, type, number of axes, their lengths, the bytes."""
     with gzip.open(path) as file:
         content = file.read()
     axes = content[3]
@@ -198,8 +294,7 @@ def _cifar_jpeg(path: Path) -> Arrays:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         for part in ("train", "test"):
             content, offsets = file[f"jpeg_{part}"].tobytes(), file[f"offset_{part}"].tolist()
-            pictures = [_jpeg(content[a:b]) for a, b in pairwise(offsets)]
-            arrays[f"x_{part}"] = np.stack(pictures)
+            arrays[f"x_{part}"] = np.stack([_jpeg(content[a:b]) for a, b in pairwise(offsets)])
             arrays[f"y_{part}"] = file[f"y_{part}"]
     return arrays
 
@@ -209,3 +304,50 @@ def _jpeg(content: bytes) -> Pixels:
 
     with Image.open(io.BytesIO(content)) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def cardio() -> pd.DataFrame:
+    """Returns 70,000 medical examinations: 11 features, `id`, and the target `cardio` (0 or 1).
+
+    Its origin asks for a login and states no licence, so it is never downloaded here.
+
+    Raises:
+        DataMistake: The file is not in the user's folder, or is another table.
+
+    Source: Svetlana Ulianova, Cardiovascular Disease dataset, Kaggle 2019.
+    """
+    path = find_given("cardio", ("cardio_train.csv", "cardio_train.csv.gz"))
+    if path is None:
+        raise DataMistake(
+            f"The table of this experiment needs a login at its origin: download {_CARDIO_PAGE}, "
+            f"put cardio_train.csv in a folder named cardio, and name the folder above it with "
+            f"{FOLDER_VARIABLE}."
+        )
+    return _table(read_table(path, sep=";")[0], _CARDIO_COLUMNS, 70_000, path)
+
+
+def boston_housing() -> pd.DataFrame:
+    """Returns 506 districts of Boston: 13 features and the target `MEDV`, in 1,000 dollars.
+
+    Kept only to repeat what was published with it. The feature `B` rests on an assumption about
+    race that cannot be defended; scikit-learn withdrew the table for that. Use other data to learn
+    anything about houses.
+
+    Raises:
+        DataMistake: The file cannot be had, or is another table.
+
+    Source: Harrison and Rubinfeld, Hedonic housing prices and the demand for clean air, 1978.
+    """
+    path = find_given("boston", [_BOSTON.file]) or fetch("boston", _BOSTON)
+    with path.open(encoding="utf-8") as file:
+        # In scikit-learn's copy a line with the shape stands above the names.
+        above = int(not file.readline().lstrip('"').startswith("CRIM"))
+    return _table(pd.read_csv(path, skiprows=above), _BOSTON_COLUMNS, 506, path)
+
+
+def _table(frame: pd.DataFrame, columns: list[str], rows: int, path: Path) -> pd.DataFrame:
+    """Checks that a table is the published one."""
+    check_columns(frame, columns, str(path))
+    if len(frame) != rows:
+        raise DataMistake(f"{path} has {len(frame):,} rows; the published table has {rows:,}.")
+    return frame

@@ -1,9 +1,8 @@
-"""Cycles under cross-validation: begun anew in every fold, or going on? One range test, or many?"""
+"""Cycles under cross-validation: restarted in every fold, or continued? One range test, or many?"""
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,12 @@ from cyclerate.compare._paired import Difference, difference
 from cyclerate.compare._policies import Budget, Rates
 from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Schedule, Triangular, from_dict
-from cyclerate.tables import Tabular, prepare
-from reproductions import saying
+from cyclerate.tables import prepare
+from reproductions import _say as say, datasets
 from reproductions._charts import Chart, Line
-from reproductions._experiment import Experiment
+from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
-from reproductions._tables import Table, measured
 from reproductions.cardio import made_up_table
-from reproductions.published import cardio
 
 BATCH = 350
 FOLDS = 5
@@ -29,13 +26,14 @@ HIDDEN = (64, 32)
 _FULL = 10  # epochs of a fold
 _CUT = 4  # epochs of half a cycle that does not divide them
 
+# Name: label, policy, what the schedule does at the end of a fold, what a range test is for.
 _CELLS = {
     "fixed": ("fixed rate", "fixed", "fold", "run"),
-    "whole": ("whole cycles, anew", "whole", "fold", "run"),
+    "whole": ("whole cycles, restarted", "whole", "fold", "run"),
     "whole-tests": ("whole cycles, test per fold", "whole", "fold", "fold"),
-    "cut": ("cut cycles, anew", "cut", "fold", "run"),
-    "cut-on": ("cut cycles, going on", "cut", "continue", "run"),
-    "one_cycle": ("1cycle, anew", "one_cycle", "fold", "run"),
+    "cut": ("cut cycles, restarted", "cut", "fold", "run"),
+    "cut-on": ("cut cycles, continued", "cut", "continue", "run"),
+    "one_cycle": ("1cycle, restarted", "one_cycle", "fold", "run"),
     "one_cycle-on": ("1cycle, over all folds", "one_cycle", "continue", "run"),
     "one_cycle-tests": ("1cycle, test per fold", "one_cycle", "fold", "fold"),
 }
@@ -51,7 +49,14 @@ _QUESTIONS = (
 
 def cells(size: Size) -> tuple[Cell, ...]:
     """The fixed rate; whole cycles, cycles cut by the end of a fold, and 1cycle."""
-    epochs, folds = size.epochs(_FULL, quick=5), 2 if size.quick else FOLDS
+    epochs = size.epochs(_FULL, quick=5)
+    halves = {"whole": epochs / 10, "cut": _CUT * epochs / _FULL}
+    common = {
+        "epochs": epochs,
+        "folds": 2 if size.quick else FOLDS,
+        "batch_size": BATCH,
+        "hidden": list(HIDDEN),
+    }
     return tuple(
         Cell(
             name,
@@ -60,11 +65,8 @@ def cells(size: Size) -> tuple[Cell, ...]:
                 "policy": policy,
                 "reset": reset,
                 "range_test": range_test,
-                "epochs": epochs,
-                "half_cycle_epochs": _half_cycle(policy, epochs),
-                "folds": folds,
-                "batch_size": BATCH,
-                "hidden": list(HIDDEN),
+                "half_cycle_epochs": halves.get(policy),
+                **common,
             },
         )
         for name, (label, policy, reset, range_test) in _CELLS.items()
@@ -72,47 +74,34 @@ def cells(size: Size) -> tuple[Cell, ...]:
     )
 
 
-def _half_cycle(policy: str, epochs: int) -> float | None:
-    if policy == "whole":
-        return epochs / 10
-    return _CUT * epochs / _FULL if policy == "cut" else None
+def open_stage(size: Size) -> Stage:
+    """Loads the table, or makes up a small one for a quick run: all its rows are in the folds."""
+    name = "made-up table" if size.quick else "cardio_train.csv"
+    frame = made_up_table(700) if size.quick else datasets.cardio()
+    table = prepare(frame, "cardio", name=name, drop=["id"])
+    x = np.concatenate([table.x_train, table.x_heldout])
+    y: NDArray[Any] = np.concatenate([table.y_train, table.y_heldout]).astype(np.float32)
 
-
-@dataclass
-class KFoldStage:
-    """The whole table, and cross-validations of a network on it."""
-
-    table: Tabular
-
-    def __post_init__(self) -> None:
-        self.x = np.concatenate([self.table.x_train, self.table.x_heldout])
-        targets = np.concatenate([self.table.y_train, self.table.y_heldout])
-        self.y: NDArray[Any] = targets.astype(np.float32)
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """What was decided about the table."""
-        rows = f"{self.table.name}: {len(self.x):,} rows, {self.x.shape[1]} inputs."
-        scaled = "Means and scales are those of four fifths of the rows, the same for all folds."
-        return (rows, *self.table.notes, scaled)
-
-    def run(self, cell: Cell, seed: int, done: Reproduction) -> Outcome:
-        """Cross-validates a policy with a seed."""
+    def run(cell: Cell, seed: int, _results: Results) -> Outcome:
         settings = cell.settings
         found = cross_validate(
             make_model,
-            self.x,
-            self.y,
+            x,
+            y,
             folds=settings["folds"],
             policy=_policy(settings),
             reset=settings["reset"],
             range_test=settings["range_test"],
             epochs=settings["epochs"],
-            batch_size=min(BATCH, len(self.x) // 20),
+            batch_size=min(BATCH, len(x) // 20),
             seeds=[seed],
             verbose=0,
         )
         return outcome_of(found)
+
+    rows = f"{name}: {len(x):,} rows, {x.shape[1]} inputs."
+    scaled = "Means and scales are those of four fifths of the rows, the same for all folds."
+    return Stage((rows, *table.notes, scaled), run)
 
 
 def make_model() -> Any:
@@ -145,188 +134,178 @@ def outcome_of(found: CrossValidation) -> Outcome:
     """A cross-validation as the outcome of a run: values of all folds, and curves over them."""
     scores = {name: values[0].tolist() for name, values in found.scores.items()}
     metric = scores[found.metric or "loss"]
-    tests = {fold: test for (_, fold), test in sorted(found.range_tests.items())}
+    tests = [test for _, test in sorted(found.range_tests.items())]
     return Outcome(
         values={
             "metric": statistics.fmean(metric),
             "loss": statistics.fmean(scores["loss"]),
             "steps": float(found.cells[0].steps[-1]),
-            "range_test_steps": float(sum(test.steps for test in tests.values())),
+            "range_test_steps": float(sum(test.steps for test in tests)),
         },
         curves={
             "metric": tuple(metric),
             "loss": tuple(scores["loss"]),
             "first_step": tuple(map(float, found.first_steps)),
-            "max_lr": tuple(test.max_lr for test in tests.values()),
+            "max_lr": tuple(test.max_lr for test in tests),
         },
         schedule=found.schedules[0].to_dict(),
         seconds=sum(cell.seconds for cell in found.cells),
     )
 
 
-def open_stage(size: Size) -> KFoldStage:
-    """Loads the table, or makes up a small one for a quick run."""
-    name = "made-up table" if size.quick else "cardio_train.csv"
-    frame = made_up_table(700) if size.quick else cardio()
-    return KFoldStage(prepare(frame, "cardio", name=name, drop=["id"]))
-
-
 def compared(record: Reproduction, one: str, other: str, value: str = "metric") -> Difference:
     """A cell less another, pair by pair: the same seed and the same fold."""
-    ends = [
+    first, second = (
         {
-            (run.seed, i): v
+            (run.seed, fold): score
             for run in record.of(cell)
-            for i, v in enumerate(run.outcome.curves[value])
+            for fold, score in enumerate(run.outcome.curves[value])
         }
         for cell in (one, other)
-    ]
-    pairs = [(a, b) for place, a in ends[0].items() if (b := ends[1].get(place)) is not None]
-    known = [(a, b) for a, b in pairs if a is not None]
+    )
+    pairs = [(a, second.get(place)) for place, a in first.items()]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
     return difference(_CELLS[one][0], _CELLS[other][0], "accuracy", known)
 
 
 def tables(record: Reproduction) -> tuple[Table, ...]:
     """The scores of each cell, and the differences that answer the questions."""
-    wanted = [cell for cell in cells(record.size) if record.of(cell.name)]
-    heads = ("policy", "accuracy", "sd over folds", "loss", "highest rate", "steps of tests")
-    rows = tuple(_row(record, cell) for cell in wanted)
+    rows = tuple(_row(record, cell) for cell in cells(record.size) if record.of(cell.name))
     legend = (
         "Held-out accuracy and loss at the end of a fold: the mean of all folds, ± its standard "
         "deviation over the seeds. Sd over folds: that of all runs. Steps of tests: what "
         "the range tests of one cross-validation cost."
     )
-    questions = tuple(_answer(record, *pair) for pair in _QUESTIONS if all(map(record.of, pair)))
-    said = (
+    answers = tuple(_answer(record, *pair) for pair in _QUESTIONS if all(map(record.of, pair)))
+    legend_of_pairs = (
         "Accuracy, in points, of pairs of the same seed and fold; a 95 % bootstrap interval of the "
         "mean. Folds share training rows, so that pairs are not independent: the true intervals "
         "are wider."
     )
+    heads = ("policy", "accuracy", "sd over folds", "loss", "highest rate", "steps of tests")
     heads_of_pairs = ("first less second", "difference", "95 % interval", "pairs", "verdict")
     return (
         Table("Policies", heads, rows, legend),
-        Table("Pair by pair", heads_of_pairs, questions, said),
+        Table("Pair by pair", heads_of_pairs, answers, legend_of_pairs),
     )
 
 
 def _row(record: Reproduction, cell: Cell) -> tuple[str, ...]:
     runs = record.of(cell.name)
     every = [v for run in runs for v in run.outcome.curves["metric"] if v is not None]
+    # The highest rate of the fixed one is the rate itself: it has no range test.
+    tops = [rate for run in runs for rate in run.outcome.curves["max_lr"] or [run.outcome.top_rate]]
     tests = record.mean(cell.name, "range_test_steps")
     return (
         cell.label,
-        measured(record, cell.name, "metric", share=True, decimals=2),
-        saying.points(statistics.stdev(every), 2) if len(every) > 1 else MISSING,
-        measured(record, cell.name, "loss", decimals=4),
-        saying.rates([rate for run in runs for rate in _rates(run.outcome)]),
+        say.measured(record, cell.name, "metric", share=True, decimals=2),
+        say.points(statistics.stdev(every), 2) if len(every) > 1 else MISSING,
+        say.measured(record, cell.name, "loss", decimals=4),
+        say.rates(tops),
         f"{tests:,.0f}" if tests else MISSING,
     )
 
 
-def _rates(outcome: Outcome) -> list[float | None]:
-    schedule = outcome.schedule or {}
-    return list(outcome.curves["max_lr"]) or [schedule.get("value")]
-
-
 def _answer(record: Reproduction, one: str, other: str) -> tuple[str, ...]:
     found = compared(record, one, other)
+    mean = MISSING if found.mean is None else f"{100 * found.mean:+.2f}"
+    pairs = str(len(found.pairs))
     names = f"{_CELLS[one][0]} - {_CELLS[other][0]}"
-    if found.mean is None:
-        return (names, MISSING, MISSING, "0", found.verdict)
-    interval = MISSING
-    if found.low is not None and found.high is not None:
-        interval = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
-    return (names, f"{100 * found.mean:+.2f}", interval, str(len(found.pairs)), found.verdict)
+    return (names, mean, _interval(found) or MISSING, pairs, found.verdict)
+
+
+def _interval(found: Difference) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
 
 
 def charts(record: Reproduction) -> tuple[Chart, ...]:
-    """The accuracy of every fold, and the rates over the folds, anew and going on."""
+    """The accuracy of every fold, and the rates over the folds, restarted and continued."""
     return (
-        _by_fold(record, "cut", ("cut", "cut-on"), "cut cycles"),
-        _by_fold(record, "one_cycle", ("one_cycle", "one_cycle-on"), "1cycle"),
-        _rate_chart(record),
+        _by_fold(record, "cut", "cut cycles"),
+        _by_fold(record, "one_cycle", "1cycle"),
+        Chart(
+            name="rates",
+            title="The rate over all folds, first seed",
+            x_label="step, all folds one after another",
+            y_label="learning rate",
+            lines=(
+                _rate_line(record, "cut", "cut"),
+                _rate_line(record, "cut-on", "cut, continued"),
+                _rate_line(record, "one_cycle-on", "1cycle on"),
+            ),
+            caption="Folds are equally long, and follow one another.",
+            alt="Line chart of the learning rate over the steps of all folds.",
+            reference="cut",
+        ),
     )
 
 
-def _by_fold(record: Reproduction, name: str, pair: tuple[str, str], words: str) -> Chart:
-    lines = tuple(
-        _fold_line(record, cell, label)
-        for cell, label in zip(pair, ("anew", "going on"), strict=True)
-    )
-    shown = "; ".join(
-        f"{one.name} {min(filter(None, one.y)):.2%} at least" for one in lines if one.y
-    )
+def _by_fold(record: Reproduction, cell: str, words: str) -> Chart:
+    lines = (_fold_line(record, cell, "restarted"), _fold_line(record, f"{cell}-on", "continued"))
+    least = "; ".join(f"{a.name} {say.share(min(filter(None, a.y)), 2)}" for a in lines if a.y)
     return Chart(
-        name=f"accuracy_{name}",
+        name=f"accuracy_{cell}",
         title=f"Accuracy of each fold, {words}",
         x_label="fold",
         y_label="held-out accuracy",
         lines=lines,
         caption="Means and seeds. Folds differ in their rows, too: look at the gap of the lines.",
-        alt=f"Line chart of the held-out accuracy over the folds: {shown}.",
+        alt=f"Line chart of the held-out accuracy over the folds. The lowest: {least}.",
         percent=True,
-        reference="anew",
+        reference="restarted",
     )
 
 
 def _fold_line(record: Reproduction, cell: str, label: str) -> Line:
-    series = [list(run.outcome.curves["metric"]) for run in record.of(cell)]
+    series = [run.outcome.curves["metric"] for run in record.of(cell)]
     if not series:
-        return Line(label, (), ())
-    folds = [i + 1.0 for i in range(len(series[0]))]
-    known = [[v for v in values if v is not None] for values in zip(*series, strict=True)]
-    mean = [statistics.fmean(values) if values else None for values in known]
+        return Line(label)
+    folds = [fold + 1.0 for fold in range(len(series[0]))]
+    mean = [_mean_of_fold(record, cell, fold) for fold in range(len(folds))]
     return Line(label, folds, mean, tuple((folds, one) for one in series if len(series) > 1))
 
 
-def _rate_chart(record: Reproduction) -> Chart:
-    lines = (
-        _rate_line(record, "cut", "cut, anew"),
-        _rate_line(record, "cut-on", "cut, going on"),
-        _rate_line(record, "one_cycle-on", "1cycle on"),
-    )
-    return Chart(
-        name="rates",
-        title="The rate over all folds, first seed",
-        x_label="step, all folds one after another",
-        y_label="learning rate",
-        lines=lines,
-        caption="Folds are equally long, and follow one another.",
-        alt="Line chart of the learning rate over the steps of all folds.",
-        reference="cut, anew",
-    )
+def _mean_of_fold(record: Reproduction, cell: str, fold: int) -> float | None:
+    values = [run.outcome.curves["metric"][fold] for run in record.of(cell)]
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def _rate_line(record: Reproduction, cell: str, label: str) -> Line:
     runs = record.of(cell)
     if not runs:
-        return Line(label, (), ())
-    outcome = runs[0].outcome
-    schedule = from_dict(outcome.schedule or {})
-    steps = int(outcome.values["steps"] or 0)
+        return Line(label)
+    schedule, steps, firsts = _folds(runs[0].outcome)
+    within = np.unique(np.linspace(0, steps - 1, 60).astype(np.int64)).tolist()
+    x = [fold * steps + step for fold in range(len(firsts)) for step in within]
+    return Line(label, x, [float(schedule(first + step)) for first in firsts for step in within])
+
+
+def _folds(outcome: Outcome) -> tuple[Schedule, int, list[int]]:
+    """The schedule, the steps of a fold, and the step of the schedule at which each begins."""
     firsts = [int(first or 0) for first in outcome.curves["first_step"]]
-    within = np.unique(np.linspace(0, steps - 1, 60).astype(np.int64))
-    x = [i * steps + step for i in range(len(firsts)) for step in within.tolist()]
-    y = [float(schedule(first + step)) for first in firsts for step in within.tolist()]
-    return Line(label, x, y)
+    return from_dict(outcome.schedule or {}), int(outcome.values["steps"] or 0), firsts
 
 
 def lessons(record: Reproduction) -> tuple[str, ...]:
-    """What cycles gain under cross-validation, whether to begin anew, and how often to test."""
-    said = (_on_policies(record), _on_cut(record), _on_one_cycle(record), _on_tests(record))
-    return tuple(filter(None, said))
+    """What cycles gain under cross-validation, whether to restart them, and how often to test."""
+    return say.sentences(
+        _on_policies(record), _on_cut(record), _on_one_cycle(record), _on_tests(record)
+    )
 
 
 def _on_policies(record: Reproduction) -> str:
-    means = {name: record.mean(name, "metric") for name in ("fixed", "whole", "one_cycle")}
-    if any(mean is None for mean in means.values()):
+    means = [record.mean(name, "metric") for name in ("fixed", "whole", "one_cycle")]
+    fixed, whole, one_cycle = (None if mean is None else say.share(mean, 2) for mean in means)
+    if None in (fixed, whole, one_cycle):
         return ""
-    shares = {name: saying.share(mean or 0.0, 2) for name, mean in means.items()}
-    gains = [_phrase(compared(record, name, "fixed")) for name in ("whole", "one_cycle")]
     return (
-        f"The fixed rate gives {shares['fixed']}, whole cycles {shares['whole']} ({gains[0]}), "
-        f"1cycle {shares['one_cycle']} ({gains[1]}). Whole cycles are the same whether they begin "
-        "anew or go on: each fold begins where a cycle does."
+        f"The fixed rate gives {fixed}, whole cycles {whole} "
+        f"({_phrase(compared(record, 'whole', 'fixed'))}), 1cycle {one_cycle} "
+        f"({_phrase(compared(record, 'one_cycle', 'fixed'))}). Whole cycles are the same whether "
+        "they are restarted or continued: each fold begins where a cycle does."
     )
 
 
@@ -334,14 +313,26 @@ def _on_cut(record: Reproduction) -> str:
     found = compared(record, "cut-on", "cut")
     if found.mean is None:
         return ""
-    phases = _phases(record)
-    worst = min(range(len(phases)), key=lambda fold: _gap(record, fold))
+    outcome = record.of("cut-on")[0].outcome
+    schedule, steps, firsts = _folds(outcome)
+    low, high = ((outcome.schedule or {})[name] for name in ("base_lr", "max_lr"))
+    gaps = {
+        fold: on - restarted
+        for fold in range(len(firsts))
+        if (on := _mean_of_fold(record, "cut-on", fold)) is not None
+        and (restarted := _mean_of_fold(record, "cut", fold)) is not None
+    }
+    worst = min(gaps, key=lambda fold: gaps[fold])
+    first_end, worst_end = (
+        say.share((schedule(firsts[fold] + steps - 1) - low) / (high - low), 0)
+        for fold in (0, worst)
+    )
     return (
-        "Where the end of a fold cuts a cycle, going on gives each fold another part of it. Going "
-        f"on, less beginning anew: {_phrase(found)}. The fold that loses most is number "
-        f"{worst + 1}, by {saying.signed_points(_gap(record, worst), 2)}: it ends where the rate "
-        f"is at {saying.share(phases[worst], 0)} of the way from base_lr to max_lr; begun anew, "
-        f"every fold ends at {saying.share(phases[0], 0)}."
+        "Where the end of a fold cuts a cycle, a schedule that is continued gives each fold "
+        f"another part of it. Continued, less restarted: {_phrase(found)}. The fold that loses "
+        f"most is number {worst + 1}, by {say.points(gaps[worst], 2, signed=True)}: it ends where "
+        f"the rate is at {worst_end} of the way from base_lr to max_lr; restarted, every fold ends "
+        f"at {first_end}."
     )
 
 
@@ -350,8 +341,8 @@ def _on_one_cycle(record: Reproduction) -> str:
     if found.mean is None:
         return ""
     return (
-        "A 1cycle that goes on is one cycle over all folds, while the weights begin anew in each: "
-        f"{_phrase(found)} against a 1cycle of each fold's own."
+        "A 1cycle that is continued is one cycle over all folds, while the weights are new in "
+        f"each: {_phrase(found)} against a 1cycle of each fold's own."
     )
 
 
@@ -367,7 +358,7 @@ def _on_tests(record: Reproduction) -> str:
         return ""
     return (
         f"A range test in every fold, against one for the run: {'; '.join(parts)}. The folds' own "
-        f"rates for 1cycle are {saying.rates(rates)}, and finding them takes {cost:,.0f} steps "
+        f"rates for 1cycle are {say.rates(rates)}, and finding them takes {cost:,.0f} steps "
         "instead of those of one test."
     )
 
@@ -375,68 +366,37 @@ def _on_tests(record: Reproduction) -> str:
 def _phrase(found: Difference) -> str:
     if found.mean is None:
         return found.verdict
-    interval = ""
-    if found.low is not None and found.high is not None:
-        interval = f", interval {100 * found.low:+.2f} to {100 * found.high:+.2f}"
-    return f"{saying.signed_points(found.mean, 2)}{interval}: {found.verdict}"
-
-
-def _mean_of_fold(record: Reproduction, cell: str, fold: int) -> float | None:
-    values = [run.outcome.curves["metric"][fold] for run in record.of(cell)]
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
-def _gap(record: Reproduction, fold: int) -> float:
-    on, anew = (_mean_of_fold(record, cell, fold) for cell in ("cut-on", "cut"))
-    return 0.0 if on is None or anew is None else on - anew
-
-
-def _phases(record: Reproduction) -> list[float]:
-    """How high the rate stands at the end of each fold that goes on: 0 is base_lr, 1 max_lr."""
-    outcome = record.of("cut-on")[0].outcome
-    schedule = outcome.schedule or {}
-    low, high, half = schedule["base_lr"], schedule["max_lr"], schedule["step_size"]
-    steps = int(outcome.values["steps"] or 0)
-    line = Triangular(low, high, half)
-    ends = [int(first or 0) + steps - 1 for first in outcome.curves["first_step"]]
-    return [(line(end) - low) / (high - low) for end in ends]
+    interval = _interval(found)
+    within = f", interval {interval}" if interval else ""
+    return f"{say.points(found.mean, 2, signed=True)}{within}: {found.verdict}"
 
 
 EXPERIMENT = Experiment(
     name="k-fold",
     title="Cyclical rates under cross-validation",
     source="A question in the thread Cyclical Learning Rate for Keras, fast.ai forum 2017",
-    article=(
-        (
-            "Below the announcement of a Keras callback for cyclical rates, a reader asks how to "
-            "train on k folds with it: should the cycle begin anew in each fold, or go on where it "
-            "was, and is there a better way to use cycles with folds?"
-        ),
-        (
-            "The one answer: the folds should not differ so much that they need rates of their "
-            "own. Nobody gives a number."
-        ),
-    ),
-    differences=(
-        (
-            "The forum's data are not known. Here it is the cardiovascular table, a dense network "
-            "with 64, 32 and 1 outputs, plain SGD, batches of 350, 10 epochs in each of 5 folds. "
-            "Weights and optimizer are new in every fold; only the schedule may go on."
-        ),
-        (
-            "Whole cycles: half a cycle is 1 epoch, so that folds begin and end with a cycle. Cut "
-            "cycles: half a cycle is 4 epochs, so that a fold that goes on begins at another phase."
-        ),
-        (
-            "All rows are in the folds; the part held out in preparing the table only decides "
-            "whose means and scales are used."
-        ),
-        (
-            "One range test per run: on the training rows of the first fold, some of which the "
-            "other folds hold out. One per fold: on that fold's training rows alone."
-        ),
-    ),
+    article="""
+        Below the announcement of a Keras callback for cyclical rates, a reader asks how to train on
+        k folds with it: should the cycle restart in each fold, or go on where it was, and is
+        there a better way to use cycles with folds?
+
+        The one answer: the folds should not differ so much that they need rates of their own.
+        Nobody gives a number.
+    """,
+    differences="""
+        The forum's data are not known. Here it is the cardiovascular table, a dense network with
+        64, 32 and 1 outputs, plain SGD, batches of 350, 10 epochs in each of 5 folds. Weights and
+        optimizer are new in every fold; only the schedule may go on.
+
+        Whole cycles: half a cycle is 1 epoch, so that folds begin and end with a cycle. Cut cycles:
+        half a cycle is 4 epochs, so that a fold that goes on begins at another phase.
+
+        All rows are in the folds; the part held out in preparing the table only decides whose means
+        and scales are used.
+
+        One range test per run: on the training rows of the first fold, some of which the other
+        folds hold out. One per fold: on that fold's training rows alone.
+    """,
     backend="jax",
     seeds=3,
     minutes=12,

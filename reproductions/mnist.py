@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,24 +21,13 @@ from cyclerate.schedules import (
     Triangular2,
     from_dict,
 )
-from reproductions import saying
-from reproductions._charts import Chart, Line
-from reproductions._experiment import Experiment
+from reproductions import _say as say, _training as training, datasets
+from reproductions._charts import Chart, later_part, range_test_chart, rate_line, trainings_chart
+from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
-from reproductions._tables import Table, measured
-from reproductions._training import NO_RATE, NetworkTrainer, Plan, line, train
-from reproductions.datasets import mnist
-from reproductions.finding import (
-    Found,
-    find_rate,
-    found_rates,
-    range_test_cell,
-    range_test_chart,
-)
-from reproductions.networks import CLASSES, quick_images
 
 BATCH = 50
-ARTICLE = Found(base_lr=1e-4, max_lr=1e-2)
+BOUNDS = (1e-4, 1e-2)  # the article's
 ADAM_RATE = 1e-3
 _EPOCHS = 15
 _HELDOUT_FRAC = 0.2
@@ -46,6 +35,7 @@ _SWEEP = {"method": "range", "start_lr": 1e-4, "end_lr": 1.0, "steps": 960}
 # The article's half cycle is 4 epochs of all 60,000 images in a training on 48,000 of them: a third
 # of it, which ends at the top. A quarter makes whole cycles.
 _ENDS_HIGH, _WHOLE = 3, 4
+_ARTICLE = {"bounds": "article", "shape": "triangle", "halves": _WHOLE}
 
 # Name: on charts, in tables, what decides the schedule.
 _POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -53,38 +43,14 @@ _POLICIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "article": (
         "article's",
         "triangular as in the article",
-        {"bounds": "article", "shape": "triangle", "halves": _ENDS_HIGH},
+        {**_ARTICLE, "halves": _ENDS_HIGH},
     ),
-    "linear": (
-        "linear",
-        "linear, whole cycles",
-        {"bounds": "article", "shape": "triangle", "halves": _WHOLE},
-    ),
-    "sinusoidal": (
-        "sinusoidal",
-        "sinusoidal, whole cycles",
-        {"bounds": "article", "shape": "cosine", "halves": _WHOLE},
-    ),
-    "parabolic": (
-        "parabolic",
-        "parabolic, whole cycles",
-        {"bounds": "article", "shape": "welch", "halves": _WHOLE},
-    ),
-    "triangular2": (
-        "halved",
-        "linear, halved (triangular2)",
-        {"bounds": "article", "decay": "cycle", "halves": _WHOLE},
-    ),
-    "exp_range": (
-        "shrinking",
-        "linear, shrinking (exp_range)",
-        {"bounds": "article", "decay": "step", "halves": _WHOLE},
-    ),
-    "read": (
-        "read here",
-        "linear, bounds read here",
-        {"bounds": "sweep", "shape": "triangle", "halves": _WHOLE},
-    ),
+    "linear": ("linear", "linear, whole cycles", _ARTICLE),
+    "sinusoidal": ("sinusoidal", "sinusoidal, whole cycles", {**_ARTICLE, "shape": "cosine"}),
+    "parabolic": ("parabolic", "parabolic, whole cycles", {**_ARTICLE, "shape": "welch"}),
+    "triangular2": ("halved", "linear, halved (triangular2)", {**_ARTICLE, "decay": "cycle"}),
+    "exp_range": ("shrinking", "linear, shrinking (exp_range)", {**_ARTICLE, "decay": "step"}),
+    "read": ("read here", "linear, bounds read here", {**_ARTICLE, "bounds": "sweep"}),
     "one_cycle": ("1cycle", "1cycle, our rate", {"bounds": "range test"}),
 }
 _QUICK = ("fixed", "one_cycle")
@@ -99,58 +65,65 @@ def cells(size: Size) -> tuple[Cell, ...]:
     """
     epochs = size.epochs(_EPOCHS, quick=2)
     common = {"batch_size": BATCH, "epochs": epochs, "heldout_frac": _HELDOUT_FRAC}
-    sweep = Cell("sweep", "range test as in the article", {**common, "sweep": _SWEEP})
-    test = range_test_cell("range test", "our range test", epochs, common)
-    bounds = {"sweep": sweep.settings, "range test": test.settings}
-    trained = [
-        Cell(
-            name,
-            label,
-            {**common, "policy": name, **more, "rates": bounds.get(more.get("bounds", ""))},
+    tests = {
+        "sweep": training.range_test_cell(
+            "sweep", "range test as in the article", common, **_SWEEP
+        ),
+        "range test": training.range_test_cell("range test", "our range test", common),
+    }
+    if size.quick:
+        del tests["sweep"]
+    trained: list[Cell] = []
+    for name, (_, label, more) in _POLICIES.items():
+        if name in _QUICK or not size.quick:
+            test = tests.get(more.get("bounds", ""))
+            rests_on = None if test is None else test.settings
+            trained.append(Cell(name, label, {**common, "policy": name, **more, "rates": rests_on}))
+    return (*tests.values(), *trained)
+
+
+def open_stage(size: Size) -> Stage:
+    """Loads the training images, or small digits for a quick run."""
+    name, split = load(size)
+
+    @functools.cache
+    def trainer(epochs: int) -> training.NetworkTrainer:
+        epoch = len(split.x_train) // BATCH
+        return training.NetworkTrainer(
+            split=split,
+            objective=make_objective(classes=training.CLASSES),
+            budget=training.Plan(epoch, epoch * epochs),
+            batch_size=BATCH,
+            optimizer="adam",
+            build=network(split.x_train.shape[1:]),
         )
-        for name, (_, label, more) in _POLICIES.items()
-        if name in _QUICK or not size.quick
-    ]
-    return (test, *trained) if size.quick else (sweep, test, *trained)
+
+    def run(cell: Cell, seed: int, results: Results) -> Outcome:
+        return training.find_or_train(
+            trainer(cell.settings["epochs"]), cell, seed, results, schedule
+        )
+
+    rows = [f"{len(x):,}" for x in (split.x_train, split.x_heldout)]
+    note = (
+        f"{name}: {rows[0]} images to train on, the {rows[1]} after them held out, as Keras splits "
+        "them. Pixels are divided by 255 in the network."
+    )
+    return Stage((note,), run)
 
 
-@dataclass
-class MnistStage:
-    """The images, the last of them held out."""
-
-    name: str
-    split: Split
-    _trainers: dict[int, NetworkTrainer] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """What was decided about the images."""
-        rows = [f"{len(x):,}" for x in (self.split.x_train, self.split.x_heldout)]
-        said = f"{self.name}: {rows[0]} images to train on, the {rows[1]} after them held out"
-        return (f"{said}, as Keras splits them. Pixels are divided by 255 in the network.",)
-
-    def run(self, cell: Cell, seed: int, done: Reproduction) -> Outcome:
-        """Sweeps, finds, or trains."""
-        trainer = self._trainer(cell.settings["epochs"])
-        if "sweep" in cell.settings:
-            return find_rate(trainer, seed, **cell.settings["sweep"])
-        if "range_test" in cell.settings:
-            return find_rate(trainer, seed)
-        chosen = schedule(cell, seed, done, trainer.budget.total_steps)
-        return NO_RATE if chosen is None else train(trainer, chosen, seed)
-
-    def _trainer(self, epochs: int) -> NetworkTrainer:
-        if epochs not in self._trainers:
-            epoch = len(self.split.x_train) // BATCH
-            self._trainers[epochs] = NetworkTrainer(
-                split=self.split,
-                objective=make_objective(classes=CLASSES),
-                budget=Plan(epoch, epoch * epochs),
-                batch_size=BATCH,
-                optimizer="adam",
-                build=network(self.split.x_train.shape[1:]),
-            )
-        return self._trainers[epochs]
+def load(size: Size) -> tuple[str, Split]:
+    """The name of the images, and the images: the last fifth is held out; enlarged if small."""
+    if size.quick:
+        digits = training.quick_images().split
+        x: NDArray[Any] = digits.x_train.repeat(2, axis=1).repeat(2, axis=2)
+        y: NDArray[Any] = digits.y_train
+        name = "small digits"
+    else:
+        images = datasets.mnist()
+        x, y, name = images.x_train, images.y_train, images.name
+    first = round(len(x) * (1 - _HELDOUT_FRAC))
+    y = y.astype(np.int32)
+    return name, Split(x[:first], y[:first], x[first:], y[first:])
 
 
 def network(shape: tuple[int, ...]) -> Callable[[int], Any]:
@@ -174,68 +147,74 @@ def network(shape: tuple[int, ...]) -> Callable[[int], Any]:
                 layers.Flatten(),
                 layers.Dense(256, activation="relu", kernel_initializer=kernel(2)),
                 layers.Dense(128, activation="relu", kernel_initializer=kernel(3)),
-                layers.Dense(CLASSES, kernel_initializer=kernel(4)),
+                layers.Dense(training.CLASSES, kernel_initializer=kernel(4)),
             ]
         )
 
     return build
 
 
-def schedule(cell: Cell, seed: int, done: Reproduction, steps: int) -> Schedule | None:
+def schedule(cell: Cell, seed: int, results: Results, steps: int) -> Schedule | None:
     """The schedule of a cell for so many steps; None where it needs a rate that was not found."""
     settings = cell.settings
     if "bounds" not in settings:
         return Constant(ADAM_RATE)
     source = settings["bounds"]
-    bounds = ARTICLE if source == "article" else found_rates(done, source, seed)
+    bounds = BOUNDS if source == "article" else training.found_rates(results, source, seed)
     if bounds is None:
         return None
     if "halves" not in settings:
-        return OneCycle(bounds.max_lr, steps)
-    low, high, half = bounds.base_lr, bounds.max_lr, steps // settings["halves"]
+        return OneCycle(bounds[1], steps)
+    half = steps // settings["halves"]
     if settings.get("decay") == "cycle":
-        return Triangular2(low, high, half)
+        return Triangular2(*bounds, half)
     if settings.get("decay") == "step":
         # As much in a cycle as the halving, a little at every step.
-        return ExpRange(low, high, half, gamma=0.5 ** (1 / (2 * half)))
-    return Cyclic(low, high, half, shape=settings["shape"])
-
-
-def open_stage(size: Size) -> MnistStage:
-    """Loads the training images, or small digits, enlarged, for a quick run."""
-    if size.quick:
-        digits = quick_images().split
-        x: NDArray[Any] = digits.x_train.repeat(2, axis=1).repeat(2, axis=2)
-        y: NDArray[Any] = digits.y_train
-        name = "small digits"
-    else:
-        images = mnist()
-        x, y, name = images.x_train, images.y_train, images.name
-    first = round(len(x) * (1 - _HELDOUT_FRAC))
-    y = y.astype(np.int32)
-    return MnistStage(name, Split(x[:first], y[:first], x[first:], y[first:]))
+        return ExpRange(*bounds, half, gamma=0.5 ** (1 / (2 * half)))
+    return Cyclic(*bounds, half, shape=settings["shape"])
 
 
 def charts(record: Reproduction) -> tuple[Chart, ...]:
     """Held-out accuracy by bounds, by shape, by decay; the rates; both range tests."""
     return (
-        _curves(record, "bounds", ("fixed", "article", "linear", "read", "one_cycle"), "bounds"),
-        _curves(record, "shapes", ("fixed", *_SHAPES), "shapes of the cycle"),
-        _curves(record, "decays", ("linear", *_DECAYS), "decaying bounds"),
+        _accuracies(record, "bounds", "bounds", "fixed", "article", "linear", "read", "one_cycle"),
+        _accuracies(record, "shapes", "shapes of the cycle", "fixed", *_SHAPES),
+        _accuracies(record, "decays", "decaying bounds", "linear", *_DECAYS),
         _rates(record),
         range_test_chart(record, "sweep", "sweep", "as in the article"),
         range_test_chart(record, "range test", "ours", "ours"),
     )
 
 
+def _accuracies(record: Reproduction, name: str, words: str, *cells: str) -> Chart:
+    return later_part(
+        trainings_chart(
+            record,
+            f"accuracy_{name}",
+            f"Accuracy, {words}",
+            {cell: _POLICIES[cell][0] for cell in cells},
+            curve="metric",
+            value="held-out accuracy",
+            steps_per_epoch=_steps_per_epoch(record),
+            decimals=2,
+            note="Means and seeds; the axis is fitted to the second half of the training.",
+            reference=_POLICIES[cells[0]][0],
+        )
+    )
+
+
 def _rates(record: Reproduction) -> Chart:
-    names = ("article", *_SHAPES, "triangular2")
+    unit = _steps_per_epoch(record)
+    lines: list[Any] = []
+    for cell in ("article", *_SHAPES, "triangular2"):
+        steps = max((_steps(run.outcome) for run in record.of(cell)), default=1)
+        lines.append(rate_line(record, cell, _POLICIES[cell][0], steps, unit))
     return Chart(
         name="rates",
         title="Learning rate",
         x_label="epochs",
         y_label="learning rate",
-        lines=tuple(_rate_line(record, name) for name in names),
+        lines=tuple(lines),
         caption=(
             "The article's cycle ends at the top; the others are whole cycles between the same "
             "bounds."
@@ -244,53 +223,17 @@ def _rates(record: Reproduction) -> Chart:
     )
 
 
-def _rate_line(record: Reproduction, cell: str) -> Line:
-    for run in record.of(cell):
-        if run.outcome.schedule is not None:
-            steps = np.linspace(0, _last_step(run.outcome), 301).round().astype(int)
-            x = steps / _steps_per_epoch(record)
-            y = np.asarray(from_dict(run.outcome.schedule)(steps))
-            return Line(_POLICIES[cell][0], x.tolist(), y.tolist())
-    return Line(_POLICIES[cell][0], (), ())
-
-
-def _curves(record: Reproduction, name: str, names: Sequence[str], words: str) -> Chart:
-    steps = _steps_per_epoch(record)
-    lines = tuple(line(record, cell, _POLICIES[cell][0], "metric", steps) for cell in names)
-    shown = "; ".join(f"{a.name} ends at {a.y[-1]:.2%}" for a in lines if a.y and a.y[-1])
-    return Chart(
-        name=f"accuracy_{name}",
-        title=f"Accuracy, {words}",
-        x_label="epochs",
-        y_label="accuracy",
-        lines=lines,
-        caption="Means and seeds; the axis is fitted to the second half of the training.",
-        alt=f"Line chart of the held-out accuracy over the epochs: {shown}.",
-        percent=True,
-        reference=_POLICIES[names[0]][0],
-        y_limits=_later_part(lines),
+def _steps(outcome: Outcome) -> int:
+    return max(
+        (int(step) for step in outcome.curves.get("steps", ()) if step is not None), default=1
     )
 
 
-def _later_part(lines: Sequence[Line]) -> tuple[float, float] | None:
-    """From the lowest accuracy of the second half to the highest, and a little more."""
-    later = [y for a in lines for y in a.y[len(a.y) // 2 :] if y is not None]
-    if not later:
-        return None
-    low, high = min(later), max(later)
-    margin = 0.1 * (high - low) or 0.01
-    return low - margin, high + margin
-
-
-def _last_step(outcome: Outcome) -> int:
-    return max(int(step) for step in outcome.curves["steps"] if step is not None) - 1
-
-
 def _steps_per_epoch(record: Reproduction) -> int:
-    runs = [run for run in record.runs if run.outcome.curves]
-    if not runs:
-        return 1
-    return round((_last_step(runs[0].outcome) + 1) / runs[0].settings["epochs"])
+    for run in record.runs:
+        if run.outcome.curves:
+            return round(_steps(run.outcome) / run.settings["epochs"])
+    return 1
 
 
 def tables(record: Reproduction) -> tuple[Table, ...]:
@@ -300,107 +243,90 @@ def tables(record: Reproduction) -> tuple[Table, ...]:
 
 def _bounds_table(record: Reproduction) -> Table:
     names = {"sweep": "such a sweep, our reading", "range test": "our range test"}
-    rows = [("read by eye", rate(ARTICLE.base_lr), rate(ARTICLE.max_lr), MISSING, MISSING)]
+    rows = [("read by eye", *map(rate, BOUNDS), MISSING, MISSING)]
     for cell, label in names.items():
         values = [run.outcome.values for run in record.of(cell)]
         if values:
-            low, high = (
-                saying.rates([one[name] for one in values]) for name in ("base_lr", "max_lr")
-            )
-            rows.append((label, MISSING, MISSING, low, high))
+            found = (say.rates([one[name] for one in values]) for name in ("base_lr", "max_lr"))
+            rows.append((label, MISSING, MISSING, *found))
     heads = ("bounds", "article, lower", "article, upper", "here, lower", "here, upper")
     return Table("Bounds: article and here", heads, tuple(rows), "Learning rates, over the seeds.")
 
 
 def _policies_table(record: Reproduction) -> Table:
-    rows = tuple(_row(record, cell) for cell in _POLICIES if record.of(cell))
-    seeds = len(record.of("fixed"))
-    number = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    # A hundredth of a percent is one of 12,000 images; a quick run has few.
+    decimals = 1 if record.size.quick else 2
+    rows: list[tuple[str, ...]] = []
+    for cell, (_, label, _) in _POLICIES.items():
+        if record.of(cell):
+            end = _rate_at_end(record, cell)
+            rows.append(
+                (
+                    label,
+                    "equivalent" if cell in _SHAPES else MISSING,
+                    say.measured(record, cell, "metric", share=True, decimals=decimals),
+                    say.measured(record, cell, "loss", decimals=4),
+                    say.top_rates(record, cell),
+                    MISSING if end is None else rate(end),
+                )
+            )
     legend = (
-        f"Held-out accuracy and loss at the end, {number}. The article runs its own policy and "
-        "gives no accuracy; of the shapes it says that they are equivalent. Last rate: where the "
-        "training ends, in the first seed."
+        f"Held-out accuracy and loss at the end, {say.over_seeds(record, 'fixed')}. The article "
+        "runs its own policy and gives no accuracy; of the shapes it says that they are "
+        "equivalent. Last rate: where the training ends, in the first seed."
     )
     heads = ("policy", "article", "here", "loss", "top rate", "last rate")
-    return Table("Article and here", heads, rows, legend)
+    return Table("Article and here", heads, tuple(rows), legend)
 
 
-def _row(record: Reproduction, cell: str) -> tuple[str, ...]:
-    runs = record.of(cell)
-    ends = [_rate_at_end(run.outcome) for run in runs]
-    return (
-        _POLICIES[cell][1],
-        "equivalent" if cell in _SHAPES else MISSING,
-        measured(record, cell, "metric", share=True, decimals=_decimals(record)),
-        measured(record, cell, "loss", decimals=4),
-        saying.rates([_top(run.outcome.schedule) for run in runs]),
-        MISSING if ends[0] is None else rate(ends[0]),
-    )
-
-
-def _decimals(record: Reproduction) -> int:
-    """A hundredth of a percent is one of 12,000 images; a quick run has few."""
-    return 1 if record.size.quick else 2
-
-
-def _top(used: dict[str, Any] | None) -> float | None:
-    return None if used is None else used.get("max_lr", used.get("value"))
-
-
-def _rate_at_end(outcome: Outcome) -> float | None:
+def _rate_at_end(record: Reproduction, cell: str) -> float | None:
+    outcome = record.of(cell)[0].outcome
     if outcome.schedule is None:
         return None
-    return float(from_dict(outcome.schedule)(_last_step(outcome)))
+    return float(from_dict(outcome.schedule)(_steps(outcome) - 1))
 
 
 def lessons(record: Reproduction) -> tuple[str, ...]:
     """Bounds; where the training stops; shapes; decay; cycles and 1cycle against a fixed rate."""
-    said = (
+    return say.sentences(
         _on_bounds(record),
         _on_the_end(record),
         _on_shapes(record),
         _on_decay(record),
         _on_fixed(record),
     )
-    return tuple(filter(None, said))
 
 
 def _on_bounds(record: Reproduction) -> str:
-    tops = {cell: record.values(cell, "max_lr") for cell in ("sweep", "range test")}
+    sweep, test = (record.values(cell, "max_lr") for cell in ("sweep", "range test"))
     if not record.of("sweep") or not record.of("range test"):
         return ""
+    words = "Linear cycles between the bounds read here, set against those between the article's"
     return (
-        f"The article reads {rate(ARTICLE.base_lr)} to {rate(ARTICLE.max_lr)} off its plot by eye. "
-        f"The upper bound by our reading of such a sweep: {saying.rates(tops['sweep'])}; by our "
-        f"range test for 1cycle: {saying.rates(tops['range test'])}."
-        + _beside(
-            record,
-            "read",
-            "linear",
-            "Linear cycles between the bounds read here, set against those between the article's",
-        )
+        f"The article reads {rate(BOUNDS[0])} to {rate(BOUNDS[1])} off its plot by eye. The upper "
+        f"bound by our reading of such a sweep: {say.rates(sweep)}; by our range test for 1cycle: "
+        f"{say.rates(test)}.{_beside(record, 'read', 'linear', words)}"
     )
 
 
 def _beside(record: Reproduction, cell: str, other: str, words: str) -> str:
     """A sentence on two cells, or nothing where one of them has no result."""
-    if saying.difference(record, cell, other, "metric") is None:
+    if say.difference(record, cell, other, "metric") is None:
         return ""
-    return f" {words}: {saying.compared(record, cell, other, 'metric', decimals=2)}."
+    return f" {words}: {say.compared(record, cell, other, 'metric', decimals=2)}."
 
 
 def _on_the_end(record: Reproduction) -> str:
-    if record.mean("article", "metric") is None or record.mean("linear", "metric") is None:
+    if say.difference(record, "linear", "article", "metric") is None:
         return ""
-    ends = [_rate_at_end(record.of(cell)[0].outcome) for cell in ("article", "linear")]
-    if ends[0] is None or ends[1] is None:
+    high, low = (_rate_at_end(record, cell) for cell in ("article", "linear"))
+    if high is None or low is None:
         return ""
-    gain = saying.compared(record, "linear", "article", "metric", decimals=2)
     return (
         "Let a training stop at the bottom of a cycle. The article's half cycle is 4 epochs of all "
         "60,000 images, but it trains on 48,000: three half cycles fit, and it ends at "
-        f"{rate(ends[0])}. Whole cycles of nearly the same length end at {rate(ends[1])}; set "
-        f"against it: {gain}."
+        f"{rate(high)}. Whole cycles of nearly the same length end at {rate(low)}; set "
+        f"against it: {say.compared(record, 'linear', 'article', 'metric', decimals=2)}."
     )
 
 
@@ -409,56 +335,46 @@ def _on_shapes(record: Reproduction) -> str:
     known = {name: mean for name, mean in means.items() if mean is not None}
     if len(known) < len(_SHAPES):
         return ""
-    spread = max(known.values()) - min(known.values())
-    orders = [saying.order(record, cell, "linear", "metric") for cell in _SHAPES]
-    one = len(record.of("linear")) < 2
-    verdict = (
-        "with one seed, which cannot tell them apart"
-        if one
-        else "clearly, with these seeds"
-        if any(orders)
-        else "within the spread of the seeds"
-    )
-    return (
-        f"The shapes differ by {saying.points(spread, 2)} of accuracy at most, {verdict}: "
-        f"{', '.join(f'{name} {saying.share(mean, 2)}' for name, mean in known.items())}."
-    )
+    verdict = "within the spread of the seeds"
+    if len(record.of("linear")) < 2:
+        verdict = "with one seed, which cannot tell them apart"
+    elif any(say.order(record, cell, "linear", "metric") for cell in _SHAPES):
+        verdict = "clearly, with these seeds"
+    gap = say.points(max(known.values()) - min(known.values()), 2)
+    each = ", ".join(f"{name} {say.share(mean, 2)}" for name, mean in known.items())
+    return f"The shapes differ by {gap} of accuracy at most, {verdict}: {each}."
 
 
 def _on_decay(record: Reproduction) -> str:
     parts = [
-        f"{_POLICIES[cell][0]} {saying.compared(record, cell, 'linear', 'metric', decimals=2)}"
+        f"{_POLICIES[cell][0]} {say.compared(record, cell, 'linear', 'metric', decimals=2)}"
         for cell in _DECAYS
-        if record.mean(cell, "metric") is not None
+        if say.difference(record, cell, "linear", "metric") is not None
     ]
-    if not parts or record.mean("linear", "metric") is None:
+    if not parts:
         return ""
     return f"Decaying bounds, set against linear cycles that stay: {' and '.join(parts)}."
 
 
 def _on_fixed(record: Reproduction) -> str:
-    if record.mean("fixed", "metric") is None:
+    mean = record.mean("fixed", "metric")
+    if mean is None:
         return ""
-    cells = ("article", *_SHAPES, *_DECAYS, "read", "one_cycle")
-    above = [cell for cell in cells if saying.order(record, cell, "fixed", "metric") == 1]
-    below = [cell for cell in cells if saying.order(record, cell, "fixed", "metric") == -1]
-    lists = [
-        f"{words}: {'; '.join(_POLICIES[cell][1] for cell in chosen)}"
-        for words, chosen in (("Clearly above it", above), ("Clearly below it", below))
-        if chosen
-    ]
+    orders = {
+        cell: say.order(record, cell, "fixed", "metric") for cell in _POLICIES if cell != "fixed"
+    }
+    lists: list[str] = []
+    for words, verdict in (("Clearly above it", 1), ("Clearly below it", -1)):
+        chosen = [_POLICIES[cell][1] for cell, found in orders.items() if found == verdict]
+        if chosen:
+            lists.append(f"{words}: {'; '.join(chosen)}")
     none = "No policy differs from it clearly"
     if len(record.of("fixed")) < 2:
         none = "With one seed no difference to it is clear"
+    words = "1cycle with the rate of our range test, set against it"
     return (
-        f"Adam at its default of {ADAM_RATE:g} gives "
-        f"{saying.share(record.mean('fixed', 'metric') or 0.0, 2)}. {'. '.join(lists) or none}."
-        + _beside(
-            record,
-            "one_cycle",
-            "fixed",
-            "1cycle with the rate of our range test, set against it",
-        )
+        f"Adam at its default of {ADAM_RATE:g} gives {say.share(mean, 2)}. "
+        f"{'. '.join(lists) or none}.{_beside(record, 'one_cycle', 'fixed', words)}"
     )
 
 
@@ -469,35 +385,30 @@ EXPERIMENT = Experiment(
         "MachineCurve, Training your Neural Network with Cyclical Learning Rates (Feb 2020); "
         "shapes after Smith 2017"
     ),
-    article=(
-        (
-            "Two convolutions with 32 and 64 filters, each with max pooling, dense layers of 256 "
-            "and 128, softmax; Adam, batches of 50, a fifth held out, 15 epochs. A range test over "
-            "10 epochs, from 1e-4 to 1: the loss falls from the start, so the lower bound is "
-            "1e-4; it is flat near 1e-2, and unstable above it: the upper bound."
-        ),
-        (
-            "Triangular cycles between these bounds, half a cycle 4 epochs of all 60,000 images. "
-            "No accuracy is given. Linear, sinusoidal and parabolic cycles are said to give "
-            "equivalent results; decaying bounds are described, not run."
-        ),
-    ),
-    differences=(
-        (
-            "The range test like the article's takes one epoch here, not ten, and is read by our "
-            "rule. 1cycle gets its rate from our own range test."
-        ),
-        (
-            "Beside the article's cycle, which ends at its top rate, whole cycles: half a cycle is "
-            "a quarter of the training. The shrinking one loses half of its height in a cycle, as "
-            "the halved one, step by step."
-        ),
-        "The network gives logits where the article's gives probabilities; the loss is the same.",
-        (
-            "A seed takes about 35 minutes on one core, so the default is one. --scale 0.2 makes 3 "
-            "epochs of the 15, with cycles a fifth as long."
-        ),
-    ),
+    article="""
+        Two convolutions with 32 and 64 filters, each with max pooling, dense layers of 256
+        and 128, softmax; Adam, batches of 50, a fifth held out, 15 epochs. A range test
+        over 10 epochs, from 1e-4 to 1: the loss falls from the start, so the lower bound is
+        1e-4; it is flat near 1e-2, and unstable above it: the upper bound.
+
+        Triangular cycles between these bounds, half a cycle 4 epochs of all 60,000 images.
+        No accuracy is given. Linear, sinusoidal and parabolic cycles are said to give
+        equivalent results; decaying bounds are described, not run.
+    """,
+    differences="""
+        The range test like the article's takes one epoch here, not ten, and is read by our
+        rule. 1cycle gets its rate from our own range test.
+
+        Beside the article's cycle, which ends at its top rate, whole cycles: half a cycle
+        is a quarter of the training. The shrinking one loses half of its height in a cycle,
+        as the halved one, step by step.
+
+        The network gives logits where the article's gives probabilities; the loss is the
+        same.
+
+        A seed takes about 35 minutes on one core, so the default is one. --scale 0.2 makes
+        3 epochs of the 15, with cycles a fifth as long.
+    """,
     backend="tensorflow",
     seeds=1,
     minutes=35,

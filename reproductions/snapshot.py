@@ -5,25 +5,27 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cyclerate._text import count
 from cyclerate.compare._optimizers import OPTIMIZERS
 from cyclerate.compare._wording import MISSING
 from cyclerate.cycles._rules import fge_schedule
 from cyclerate.schedules import Constant, Cosine, OneCycle, Schedule, Sequence, WarmRestarts
-from reproductions import saying
-from reproductions._charts import Chart, Line
-from reproductions._experiment import Experiment
-from reproductions._record import Cell, Curve, Outcome, Reproduction, Size
-from reproductions._tables import Table, measured
-from reproductions._training import NO_RATE, NetworkTrainer, Plan, line
-from reproductions.datasets import fashion_mnist
-from reproductions.finding import find_rate, found_rates, range_test_cell, range_test_chart
-from reproductions.networks import ImageTask, conv_network, image_task, quick_images
+from reproductions import _say as say, _training as training, datasets
+from reproductions._charts import (
+    Chart,
+    Line,
+    later_part,
+    range_test_chart,
+    trainings_chart,
+    whole_mean,
+)
+from reproductions._experiment import Experiment, Results, Stage, Table
+from reproductions._record import Cell, Outcome, Reproduction, Size
 
 BATCH, FILTERS, DENSE = 128, (16, 32), 64
 CYCLES = 5
@@ -60,32 +62,24 @@ def cells(size: Size) -> tuple[Cell, ...]:
         "batch_norm": True,
         "optimizer": _OPTIMIZER,
     }
-    tests = {
-        policy: range_test_cell(
-            f"range test {policy}",
-            f"range test for {words}",
-            None,
-            common,
-            policy=policy,
-            **(_QUICK_SEARCH if size.quick else {}),
-        )
-        for policy, words in _TESTS.items()
-        if policy == _QUICK_TEST or not size.quick
-    }
-    more = {
+    tests: dict[str, Cell] = {}
+    for policy, words in _TESTS.items():
+        if policy == _QUICK_TEST or not size.quick:
+            name, more = f"range test {policy}", _QUICK_SEARCH if size.quick else {}
+            label = f"range test for {words}"
+            tests[policy] = training.range_test_cell(name, label, common, policy=policy, **more)
+    more_settings = {
         "fixed": {"ema": EMA_MOMENTUM},
         "restarts": {"cycles": CYCLES},
         "fge": {"members": FGE_MEMBERS, "top": _FGE_TOP, "low": _FGE_LOW},
     }
-    trained = [
-        Cell(
-            name,
-            label,
-            {**common, **more.get(name, {}), "rate": tests[_tested(name, size)].settings},
-        )
-        for name, (_, label, _) in _POLICIES.items()
-        if name in _QUICK or not size.quick
-    ]
+    trained: list[Cell] = []
+    for name, (_, label, _) in _POLICIES.items():
+        if name in _QUICK or not size.quick:
+            rate = tests[_tested(name, size)].settings
+            trained.append(
+                Cell(name, label, {**common, **more_settings.get(name, {}), "rate": rate})
+            )
     return (*tests.values(), *trained)
 
 
@@ -94,37 +88,30 @@ def _tested(name: str, size: Size) -> str:
     return _QUICK_TEST if size.quick else _POLICIES[name][2]
 
 
-@dataclass
-class SnapshotStage:
-    """The images."""
+def open_stage(size: Size) -> Stage:
+    """Loads the images."""
+    task = training.quick_images() if size.quick else training.image_task(datasets.fashion_mnist())
 
-    task: ImageTask
-    size: Size
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """What was decided about the images."""
-        return self.task.notes
-
-    def run(self, cell: Cell, seed: int, done: Reproduction) -> Outcome:
-        """Finds, or trains."""
+    def run(cell: Cell, seed: int, results: Results) -> Outcome:
         epochs, batch = cell.settings["epochs"], cell.settings["batch_size"]
-        per_epoch = -(-len(self.task.split.x_train) // batch)
+        per_epoch = -(-len(task.split.x_train) // batch)
         if "range_test" in cell.settings:
-            trainer = NetworkTrainer(
-                split=self.task.split,
-                objective=self.task.objective,
-                build=conv_network(self.task, FILTERS, DENSE, batch_norm=True),
+            trainer = training.NetworkTrainer(
+                split=task.split,
+                objective=task.objective,
+                build=training.conv_network(task, FILTERS, DENSE, batch_norm=True),
                 batch_size=batch,
-                budget=Plan(per_epoch, per_epoch * epochs),
+                budget=training.Plan(per_epoch, per_epoch * epochs),
                 optimizer=_OPTIMIZER,
             )
-            return find_rate(trainer, seed, **cell.settings["range_test"])
-        found = found_rates(done, f"range test {_tested(cell.name, self.size)}", seed)
+            return training.tested(trainer.range_test(seed, **cell.settings["range_test"]))
+        found = training.found_rates(results, f"range test {_tested(cell.name, size)}", seed)
         if found is None:
-            return NO_RATE
-        schedule = schedule_of(cell.name, found.max_lr, per_epoch * epochs)
-        return _Training(self.task, cell.name, schedule, seed, epochs, batch).outcome()
+            return training.NO_RATE
+        schedule = schedule_of(cell.name, found[1], per_epoch * epochs)
+        return _Training(task, cell.name, schedule, seed, epochs, batch).outcome()
+
+    return Stage(task.notes, run)
 
 
 def schedule_of(policy: str, max_lr: float, steps: int) -> Schedule:
@@ -147,7 +134,7 @@ def schedule_of(policy: str, max_lr: float, steps: int) -> Schedule:
 class _Training:
     """One training, and all models that it gives."""
 
-    task: ImageTask
+    task: training.ImageTask
     policy: str
     schedule: Schedule
     seed: int
@@ -158,29 +145,25 @@ class _Training:
         """Trains; the values are accuracies and losses on the test images."""
         import cyclerate.keras as ck
 
-        model = self._compiled()
+        model, images = self._compiled(), self.task.split.x_train
         if self.policy not in _ENSEMBLES:
-            values, curves, seconds = self._fit(model, [])
-            if self.policy == "fixed":  # Keras has left the averaged weights in the model
-                ck.update_batch_norm(model, self.task.split.x_train, batch_size=_ALL_AT_ONCE)
-                values |= self._scores("ema", self._predicted(model))
-            return Outcome(values, curves, schedule=self.schedule.to_dict(), seconds=seconds)
+            outcome = self._fit(model, [])
+            if self.policy != "fixed":
+                return outcome
+            # Keras has left the averaged weights in the model.
+            ck.update_batch_norm(model, images, batch_size=_ALL_AT_ONCE)
+            return replace(outcome, values=outcome.values | self._scores("ema", model))
         with tempfile.TemporaryDirectory(prefix="cyclerate-") as folder:
             mean = ck.WeightAveraging(
-                self.schedule,
-                batch_norm_data=self.task.split.x_train,
-                batch_size=_ALL_AT_ONCE,
-                assign=False,
+                self.schedule, batch_norm_data=images, batch_size=_ALL_AT_ONCE, assign=False
             )
-            saving = ck.SnapshotEnsemble(folder, self.schedule)
-            values, curves, seconds = self._fit(model, [saving, mean])
+            outcome = self._fit(model, [ck.SnapshotEnsemble(folder, self.schedule), mean])
             ensemble = ck.SnapshotEnsemble.load(folder, outputs="logits")
             each = ensemble.predictions(self.task.split.x_heldout, batch_size=_ALL_AT_ONCE)
-            probabilities = [prediction for _, prediction in each]
-        members = self._members(probabilities)
+            members = self._members([prediction for _, prediction in each])
         mean.assign_to(model)
-        values |= members.values | self._scores("swa", self._predicted(model))
-        return Outcome(values, curves | members.curves, None, self.schedule.to_dict(), seconds)
+        values = outcome.values | members.values | self._scores("swa", model)
+        return replace(outcome, values=values, curves=outcome.curves | members.curves)
 
     def _compiled(self) -> Any:
         import keras
@@ -188,7 +171,7 @@ class _Training:
         from cyclerate.keras import as_schedule
 
         keras.utils.set_random_seed(self.seed)
-        model = conv_network(self.task, FILTERS, DENSE, batch_norm=True)(self.seed)
+        model = training.conv_network(self.task, FILTERS, DENSE, batch_norm=True)(self.seed)
         kind, settings = OPTIMIZERS[_OPTIMIZER]
         if self.policy == "fixed":
             settings = {**settings, "use_ema": True, "ema_momentum": EMA_MOMENTUM}
@@ -197,9 +180,7 @@ class _Training:
         model.compile(optimizer, loss, metrics=["accuracy"])
         return model
 
-    def _fit(
-        self, model: Any, callbacks: list[Any]
-    ) -> tuple[dict[str, float | None], dict[str, Curve], float]:
+    def _fit(self, model: Any, callbacks: list[Any]) -> Outcome:
         split = self.task.split
         began = time.perf_counter()
         history = model.fit(
@@ -215,69 +196,58 @@ class _Training:
         seconds = time.perf_counter() - began
         named = {"metric": "val_accuracy", "loss": "val_loss", "train_loss": "loss"}
         curves = {name: tuple(history[key]) for name, key in named.items()}
-        epochs = tuple(range(1, self.epochs + 1))
-        return {name: c[-1] for name, c in curves.items()}, {"steps": epochs, **curves}, seconds
+        ends = {name: curve[-1] for name, curve in curves.items()}
+        curves["steps"] = tuple(range(1, self.epochs + 1))
+        return Outcome(ends, curves, schedule=self.schedule.to_dict(), seconds=seconds)
 
-    def _predicted(self, model: Any) -> Any:
-        images = self.task.split.x_heldout
-        return model.predict(images, batch_size=_ALL_AT_ONCE, verbose=0)
+    def _scores(self, name: str, model: Any) -> dict[str, float | None]:
+        logits = model.predict(self.task.split.x_heldout, batch_size=_ALL_AT_ONCE, verbose=0)
+        return self._judged(name, logits)
 
-    def _scores(self, name: str, logits: Any) -> dict[str, float | None]:
+    def _judged(self, name: str, logits: Any) -> dict[str, float | None]:
         objective, y = self.task.objective, self.task.split.y_heldout
         loss = objective.loss(np.asarray(logits), y)
         return {name: objective.score(logits, y), f"{name} loss": loss}
 
     def _members(self, probabilities: list[Any]) -> Outcome:
         """Each member alone, and the latest ones together: 1, 2, up to all."""
-        # The logarithm of a probability is a logit.
-        logs = [np.log(np.clip(p, 1e-12, 1.0)) for p in probabilities]
-        alone = [self._scores("member", one)["member"] for one in reversed(logs)]
+
+        def judged(name: str, probability: Any) -> dict[str, float | None]:
+            # The logarithm of a probability is a logit.
+            return self._judged(name, np.log(np.clip(probability, 1e-12, 1.0)))
+
+        alone = [judged("member", one)["member"] for one in reversed(probabilities)]
         together: list[float | None] = []
         values: dict[str, float | None] = {}
         for number in range(1, len(probabilities) + 1):
-            mean = np.mean(probabilities[-number:], axis=0)
-            scores = self._scores("ensemble", np.log(np.clip(mean, 1e-12, 1.0)))
-            together.append(scores["ensemble"])
-            values |= scores
+            latest = judged("ensemble", np.mean(probabilities[-number:], axis=0))
+            together.append(latest["ensemble"])
+            values |= latest
             if number == min(_LAST, len(probabilities)):
-                values |= {f"last {key}": score for key, score in scores.items()}
-        known = [score for score in alone if score is not None]
-        values |= {"best member": max(known), "last member": alone[0]}
+                values |= {f"last {key}": score for key, score in latest.items()}
+        values["best member"] = max(score for score in alone if score is not None)
+        values["last member"] = alone[0]
         numbers = tuple(map(float, range(1, len(alone) + 1)))
         curves = {"members": numbers, "alone": tuple(alone), "together": tuple(together)}
         return Outcome(values, curves)
 
 
-def open_stage(size: Size) -> SnapshotStage:
-    """Loads the images."""
-    task = quick_images() if size.quick else image_task(fashion_mnist())
-    return SnapshotStage(task, size)
-
-
 def charts(record: Reproduction) -> tuple[Chart, ...]:
     """The trainings; members alone and together; the range test of the cycles."""
-    tested = range_test_chart(record, "range test triangular", "cycles", "for cycles")
-    return (_training_chart(record), _members_chart(record), tested)
-
-
-def _training_chart(record: Reproduction) -> Chart:
-    lines = tuple(line(record, name, short, "metric") for name, (short, _, _) in _POLICIES.items())
-    ends = "; ".join(
-        f"{short} {measured(record, name, 'metric', share=True)}"
-        for name, (short, _, _) in _POLICIES.items()
-        if record.of(name)
-    )
-    return Chart(
-        name="training",
-        title="Test accuracy of the model in training",
+    trained = trainings_chart(
+        record,
+        "training",
+        "Test accuracy of the model in training",
+        {name: short for name, (short, _, _) in _POLICIES.items()},
+        curve="metric",
+        value="test accuracy",
         x_label="epochs",
-        y_label="test accuracy",
-        lines=lines,
-        caption=f"Means and seeds. At the end: {ends}.",
-        alt=f"Line chart of the test accuracy over the epochs. At the end: {ends}.",
-        y_limits=_upper_part(lines),
-        percent=True,
         reference="fixed",
+    )
+    return (
+        later_part(trained, after=0.25),
+        _members_chart(record),
+        range_test_chart(record, "range test triangular", "cycles", "for cycles"),
     )
 
 
@@ -288,7 +258,7 @@ def _members_chart(record: Reproduction) -> Chart:
         for curve, word in (("together", "all"), ("alone", "one"))
     )
     ends = "; ".join(
-        f"{_POLICIES[name][0]} {measured(record, name, 'ensemble', share=True)}"
+        f"{_POLICIES[name][0]} {say.measured(record, name, 'ensemble', share=True)}"
         for name in _ENSEMBLES
         if record.of(name)
     )
@@ -310,19 +280,9 @@ def _members_chart(record: Reproduction) -> Chart:
 def _over_members(record: Reproduction, cell: str, name: str, curve: str) -> Line:
     runs = [run.outcome.curves for run in record.of(cell) if curve in run.outcome.curves]
     if not runs:
-        return Line(name, (), ())
+        return Line(name)
     columns = zip(*(curves[curve] for curves in runs), strict=True)
-    mean = [None if None in column else statistics.fmean(column) for column in columns]  # type: ignore[arg-type]
-    return Line(name, runs[0]["members"], mean)
-
-
-def _upper_part(lines: tuple[Line, ...]) -> tuple[float, float] | None:
-    """From where the trainings stood after their first quarter, on up."""
-    values = [y for one in lines for y in one.y[len(one.y) // 4 :] if y is not None]
-    if not values:
-        return None
-    gap = 0.1 * (max(values) - min(values)) or 0.01
-    return min(values) - gap, max(values) + gap
+    return Line(name, runs[0]["members"], [whole_mean(column) for column in columns])
 
 
 # The row's name, the cell, the value, and what is said about it elsewhere.
@@ -340,42 +300,10 @@ _ROWS = (
     ("FGE, all together", "fge", "ensemble", "above snapshots"),
     ("FGE, averaged (SWA)", "fge", "swa", "near the ensemble"),
 )
+_LOSSES = {"metric": "loss", "best member": "", "last member": ""}
 
-
-def tables(record: Reproduction) -> tuple[Table, ...]:
-    """Every model that a budget gives; and the differences that matter, seed by seed."""
-    return (_main_table(record), _paired_table(record))
-
-
-def _main_table(record: Reproduction) -> Table:
-    rows = tuple(
-        (
-            label,
-            said,
-            saying.rates(record.values(f"range test {_tested(cell, record.size)}", "max_lr")),
-            measured(record, cell, value, share=True),
-            measured(record, cell, loss, decimals=3) if (loss := _loss_of(value)) else MISSING,
-        )
-        for label, cell, value, said in _ROWS
-        if record.of(cell)
-    )
-    seeds = len(record.of("restarts"))
-    legend = (
-        "Accuracy and cross-entropy on the test images, mean ± standard deviation over "
-        f"{seeds} seed{'' if seeds == 1 else 's'}; every group of rows is one training, all of the "
-        "same length. The best member is chosen on the test images, which flatters it."
-    )
-    return Table(
-        "Articles and here", ("model", "articles", "top rate", "accuracy", "loss"), rows, legend
-    )
-
-
-def _loss_of(value: str) -> str:
-    return {"metric": "loss", "best member": "", "last member": ""}.get(value, f"{value} loss")
-
-
-# What is compared with what.
-_PAIRS = (
+_Value = tuple[str, str]
+_PAIRS: tuple[tuple[str, _Value, _Value], ...] = (
     ("snapshots and their best member", ("restarts", "ensemble"), ("restarts", "best member")),
     ("FGE and its best member", ("fge", "ensemble"), ("fge", "best member")),
     ("snapshots and 1cycle", ("restarts", "ensemble"), ("one_cycle", "metric")),
@@ -385,93 +313,99 @@ _PAIRS = (
     ("SWA of FGE and the last member", ("fge", "swa"), ("fge", "last member")),
     ("EMA and the last weights", ("fixed", "ema"), ("fixed", "metric")),
 )
-_Value = tuple[str, str]
+_IN_A_SENTENCE = {
+    ("restarts", "ensemble"): "The snapshots of the warm restarts together",
+    ("restarts", "best member"): "their best member",
+    ("restarts", "last member"): "the last member",
+    ("restarts", "swa"): "The averaged weights (SWA) of the restarts",
+    ("fge", "ensemble"): "The members of FGE together",
+    ("fge", "best member"): "their best member",
+    ("fge", "last member"): "the last member",
+    ("fge", "swa"): "The averaged weights (SWA) of FGE",
+    ("one_cycle", "metric"): "1cycle on the same budget",
+    ("fixed", "metric"): "the last weights of the fixed rate",
+    ("fixed", "ema"): "The exponentially averaged weights (EMA) of the fixed rate",
+}
+
+
+def tables(record: Reproduction) -> tuple[Table, ...]:
+    """Every model that a budget gives; and the differences that matter, seed by seed."""
+    return _main_table(record), _paired_table(record)
+
+
+def _main_table(record: Reproduction) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for label, cell, value, told in _ROWS:
+        if record.of(cell):
+            loss = _LOSSES.get(value, f"{value} loss")
+            tops = record.values(f"range test {_tested(cell, record.size)}", "max_lr")
+            accuracy = say.measured(record, cell, value, share=True)
+            losses = say.measured(record, cell, loss, decimals=3) if loss else MISSING
+            rows.append((label, told, say.rates(tops), accuracy, losses))
+    legend = (
+        f"Accuracy and cross-entropy on the test images, {say.over_seeds(record, 'restarts')}; "
+        "every group of rows is one training, all of the same length. The best member is chosen on "
+        "the test images, which flatters it."
+    )
+    heads = ("model", "articles", "top rate", "accuracy", "loss")
+    return Table("Articles and here", heads, tuple(rows), legend)
 
 
 def _paired_table(record: Reproduction) -> Table:
     rows: list[tuple[str, ...]] = []
     for label, one, other in _PAIRS:
-        gains = list(_gains(record, one, other).values())
+        gains = _gains(record, one, other)
         if gains:
-            above = f"{sum(gain > 0 for gain in gains)} of {len(gains)}"
-            spread = (
-                f"{saying.signed_points(min(gains), 2)} to {saying.signed_points(max(gains), 2)}"
+            mean, low, high = (
+                say.points(gain, 2, signed=True)
+                for gain in (statistics.fmean(gains), min(gains), max(gains))
             )
-            mean = saying.signed_points(statistics.fmean(gains), 2)
-            rows.append((label, mean, spread, above))
+            above = sum(gain > 0 for gain in gains)
+            rows.append((label, mean, f"{low} to {high}", f"{above} of {len(gains)}"))
     heads = ("the first against the second", "mean", "over the seeds", "above")
     legend = "Differences of the test accuracy between two models of the same seed."
     return Table("Seed by seed", heads, tuple(rows), legend)
 
 
-def _gains(record: Reproduction, one: _Value, other: _Value) -> Mapping[int, float]:
-    """By how much the first is above the second, by seed."""
-    values = [
+def _gains(record: Reproduction, one: _Value, other: _Value) -> list[float]:
+    """By how much the first is above the second with each seed that has both."""
+    first, second = (
         {run.seed: run.outcome.values.get(name) for run in record.of(cell)}
         for cell, name in (one, other)
-    ]
-    found: dict[int, float] = {}
-    for seed, first in values[0].items():
-        second = values[1].get(seed)
-        if first is not None and second is not None:
-            found[seed] = first - second
-    return found
+    )
+    pairs = [(value, second.get(seed)) for seed, value in first.items()]
+    return [a - b for a, b in pairs if a is not None and b is not None]
 
 
 def lessons(record: Reproduction) -> tuple[str, ...]:
     """Ensembles against their best member and against 1cycle; averages; the single models."""
-    return tuple(
-        filter(
-            None,
-            (
-                _verdict(record, "The snapshots of the warm restarts together", *_PAIRS[0][1:]),
-                _verdict(record, "The members of FGE together", *_PAIRS[1][1:]),
-                _verdict(record, "The snapshots together", *_PAIRS[2][1:]),
-                _verdict(record, "The members of FGE together", *_PAIRS[3][1:]),
-                _verdict(record, "The averaged weights (SWA) of the restarts", *_PAIRS[5][1:]),
-                _verdict(record, "The averaged weights (SWA) of FGE", *_PAIRS[6][1:]),
-                _verdict(record, "The weights averaged exponentially (EMA)", *_PAIRS[7][1:]),
-                _singles(record),
-            ),
-        )
+    verdicts = (
+        _verdict(_IN_A_SENTENCE[one], _IN_A_SENTENCE[other], _gains(record, one, other))
+        for _, one, other in _PAIRS
     )
+    singles = [
+        f"{label} {say.measured(record, name, 'metric', share=True)}"
+        for name, (_, label, _) in _POLICIES.items()
+        if name not in _ENSEMBLES and record.of(name)
+    ]
+    alone = f"Single models at the end of the budget: {', '.join(singles)}." if singles else ""
+    return say.sentences(*verdicts, alone)
 
 
-_THAN = {
-    "best member": "their best member",
-    "last member": "the last member",
-    "metric": "the last weights of the same training",
-}
-
-
-def _verdict(record: Reproduction, subject: str, one: _Value, other: _Value) -> str:
-    gains = list(_gains(record, one, other).values())
+def _verdict(subject: str, than: str, gains: list[float]) -> str:
     if not gains:
         return ""
-    than = (
-        _THAN[other[1]] if one[0] == other[0] else f"{_POLICIES[other[0]][1]}, of the same budget"
-    )
     above, mean = sum(gain > 0 for gain in gains), statistics.fmean(gains)
     numbers = (
-        f"on average {saying.signed_points(mean, 2)}, above in {above} of {len(gains)} "
-        f"seed{'' if len(gains) == 1 else 's'}"
+        f"on average {say.points(mean, 2, signed=True)}, above in {above} of "
+        f"{count(len(gains), 'seed')}"
     )
     if len(gains) == 1:
         return f"{subject}, beside {than}: {numbers}. One seed decides nothing."
     if above == len(gains):
         return f"{subject} beat {than} with every seed: {numbers}."
-    if not above:
-        return f"{subject} do not beat {than} with any seed: {numbers}."
-    return f"{subject} do not beat {than} with every seed: {numbers}."
-
-
-def _singles(record: Reproduction) -> str:
-    parts = [
-        f"{label} {measured(record, name, 'metric', share=True)}"
-        for name, (_, label, _) in _POLICIES.items()
-        if name not in _ENSEMBLES and record.of(name)
-    ]
-    return f"Single models at the end of the budget: {', '.join(parts)}." if parts else ""
+    how = "every" if above else "any"
+    return f"{subject} do not beat {than} with {how} seed: {numbers}."
 
 
 EXPERIMENT = Experiment(
@@ -481,42 +415,33 @@ EXPERIMENT = Experiment(
         "Gao Huang et al., Snapshot Ensembles, 2017, and the thread on cyclical rates in the forum "
         "of fast.ai; Timur Garipov et al., 2018 (FGE); Pavel Izmailov et al., 2018 (SWA)"
     ),
-    article=(
-        (
-            "The rate falls along a cosine to zero and starts again at the top, several times in "
-            "the budget of one training. The model is saved at each low point; the mean of the "
-            "saved models' probabilities is the answer. It is better than the one model of an "
-            "ordinary schedule, at no further cost of training."
-        ),
-        (
-            "In the forum: save the weights where the rate is low and use them together, for a "
-            "percent or two more; a high rate may carry the model to another minimum in between."
-        ),
-        (
-            "FGE starts from a trained model and takes members in short cycles of a few epochs at "
-            "lower rates. SWA averages the weights of such points instead of their predictions: "
-            "one model, near the ensemble."
-        ),
-    ),
-    differences=(
-        (
-            "The articles train deep networks on CIFAR for hundreds of epochs. Here: "
-            "Fashion-MNIST, two convolutions of 16 and 32 filters and a dense layer of 64 with "
-            f"batch normalisation, SGD with momentum 0.9, batches of {BATCH}, {_EPOCHS} epochs for "
-            "every policy."
-        ),
-        (
-            f"Warm restarts: {CYCLES} cycles. FGE: 13 epochs along a cosine down to a fifth of the "
-            f"highest rate, then {FGE_MEMBERS} members in cycles of 2 epochs between that and a "
-            "hundredth of it."
-        ),
-        (
-            "Every rate is found by our range test, for its kind of policy and this length; those "
-            "of the articles are for their networks. EMA: of the training at a fixed rate, by "
-            f"Keras, momentum {EMA_MOMENTUM}."
-        ),
-        "Beyond the articles: 1cycle with the same budget.",
-    ),
+    article="""
+        The rate falls along a cosine to zero and starts again at the top, several times in the
+        budget of one training. The model is saved at each low point; the mean of the saved models'
+        probabilities is the answer. It is better than the one model of an ordinary schedule, at no
+        further cost of training.
+
+        In the forum: save the weights where the rate is low and use them together, for a percent or
+        two more; a high rate may carry the model to another minimum in between.
+
+        FGE starts from a trained model and takes members in short cycles of a few epochs at lower
+        rates. SWA averages the weights of such points instead of their predictions: one model, near
+        the ensemble.
+    """,
+    differences=f"""
+        The articles train deep networks on CIFAR for hundreds of epochs. Here: Fashion-MNIST, two
+        convolutions of 16 and 32 filters and a dense layer of 64 with batch normalisation, SGD with
+        momentum 0.9, batches of {BATCH}, {_EPOCHS} epochs for every policy.
+
+        Warm restarts: {CYCLES} cycles. FGE: 13 epochs along a cosine down to a fifth of the highest
+        rate, then {FGE_MEMBERS} members in cycles of 2 epochs between that and a hundredth of it.
+
+        Every rate is found by our range test, for its kind of policy and this length; those of the
+        articles are for their networks. EMA: of the training at a fixed rate, by Keras, momentum
+        {EMA_MOMENTUM}.
+
+        Beyond the articles: 1cycle with the same budget.
+    """,
     backend="tensorflow",
     seeds=3,
     minutes=60,

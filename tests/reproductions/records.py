@@ -6,14 +6,19 @@ import numpy as np
 
 from cyclerate.finder import RangeTestResult, StopReason
 from reproductions._record import Outcome
-from reproductions.finding import outcome_of
+from reproductions._training import tested
 
 
 def found(base_lr: float | None, max_lr: float | None) -> Outcome:
     """The outcome of a range test with these bounds."""
+    return tested(range_result(base_lr, max_lr))
+
+
+def range_result(base_lr: float | None, max_lr: float | None) -> RangeTestResult:
+    """A range test with these bounds."""
     lrs = np.geomspace(1e-5, 1.0, 60)
     losses = 2.3 - 2.0 / (1.0 + (1e-3 / lrs) ** 2) + 9.0 * lrs**2
-    result = RangeTestResult(
+    return RangeTestResult(
         lrs=lrs,
         losses=losses,
         smoothed=losses,
@@ -26,4 +31,3 @@ def found(base_lr: float | None, max_lr: float | None) -> Outcome:
         steps=60,
         planned_steps=60,
     )
-    return outcome_of(result)

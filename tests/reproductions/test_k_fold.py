@@ -16,7 +16,7 @@ def run(cell: str, seed: int, accuracies: tuple[float, ...], *, on: bool = False
         curves={"metric": accuracies, "first_step": firsts, "max_lr": (0.5,)},
         schedule=cr.Triangular(0.1, 0.5, 40).to_dict(),
     )
-    return Run(cell, seed, {}, outcome, 0)
+    return Run(cell, seed, {}, outcome, {})
 
 
 def record() -> Reproduction:
@@ -35,11 +35,11 @@ def test_the_fold_that_loses_most_is_named_with_its_phase():
     # Of a triangle with 40 steps to each side: step 99 stands at 19/40, step 199 at 39/40.
     assert "The fold that loses most is number 2, by -4.00 points" in lesson
     assert "it ends where the rate is at 98 % of the way" in lesson
-    assert "begun anew, every fold ends at 47 %" in lesson
+    assert "restarted, every fold ends at 47 %" in lesson
 
 
 def test_what_was_not_run_is_not_spoken_of():
     assert len(k_fold.lessons(record())) == 1
     assert [row[0] for row in k_fold.tables(record())[1].rows] == [
-        "cut cycles, going on - cut cycles, anew"
+        "cut cycles, continued - cut cycles, restarted"
     ]

@@ -7,16 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cyclerate.compare._trainer import Split
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
 from reproductions import mnist
 from reproductions._record import Cell, Outcome, Reproduction, Run, Size
-from tests.reproductions.records import found
-from tests.reproductions.toys import SITTING
+from reproductions._training import NetworkTrainer
+from tests.reproductions.records import found, range_result
+from tests.reproductions.toys import MADE
 
 STEPS = 14_400
 FOUND = {"sweep": (5e-4, 2e-3), "range test": (1e-3, 4e-3)}
-SIZE = Size((0, 1))
+SIZE, QUICK = Size((0, 1)), Size((0,), quick=True)
 
 
 def trained(schedule: Schedule, accuracy: float) -> Outcome:
@@ -28,7 +29,7 @@ def trained(schedule: Schedule, accuracy: float) -> Outcome:
 def record(seeds: int = 2, **accuracies: float) -> Reproduction:
     """A record as the experiment keeps it; 99 %, or the accuracies given."""
     size = Size(tuple(range(seeds)))
-    kept = Reproduction("mnist", size, ("MNIST",), (SITTING,))
+    kept = Reproduction("mnist", size, ("MNIST",))
     for cell in mnist.cells(size):
         for seed in size.seeds:
             if cell.name in FOUND:
@@ -36,13 +37,13 @@ def record(seeds: int = 2, **accuracies: float) -> Reproduction:
             else:
                 accuracy = accuracies.get(cell.name, 0.99) + 0.0001 * seed
                 done = trained(schedule_of(cell, kept), accuracy)
-            run = Run(cell.name, seed, cell.settings, done, 0)
+            run = Run(cell.name, seed, cell.settings, done, MADE)
             kept = dataclasses.replace(kept, runs=(*kept.runs, run))
     return kept
 
 
 def schedule_of(cell: Cell, kept: Reproduction) -> Schedule:
-    schedule = mnist.schedule(cell, 0, kept, STEPS)
+    schedule = mnist.schedule(cell, 0, kept.outcome, STEPS)
     assert schedule is not None
     return schedule
 
@@ -88,11 +89,11 @@ def test_what_was_found_is_what_is_trained_with(schedules: dict[str, Schedule]):
 
 def test_without_a_rate_nothing_is_trained():
     cells = {cell.name: cell for cell in mnist.cells(SIZE)}
-    runs = tuple(Run(name, 0, {}, found(None, None), 0) for name in FOUND)
-    kept = Reproduction("mnist", SIZE, (), (SITTING,), runs)
-    assert mnist.schedule(cells["read"], 0, kept, STEPS) is None
-    assert mnist.schedule(cells["one_cycle"], 0, kept, STEPS) is None
-    assert mnist.schedule(cells["linear"], 0, kept, STEPS) is not None
+    runs = tuple(Run(name, 0, {}, found(None, None), MADE) for name in FOUND)
+    kept = Reproduction("mnist", SIZE, (), runs)
+    assert mnist.schedule(cells["read"], 0, kept.outcome, STEPS) is None
+    assert mnist.schedule(cells["one_cycle"], 0, kept.outcome, STEPS) is None
+    assert mnist.schedule(cells["linear"], 0, kept.outcome, STEPS) is not None
 
 
 def test_the_network_is_the_article_s():
@@ -111,26 +112,26 @@ def test_the_network_is_the_article_s():
 
 
 def test_the_last_fifth_is_held_out():
-    stage = mnist.open_stage(Size((0,), quick=True))
-    assert [len(x) for x in (stage.split.x_train, stage.split.x_heldout)] == [480, 120]
-    assert "480 images to train on, the 120 after them held out" in stage.data[0]
-    assert stage.split.x_train.shape[1:] == (16, 16, 1)
-    assert isinstance(stage.split, Split)
+    name, split = mnist.load(QUICK)
+    assert (name, len(split.x_train), len(split.x_heldout)) == ("small digits", 480, 120)
+    assert "480 images to train on, the 120 after them held out" in mnist.open_stage(QUICK).data[0]
+    assert split.x_train.shape[1:] == (16, 16, 1)
 
 
 def test_the_sweep_is_the_article_s_and_our_test_is_ours(monkeypatch: pytest.MonkeyPatch):
     asked: list[tuple[int, dict[str, object]]] = []
 
-    def find_rate(_trainer: object, seed: int, **options: object) -> Outcome:
+    def range_test(_trainer: object, seed: int, **options: object) -> RangeTestResult:
         asked.append((seed, options))
-        return found(1e-3, 4e-3)
+        return range_result(1e-3, 4e-3)
 
-    monkeypatch.setattr(mnist, "find_rate", find_rate)
-    stage, nothing = mnist.open_stage(Size((0,), quick=True)), Reproduction("mnist", SIZE, ())
+    monkeypatch.setattr(NetworkTrainer, "range_test", range_test)
+    stage, nothing = mnist.open_stage(QUICK), Reproduction("mnist", SIZE, ()).outcome
     for cell in mnist.cells(SIZE)[:2]:
         assert stage.run(cell, 7, nothing).values["max_lr"] == 4e-3
-    sweep = {"method": "range", "start_lr": 1e-4, "end_lr": 1.0, "steps": 960}
-    assert asked == [(7, sweep), (7, {})]
+    sweep = {"method": "range", "start_lr": 1e-4, "end_lr": 1.0, "steps": 960, "repeats": 1}
+    ours = {"method": "probe", "start_lr": 1e-6, "end_lr": 10.0, "steps": 100, "repeats": 1}
+    assert asked == [(7, sweep), (7, ours)]
 
 
 def test_the_tables_set_bounds_and_policies_beside_the_article_s():

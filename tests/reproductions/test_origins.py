@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cyclerate.tables import DataMistake
-from reproductions.origins import Origin, fetch, find_given
+from reproductions.datasets import Origin, fetch, find_given
 
 CONTENT = b"rate,loss\n0.1,0.5\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

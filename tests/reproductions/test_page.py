@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 from cyclerate.compare._theme import DARK
-from reproductions import saying
-from reproductions._charts import Chart, Line, draw
-from reproductions._page import write_page
+from reproductions import _say as say
+from reproductions._charts import Chart, Line, draw, line
+from reproductions._experiment import Table, run
+from reproductions._page import origins, write_page
 from reproductions._record import Size
-from reproductions._tables import Table, measured
-from reproductions._training import line, sooner
-from reproductions.running import run
-from tests.reproductions.toys import SITTING, ToyStage, record_of, toy
+from reproductions._say import measured, reached_after
+from tests.reproductions.toys import MADE, Toy, record_of, toy
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("toy")
-    experiment = toy(ToyStage(), a=1, b=2)
-    record = run(experiment, Size((0, 1), quick=True), out, SITTING)
+    experiment = toy(Toy(), a=1, b=2)
+    record = run(experiment, Size((0, 1), quick=True), out, "python -m reproductions toy")
+    record = dataclasses.replace(
+        record, runs=tuple(dataclasses.replace(one, provenance=MADE) for one in record.runs)
+    )
     path = write_page(experiment, record, out)
     assert path == out / "report.html"
     assert (out / "losses.png").read_bytes().startswith(b"\x89PNG")
@@ -51,6 +54,21 @@ def test_the_page_shows_all_and_escapes_all(page: str):
     assert not tags & {"script", "em", "b", "i", "u", "toys", "done", "alt", "iframe", "object"}
 
 
+def test_where_runs_come_from_is_said_once_for_each_machine():
+    first, second = record_of(a=(0.5, 0.7)).runs
+    later = dataclasses.replace(second, provenance={**MADE, "created": "2026-01-03T04:05:06+00:00"})
+    record = dataclasses.replace(record_of(), runs=(later, first))
+    (made,) = origins(record)
+    assert made["when"] == "2 January 2026, 03:04 UTC to 3 January 2026, 04:05 UTC"
+    other = dataclasses.replace(later, provenance={**later.provenance, "machine": {"cores": "8"}})
+    assert [
+        one["machine"] for one in origins(dataclasses.replace(record, runs=(other, first)))
+    ] == [
+        {},
+        {"cores": "8"},
+    ]
+
+
 def test_the_table_of_the_page_has_means_and_spreads(page: str):
     assert re.search(
         r'<th scope="row">a</th>\s*<td>\s*1\.050\s*<span class="spread">±&nbsp;0\.071', page
@@ -68,24 +86,24 @@ def test_a_measured_value_says_what_was_lost():
 
 def test_what_differs_is_said_only_if_it_is_more_than_the_seeds():
     record = record_of(a=(0.50, 0.52), b=(0.60, 0.62), c=(0.50, 0.70), one=(0.4,))
-    assert saying.compared(record, "b", "a", "loss") == "above it by 10.0 points"
-    assert saying.compared(record, "a", "b", "loss") == "below it by 10.0 points"
-    assert saying.compared(record, "c", "a", "loss") == "+9.0 points (level within the spread)"
-    assert saying.compared(record, "one", "a", "loss") == "-11.0 points (with one seed)"
-    assert saying.compared(record, "nothing", "a", "loss") == "without a result"
-    assert saying.loss_beside(record, "a", "b") == "a lower loss than"
-    assert saying.loss_beside(record, "c", "a") == "no clearly lower or higher loss than"
-    assert saying.loss_beside(record, "one", "a") == "a lower loss (one seed) than"
-    assert saying.loss_beside(record, "a", "nothing") is None
+    assert say.compared(record, "b", "a", "loss") == "above it by 10.0 points"
+    assert say.compared(record, "a", "b", "loss") == "below it by 10.0 points"
+    assert say.compared(record, "c", "a", "loss") == "+9.0 points (level within the spread)"
+    assert say.compared(record, "one", "a", "loss") == "-11.0 points (with one seed)"
+    assert say.compared(record, "nothing", "a", "loss") == "without a result"
+    assert say.loss_beside(record, "a", "b") == "a lower loss than"
+    assert say.loss_beside(record, "c", "a") == "no clearly lower or higher loss than"
+    assert say.loss_beside(record, "one", "a") == "a lower loss (one seed) than"
+    assert say.loss_beside(record, "a", "nothing") is None
 
 
 def test_how_soon_a_loss_was_reached():
     # The toy's curves begin at 1.0 and end, after 2 steps, at the loss given.
     record = record_of(slow=(0.5, 0.6), fast=(0.4, 0.6), worse=(0.9, 0.3), lost=(None, 0.1))
-    assert sooner(record, "fast", "slow") == 1.0
-    assert sooner(record, "worse", "slow") is None
-    assert sooner(record, "slow", "lost") is None
-    assert sooner(record_of(a=(0.5,), high=(1.0,)), "a", "high") == 0.5
+    assert reached_after(record, "fast", "slow") == 1.0
+    assert reached_after(record, "worse", "slow") is None
+    assert reached_after(record, "slow", "lost") is None
+    assert reached_after(record_of(a=(0.5,), high=(1.0,)), "a", "high") == 0.5
 
 
 def test_a_line_is_the_mean_of_its_seeds_while_all_of_them_run():

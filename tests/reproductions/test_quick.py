@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from reproductions import EXPERIMENTS, Experiment, Reproduction
+from reproductions import EXPERIMENTS
 from reproductions.__main__ import app
-from reproductions._record import FILE_NAME
+from reproductions._experiment import Experiment
+from reproductions._record import FILE_NAME, Reproduction
 
 RUNNER = CliRunner()
 
@@ -46,10 +47,7 @@ def test_a_quick_run_does_every_cell_and_tells_what_it_found(name: str, folder: 
     ]
     assert {key: document[key] for key in record.to_dict()} == record.to_dict()
     assert document["lessons"] == list(experiment.lessons(record))
-    assert (
-        record.sittings[0].command
-        == f"python -m reproductions {name} --quick --out {folder / name}"
-    )
+    assert record.command == f"python -m reproductions {name} --quick --out {folder / name}"
     check_numbers(experiment, record)
     page = (folder / name / "report.html").read_text()
     assert experiment.title in page
@@ -95,7 +93,7 @@ def test_another_size_in_the_same_folder_is_a_mistake(folder: Path):
     words = ["cardio", "--out", str(folder / "cardio")]
     result = RUNNER.invoke(app, words)
     assert result.exit_code == 2
-    assert "is of the quick experiment cardio" in " ".join(result.stderr.split())
+    assert "quick: true there, false here" in " ".join(result.stderr.split())
 
 
 def test_without_a_name_it_lists_them():

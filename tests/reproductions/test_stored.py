@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from reproductions import EXPERIMENTS, Reproduction, docs, stored
+from reproductions import EXPERIMENTS, _page, _record
+from reproductions._record import Reproduction
 from tests.reproductions.toys import record_of
 
-STORED = sorted(stored.FOLDER.glob("*.json"))
+STORED = sorted(_record.STORED.glob("*.json"))
 
 
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
@@ -19,15 +20,15 @@ def test_a_stored_record_is_small_and_names_no_path(file: Path):
     record = Reproduction.load(file)
     assert record.experiment == file.stem
     assert not record.size.quick
-    for sitting in record.sittings:
-        assert "/" not in sitting.command
-        assert sitting.versions["cyclerate"]
+    assert "/" not in record.command
+    for run in record.runs:
+        assert run.provenance["versions"]["cyclerate"]
 
 
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
 def test_the_page_says_what_the_record_says(file: Path):
     experiment, record = EXPERIMENTS[file.stem], Reproduction.load(file)
-    text = docs.PAGE.read_text(encoding="utf-8")
+    text = _page.PAGE.read_text(encoding="utf-8")
     for table in experiment.tables(record):
         assert table.markdown() in text
     for lesson in experiment.lessons(record):
@@ -38,12 +39,12 @@ def test_a_long_curve_is_thinned_and_keeps_its_end():
     record = record_of(a=(0.123456789,)).to_dict()
     steps = list(map(float, range(1001)))
     record["runs"][0]["outcome"]["curves"]["steps"] = steps
-    record["sittings"][0]["command"] = "python -m reproductions toy --out '/my folder' --seeds 2"
-    thin = stored.thinned(record)
+    record["command"] = "python -m reproductions toy --out '/my folder' --seeds 2"
+    thin = _record.thinned(record)
     kept = thin["runs"][0]["outcome"]["curves"]
     assert kept["steps"][-1] == 1000.0
-    assert 50 < len(kept["steps"]) <= stored.MOST_POINTS
+    assert 50 < len(kept["steps"]) <= _record.MOST_POINTS
     assert kept["loss"] == [1.0, 0.123457]
     assert thin["runs"][0]["outcome"]["values"]["loss"] == 0.123456789
-    assert thin["sittings"][0]["command"] == "python -m reproductions toy --seeds 2"
-    assert json.loads(stored._lines(thin)) == thin
+    assert thin["command"] == "python -m reproductions toy --seeds 2"
+    assert json.loads(_record.in_lines(thin)) == thin

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from reproductions._charts import Chart
-from reproductions._experiment import Experiment
-from reproductions._record import Cell, Outcome, Reproduction, Run, Sitting, Size
-from reproductions._tables import Table, measured
-from reproductions._training import line
+from reproductions._charts import Chart, line
+from reproductions._experiment import Experiment, Results, Stage, Table
+from reproductions._record import Cell, Outcome, Reproduction, Run, Size
+from reproductions._say import measured
 
-SITTING = Sitting("2026-01-02T03:04:05+00:00", "python -m reproductions toy", {"python": "3"}, {})
+MADE: dict[str, Any] = {
+    "created": "2026-01-02T03:04:05+00:00",
+    "versions": {"python": "3"},
+    "machine": {},
+}
 
 
 @dataclass
-class ToyStage:
+class Toy:
     """Notes what it ran; stops at one of them, if asked."""
 
     stop_at: tuple[str, int] | None = None
     ran: list[tuple[str, int]] = field(default_factory=list)
 
-    @property
-    def data(self) -> tuple[str, ...]:
-        return ("made of <b>nothing</b>",)
+    def open(self, _size: Size) -> Stage:
+        return Stage(("made of <b>nothing</b>",), self.run)
 
-    def run(self, cell: Cell, seed: int, done: Reproduction) -> Outcome:
+    def run(self, cell: Cell, seed: int, _results: Results) -> Outcome:
         if (cell.name, seed) == self.stop_at:
             raise KeyboardInterrupt
         self.ran.append((cell.name, seed))
@@ -36,7 +39,7 @@ def outcome(loss: float | None) -> Outcome:
     return Outcome({"loss": loss, "diverged": float(loss is None)}, curves)
 
 
-def toy(stage: ToyStage, **losses: float) -> Experiment:
+def toy(stage: Toy, **losses: float) -> Experiment:
     """An experiment with a cell for each loss."""
 
     def cells(_size: Size) -> tuple[Cell, ...]:
@@ -56,13 +59,13 @@ def toy(stage: ToyStage, **losses: float) -> Experiment:
         name="toy",
         title="A toy <script>alert(1)</script>",
         source="Nobody & Co.",
-        article=("It <em>says</em> so.",),
-        differences=("None & nothing.",),
+        article="It <em>says</em>\n    so.",
+        differences="None & nothing.",
         backend="jax",
         seeds=2,
         minutes=1,
         cells=cells,
-        open=lambda _size: stage,
+        open=stage.open,
         charts=charts,
         tables=tables,
         lessons=lambda record: (f"{len(record.runs)} runs <done>",),
@@ -72,8 +75,8 @@ def toy(stage: ToyStage, **losses: float) -> Experiment:
 def record_of(**losses: tuple[float | None, ...]) -> Reproduction:
     """A record with a cell for each name and a seed for each loss."""
     runs = [
-        Run(cell, seed, {}, outcome(loss), 0)
+        Run(cell, seed, {}, outcome(loss), MADE)
         for cell, values in losses.items()
         for seed, loss in enumerate(values)
     ]
-    return Reproduction("toy", Size((0, 1)), (), (SITTING,), tuple(runs))
+    return Reproduction("toy", Size((0, 1)), (), tuple(runs))

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cyclerate.tables import DataMistake
-from reproductions import datasets as images, published
+from reproductions import datasets
 
 RNG = np.random.default_rng(0)
 
@@ -22,14 +22,13 @@ RNG = np.random.default_rng(0)
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folder; sets of 20 + 10 images are whole ones here."""
     monkeypatch.setenv("CYCLERATE_DATA", str(tmp_path))
-    monkeypatch.setattr(images, "_TRAIN_ROWS", dict.fromkeys(images._TRAIN_ROWS, 20))
-    monkeypatch.setattr(images, "_TEST_ROWS", 10)
+    monkeypatch.setattr(datasets, "_TRAIN_ROWS", dict.fromkeys(datasets._TRAIN_ROWS, 20))
+    monkeypatch.setattr(datasets, "_TEST_ROWS", 10)
 
     def offline(_folder: str, origin: object) -> Path:
         raise DataMistake(f"not on the disk: {origin}")
 
-    monkeypatch.setattr(images, "fetch", offline)
-    monkeypatch.setattr(published, "fetch", offline)
+    monkeypatch.setattr(datasets, "fetch", offline)
     for name in ("mnist", "fashion_mnist", "cifar10", "boston", "cardio"):
         (tmp_path / name).mkdir()
     return tmp_path
@@ -49,7 +48,7 @@ def pictures(*shape: int) -> dict[str, Any]:
 def test_an_archive_of_arrays(name: str, given: Path):
     arrays = pictures(28, 28)
     np.savez(given / name / f"{name}.npz", **arrays)
-    found = getattr(images, name)()
+    found = getattr(datasets, name)()
     assert found.x_train.shape == (20, 28, 28, 1)
     np.testing.assert_array_equal(found.x_test[..., 0], arrays["x_test"])
     np.testing.assert_array_equal(found.y_train, arrays["y_train"])
@@ -60,7 +59,7 @@ def test_objects_in_an_archive_are_not_unpickled(given: Path):
     arrays = {**pictures(28, 28), "y_train": np.array([{"a": 1}] * 20, dtype=object)}
     np.savez(given / "mnist" / "mnist.npz", **arrays)
     with pytest.raises(DataMistake, match="cannot be read as MNIST"):
-        images.mnist()
+        datasets.mnist()
 
 
 @pytest.mark.parametrize(
@@ -74,26 +73,26 @@ def test_objects_in_an_archive_are_not_unpickled(given: Path):
 def test_other_arrays_are_refused(change: dict[str, Any], message: str, given: Path):
     np.savez(given / "mnist" / "mnist.npz", **{**pictures(28, 28), **change})
     with pytest.raises(DataMistake, match=message):
-        images.mnist()
+        datasets.mnist()
 
 
 def test_a_broken_archive_is_refused(given: Path):
     (given / "mnist" / "mnist.npz").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(DataMistake, match="cannot be read as MNIST"):
-        images.mnist()
+        datasets.mnist()
 
 
 def test_the_four_files_of_fashion_mnist(given: Path, monkeypatch: pytest.MonkeyPatch):
     arrays = pictures(28, 28)
     files: dict[str, Path] = {}
-    for name, origin in images._FASHION.items():
+    for name, origin in datasets._FASHION.items():
         array = arrays[name]
         shape = b"".join(size.to_bytes(4, "big") for size in array.shape)
         files[origin.file] = given / origin.file
         content = bytes([0, 0, 8, array.ndim]) + shape + array.tobytes()
         files[origin.file].write_bytes(gzip.compress(content))
-    monkeypatch.setattr(images, "fetch", lambda _folder, origin: files[origin.file])
-    found = images.fashion_mnist()
+    monkeypatch.setattr(datasets, "fetch", lambda _folder, origin: files[origin.file])
+    found = datasets.fashion_mnist()
     np.testing.assert_array_equal(found.x_train[..., 0], arrays["x_train"])
     np.testing.assert_array_equal(found.y_test, arrays["y_test"])
 
@@ -120,7 +119,7 @@ def test_the_binary_archive_of_cifar10(given: Path):
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    found = images.cifar10()
+    found = datasets.cifar10()
     np.testing.assert_array_equal(found.x_train, arrays["x_train"])
     np.testing.assert_array_equal(found.y_train, arrays["y_train"])
     np.testing.assert_array_equal(found.x_test, arrays["x_test"])
@@ -141,38 +140,38 @@ def test_cifar10_as_jpeg_says_that_it_lost_detail(given: Path):
         arrays[f"offset_{part}"] = np.cumsum([0, *map(len, files)])
         arrays[f"y_{part}"] = (np.arange(rows) % 10).astype(np.uint8)
     np.savez(given / "cifar10" / "cifar10_full_jpegbytes.npz", **arrays)
-    found = images.cifar10()
+    found = datasets.cifar10()
     assert abs(int(found.x_train[7, 5, 5, 0]) - 70) <= 4
     assert "JPEG, which loses detail" in found.note
 
 
 def test_a_set_that_is_nowhere_is_asked_for(given: Path):
     with pytest.raises(DataMistake, match=r"not on the disk: .*cifar-10-binary"):
-        images.cifar10()
+        datasets.cifar10()
     with pytest.raises(
         DataMistake, match=r"needs a login at its origin: download https://www\.kag"
     ):
-        published.cardio()
+        datasets.cardio()
 
 
 def test_the_table_of_examinations(given: Path, monkeypatch: pytest.MonkeyPatch):
-    columns = published._CARDIO_COLUMNS
+    columns = datasets._CARDIO_COLUMNS
     frame = pd.DataFrame({name: np.arange(70_000) % 2 for name in columns})
     frame.to_csv(given / "cardio" / "cardio_train.csv", sep=";", index=False)
-    assert published.cardio().shape == (70_000, 13)
+    assert datasets.cardio().shape == (70_000, 13)
     frame[:100].to_csv(given / "cardio" / "cardio_train.csv", sep=";", index=False)
     with pytest.raises(DataMistake, match="has 100 rows; the published table has 70,000"):
-        published.cardio()
+        datasets.cardio()
     frame.drop(columns="ap_hi").to_csv(given / "cardio" / "cardio_train.csv", sep=";", index=False)
     with pytest.raises(DataMistake, match="has no column 'ap_hi'"):
-        published.cardio()
+        datasets.cardio()
 
 
 @pytest.mark.parametrize("first", ["", "506,13,,,,,,,,,,,,\n"])
 def test_boston_housing_with_and_without_its_shape(first: str, given: Path):
-    frame = pd.DataFrame({name: np.arange(506) / 10 for name in published._BOSTON_COLUMNS})
+    frame = pd.DataFrame({name: np.arange(506) / 10 for name in datasets._BOSTON_COLUMNS})
     text = first + frame.to_csv(index=False)
     (given / "boston" / "boston_house_prices.csv").write_text(text)
-    found = published.boston_housing()
+    found = datasets.boston_housing()
     assert found.shape == (506, 14)
     assert found["MEDV"].iloc[-1] == 50.5
