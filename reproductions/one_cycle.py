@@ -265,7 +265,7 @@ def _reached(record: Reproduction, cell: str) -> str:
     if "/one_cycle" not in cell:
         return MISSING
     part = say.reached_after(record, cell, cell.replace("one_cycle", "constant"))
-    return "never" if part is None else f"{100 * part:.0f} % of the steps"
+    return "never" if part is None else f"{100 * part:.0f} % of steps"
 
 
 def _large_table(record: Reproduction) -> Table:
@@ -301,7 +301,9 @@ def _on_task(record: Reproduction, task: str) -> str:
         if told is None:
             continue
         part = say.reached_after(record, one, other)
-        when = "" if part is None else f", reached after {100 * part:.0f} % of the steps"
+        when = (
+            "" if part is None else f", whose end it reaches after {100 * part:.0f} % of its steps"
+        )
         parts.append(f"by {words} {told} the constant rate{when}")
     return f"{TASKS[task]}: 1cycle has {'; '.join(parts)}." if parts else ""
 
