@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cyclerate.torch._objective import accuracy, metric_of
+from cyclerate.torch._step import accuracy, metric_of
 
 CASES = {
     "classes": ([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [1, 0, 0], 2 / 3),

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import cyclerate.torch as ct
+from cyclerate.torch._trainee import STEPS_AT_A_TIME
 from tests.adapters.descent import SHORT, probe_by_hand
 from tests.torch.small import BATCHES, Regression, X, Y, squared_error
 
@@ -204,7 +205,7 @@ def test_an_accuracy_is_raced_to_be_raised():
 @pytest.mark.parametrize("at_a_time", [2, 7])
 def test_reading_losses_seldom_changes_nothing(at_a_time, monkeypatch):
     expected = probe()
-    monkeypatch.setattr("cyclerate.torch._trainee.steps_at_a_time", lambda device: at_a_time)
+    monkeypatch.setitem(STEPS_AT_A_TIME, "cpu", at_a_time)
     result = probe()
     assert result.races == expected.races
     assert (result.max_lr, result.steps) == (expected.max_lr, expected.steps)

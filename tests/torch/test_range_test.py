@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import cyclerate as cr
 import cyclerate.torch as ct
+from cyclerate.torch._trainee import STEPS_AT_A_TIME
 from tests.torch.small import BATCH, BATCHES, ROWS, Regression, X, Y, sgd_losses, squared_error
 
 CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 20, "stop_early": False}
@@ -228,7 +229,7 @@ def test_repeats_go_on_in_the_data_and_are_combined():
 @pytest.mark.parametrize("options", [{}, {"end_lr": 10.0, "steps": 100, "stop_early": True}])
 def test_reading_losses_seldom_changes_nothing(at_a_time, options, monkeypatch):
     expected = sweep(**options)
-    monkeypatch.setattr("cyclerate.torch._trainee.steps_at_a_time", lambda device: at_a_time)
+    monkeypatch.setitem(STEPS_AT_A_TIME, "cpu", at_a_time)
     result = sweep(**options)
     assert_array_equal(result.losses, expected.losses)
     assert (result.max_lr, result.stop_reason) == (expected.max_lr, expected.stop_reason)

@@ -170,11 +170,11 @@ def test_values_of_every_dtype_and_layout_come_back_any_number_of_times(place):
     tensors += [torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last)]
     before = [tensor.clone() for tensor in tensors]
     with ExitStack() as stack:
-        put_back = _state.keep([_state.contents_of(t) for t in tensors], place, stack)
+        snapshot = Snapshot([tensors], place, stack)
         for _ in range(2):
             for tensor in tensors:
                 tensor.zero_()
-            put_back()
+            snapshot.put_back()
             for tensor, value in zip(tensors, before, strict=True):
                 assert torch.equal(tensor, value)
                 assert tensor.stride() == value.stride()
@@ -184,7 +184,7 @@ def test_on_disk_there_is_each_value_once_in_files_of_limited_size(monkeypatch, 
     monkeypatch.setattr(_state, "_SHARD_BYTES", 1000)
     tensors = [torch.rand(100), torch.rand(100), torch.rand(200), torch.rand(3)]
     with ExitStack() as stack:
-        _state.keep([_state.contents_of(t) for t in tensors], "disk", stack)
+        Snapshot([tensors], "disk", stack)
         sizes = sorted(file.stat().st_size for file in tmp_path.glob("cyclerate-*/*.safetensors"))
         assert len(sizes) == 2
         assert sum(sizes) < sum(tensor.nbytes for tensor in tensors) + 400

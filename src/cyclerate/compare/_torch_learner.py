@@ -21,7 +21,7 @@ from cyclerate.compare._learner import Start, call, framework_versions, is_torch
 from cyclerate.compare._plain import digest
 from cyclerate.schedules import Schedule
 from cyclerate.torch import ScheduledLR, range_test
-from cyclerate.torch._objective import metric_of
+from cyclerate.torch._step import metric_of
 
 if TYPE_CHECKING:
     from cyclerate.finder import RangeTestResult

@@ -112,30 +112,18 @@ class RangeTestCallback(pl.Callback):
     `range_test/max_lr` and `range_test/base_lr`.
 
     Args:
-        start_lr: The first rate. Default 1e-7.
-        end_lr: The last rate. Default 10.
-        steps: How many rates, one optimizer step each. Default 100.
-        spacing: "exponential" (default) or "linear".
+        start_lr, end_lr, steps, spacing, policy, max_steps, mode, snapshot, seed, repeats,
+            stop_early, settings, verbose: As in `cyclerate.torch.range_test`.
         method: "probe" (default), a sweep and short races after it; or "range", the sweep alone,
             which is what manual optimization can do.
-        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular".
         horizon_steps: Optimizer steps of the training to come. Default: what the Trainer estimates.
-        max_steps: Most optimizer steps of a test, as in `cyclerate.torch.range_test`.
         metric: What to record: "loss" (default), or another name in the dict that `training_step`
             returns.
-        mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
         optimizer: The number of the optimizer, where there are several.
         attribute: Where the module, its `hparams` or the datamodule keeps the rate. Default "auto":
             `lr` or `learning_rate`, if there is one; None for none.
         at_epoch: The epoch, or epochs, to begin with a test. Default 0.
         apply: Whether to set the rate. Default True; False only measures.
-        snapshot: Where the copy of the weights is kept: "memory" (default), "cpu" or "disk".
-        seed: For the order of the data, dropout and the like. Default 0.
-        repeats: How many tests; the answer is the middle of theirs. Default 1.
-        stop_early: Whether to stop when the loss diverges.
-        settings: All of the sweep, the races, the metric, the repeats and the seed as one value, in
-            place of the single arguments. Default: what these say.
-        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Attributes:
         result: What the last test found, a `RangeTestResult`; None before.

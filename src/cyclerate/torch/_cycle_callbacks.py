@@ -1,4 +1,4 @@
-"""Early stopping that is decided at the ends of cycles."""
+"""What is done at the ends of cycles: early stopping, a guard to go back to, averages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,54 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.cycles import cycle_ends
-from cyclerate.cycles._ends import CycleJudge, ends_between
+from cyclerate.cycles._ends import CycleJudge
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
 from cyclerate.torch._state import Snapshot
+
+
+class CycleEnd(NamedTuple):
+    """The step that ended a cycle, the number of that cycle from 1, and the step's rate."""
+
+    step: int
+    cycle: int
+    lr: float
+
+
+class CycleCounter:
+    """The place of a training in the cycles of its rate.
+
+    Args:
+        schedule: Of the rate.
+        total_steps: Optimizer steps of the whole training, counted from step 0 of the schedule.
+        start_step: The step to begin with.
+        start_cycle: The first cycle that counts. Default None: the first one that ends after
+            `start_step`; a training that begins at a lowest step ends no cycle there.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        total_steps: int,
+        start_step: int,
+        start_cycle: int | None = None,
+    ) -> None:
+        self._schedule = schedule
+        self.next_step = check_count("start_step", start_step, low=0)
+        first = 1 if start_cycle is None else check_count("start_cycle", start_cycle)
+        ends = enumerate(cycle_ends(schedule, total_steps), start=1)
+        begun = self.next_step if start_cycle is None else -1
+        self._cycles = {step: cycle for cycle, step in ends if cycle >= first and step > begun}
+
+    def __len__(self) -> int:
+        return len(self._cycles)
+
+    def step(self) -> CycleEnd | None:
+        """Goes on by the step just taken; tells of the cycle that it ended, if any."""
+        step = self.next_step
+        self.next_step += 1
+        cycle = self._cycles.get(step)
+        return None if cycle is None else CycleEnd(step, cycle, self._schedule(step))
 
 
 class CycleEarlyStopping:
@@ -71,13 +115,10 @@ class CycleEarlyStopping:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise bad_argument("model", "a torch.nn.Module", model)
-        total_steps = check_count("total_steps", total_steps)
-        start_step = check_count("start_step", start_step, low=0)
         self._model = model
         self._judge = CycleJudge(mode, patience, min_delta)
-        self._next = start_step
-        self._ends = frozenset(ends_between(schedule, start_step, total_steps))
-        if not self._ends:
+        self._counter = CycleCounter(schedule, total_steps, start_step)
+        if not len(self._counter):
             allowed = "one with a cycle that ends in this training"
             raise bad_argument("schedule", allowed, schedule)
         self._best: dict[str, Tensor] | None = None
@@ -100,12 +141,12 @@ class CycleEarlyStopping:
             measure: Gives the value to judge, as the loss on validation data; called only if a
                 cycle has ended with this step.
         """
-        step, self._next = self._next, self._next + 1
-        if step not in self._ends:
+        if self._counter.step() is None:
             return False
         if self._judge.is_best(float(measure())):
             state = self._model.state_dict()
-            self._best = {n: v.detach().clone() for n, v in state.items() if _is_tensor(v)}
+            tensors = {n: v for n, v in state.items() if isinstance(v, Tensor)}
+            self._best = {n: v.detach().clone() for n, v in tensors.items()}
         if self._judge.done:
             self.stopped_cycle = self._judge.cycles
         return self._judge.done
@@ -118,10 +159,6 @@ class CycleEarlyStopping:
             for name, value in self._model.state_dict().items():
                 if name in self._best:
                     value.copy_(self._best[name])
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 class DivergenceGuard:
@@ -175,9 +212,7 @@ class DivergenceGuard:
         start_step: int = 0,
     ) -> None:
         self._guard = Guard(schedule, batch_size)
-        total_steps = check_count("total_steps", total_steps)
-        self._next = check_count("start_step", start_step, low=0)
-        self._ends = frozenset(ends_between(schedule, self._next, total_steps))
+        self._counter = CycleCounter(schedule, total_steps, start_step)
         self._states = list(states)
         self._last_good = LastGood(self._keep)
         self.explosion: Explosion | None = None
@@ -185,12 +220,12 @@ class DivergenceGuard:
 
     def step(self, loss: float | Tensor) -> bool:
         """Takes the loss of the step that was just made; returns whether training has exploded."""
-        step, self._next = self._next, self._next + 1
+        step, end = self._counter.next_step, self._counter.step()
         value = float(loss.detach() if isinstance(loss, Tensor) else loss)
         self.explosion = self._guard.take(step, value)
         if self.explosion is None:
             self._last_good.step_was_fine(step)
-            if step in self._ends:
+            if end is not None:
                 self._last_good.cycle_is_over(step)
             return False
         self._last_good.put_back()
@@ -204,34 +239,6 @@ class DivergenceGuard:
 
     def _keep(self) -> Callable[[], None]:
         return Snapshot(self._states, "memory", ExitStack()).put_back
-
-
-class CycleEnd(NamedTuple):
-    """The step that ended a cycle, the number of that cycle from 1, and the step's rate."""
-
-    step: int
-    cycle: int
-    lr: float
-
-
-class CycleCounter:
-    """The place of a training in the cycles of its rate; none before `start_cycle` counts."""
-
-    def __init__(
-        self, schedule: Schedule, total_steps: int, start_step: int, start_cycle: int
-    ) -> None:
-        self._schedule = schedule
-        self._next = check_count("start_step", start_step, low=0)
-        first = check_count("start_cycle", start_cycle)
-        ends = enumerate(cycle_ends(schedule, total_steps), start=1)
-        self._cycles = {step: cycle for cycle, step in ends if cycle >= first}
-
-    def step(self) -> CycleEnd | None:
-        """Goes on by the step just made; tells of the cycle that it ended, if any."""
-        step = self._next
-        self._next += 1
-        cycle = self._cycles.get(step)
-        return None if cycle is None else CycleEnd(step, cycle, self._schedule(step))
 
 
 class WeightAveraging:

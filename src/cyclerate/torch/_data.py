@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -65,27 +67,42 @@ def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """The batch with its tensors on `device`: those in tuples, lists and dicts, too."""
+    """The batch with its tensors on `device`: those in containers and dataclasses, too."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     if hasattr(batch, "to"):  # PackedSequence, BatchEncoding, graphs: they move themselves
         return batch.to(device)
     if isinstance(batch, dict):
         return {key: moved(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(value, device) for value in batch))
     if isinstance(batch, (tuple, list)):
-        return type(batch)(moved(value, device) for value in batch)
+        parts = [moved(value, device) for value in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        there = copy.copy(batch)
+        for name, value in _fields_of(batch).items():
+            object.__setattr__(there, name, moved(value, device))  # it may be frozen
+        return there
     return batch
 
 
 def rows_in(batch: Any) -> int:
-    """The length of the first tensor in a batch; 1 if there is none."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 1
-    parts = batch.values() if isinstance(batch, Mapping) else batch
-    tensors = [part for part in parts if isinstance(part, (Tensor, tuple, list, Mapping))]
-    return rows_in(tensors[0]) if tensors else 1
+    """The length of the first tensor in a batch; 1 if there is none, or it is a single number."""
+    waiting = [batch]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (Tensor, np.ndarray)):
+            return len(part) if part.ndim else 1
+        if isinstance(part, Mapping):
+            waiting += reversed([*part.values()])
+        elif isinstance(part, (tuple, list)):
+            waiting += reversed(part)
+        elif dataclasses.is_dataclass(part):
+            waiting += reversed(_fields_of(part).values())
+    return 1
+
+
+def _fields_of(batch: Any) -> dict[str, Any]:
+    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
 
 
 def _pass_over(name: str, data: Any, batch_size: int, *, shuffled: bool) -> BeginPass:
@@ -109,17 +126,17 @@ def _are_rows(data: Any) -> bool:
 
 
 def _rows_of(name: str, data: tuple[Any, ...], batch_size: int, *, shuffled: bool) -> BeginPass:
-    tensors = [torch.as_tensor(part) for part in data]
-    lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
-    if len(lengths) != 1 or 0 in lengths:
-        raise bad_argument(name, _ALLOWED, [tuple(tensor.shape) for tensor in tensors])
-    rows = lengths.pop()
+    tensors = [*map(torch.as_tensor, data)]
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    rows = shapes[0][0] if shapes[0] else 0
+    if not rows or any(shape[:1] != (rows,) for shape in shapes):
+        raise bad_argument(name, _ALLOWED, shapes)
     size = min(batch_size, rows)
 
     def begin() -> Iterator[Any]:
         order = torch.randperm(rows)[: rows // size * size] if shuffled else torch.arange(rows)
         for chosen in order.split(size):
-            yield tuple(tensor[chosen.to(tensor.device)] for tensor in tensors)
+            yield tuple([tensor[chosen.to(tensor.device)] for tensor in tensors])
 
     return begin
 
@@ -136,34 +153,28 @@ def remember_order(data: Any) -> PutBack:
     A loader with persistent workers keeps them in an attribute, too: those of the test are let go.
     Of other iterables, their own attributes. What a function has in its closure is not seen.
     """
-    samplers = [*_parts(data, "sampler", "batch_sampler")]
-    samplers += [inner for sampler in samplers for inner in _parts(sampler, "sampler")]
-    ordering = [data, *samplers]
-    holders = [*ordering, *_parts(data, "dataset")]
-    attributes = [vars(holder) for holder in holders if hasattr(holder, "__dict__")]
-    orders = [order for holder in ordering for order in _orders_in(holder)]
-    return all_of(
-        [remember_generators_of(*holders)]
-        + [remember_contents(container) for container in (*orders, *attributes)]
-    )
-
-
-def _parts(holder: Any, *names: str) -> Iterator[Any]:
-    for name in names:
-        if (part := getattr(holder, name, None)) is not None:
-            yield part
+    ordering, dataset = [data], getattr(data, "dataset", None)
+    for holder in ordering:  # a sampler of batches has one of rows
+        for name in ("sampler", "batch_sampler"):
+            part = getattr(holder, name, None)
+            if part is not None and all(part is not other for other in ordering):
+                ordering.append(part)
+    containers = [order for holder in ordering for order in _orders_in(holder)]
+    holders = [*ordering, dataset]
+    containers += [vars(holder) for holder in holders if hasattr(holder, "__dict__")]
+    return all_of([remember_generators_of(*holders), *map(remember_contents, containers)])
 
 
 def _orders_in(holder: Any) -> Iterator[Any]:
     """Gives what a sampler may shuffle in place. Its data, which are large, stay."""
     for value in getattr(holder, "__dict__", {}).values():
-        array = value.numpy() if isinstance(value, Tensor) and _on_host(value) else value
-        if not isinstance(array, np.ndarray):
-            if isinstance(array, CONTAINERS):
-                yield array
-        elif array.ndim == 1 and array.dtype.kind in "iu":
+        array = value
+        if isinstance(value, Tensor):
+            if value.device.type != "cpu" or value.requires_grad or value.is_sparse:
+                continue
+            array = value.numpy()
+        whole_numbers = not isinstance(array, np.ndarray) or (
+            array.ndim == 1 and array.dtype.kind in "iu"
+        )
+        if isinstance(array, CONTAINERS) and whole_numbers:
             yield array
-
-
-def _on_host(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and not tensor.requires_grad and not tensor.is_sparse

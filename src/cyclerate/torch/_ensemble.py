@@ -202,8 +202,7 @@ class TorchEnsemble(Members):
             batch_size: Rows of a batch, where the data are one tensor. Default 256.
 
         Raises:
-            ValueError: The data are nothing like that, or come shuffled; or the outputs cannot be
-                what `outputs` said they are.
+            ValueError: As in `predictions`; or the outputs cannot be what `outputs` said they are.
             NoMembersError: No member can be read any more.
         """
         return mean_of(prediction for _, prediction in self.predictions(data, batch_size))

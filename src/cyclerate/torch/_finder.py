@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from cyclerate.finder import (
 from cyclerate.finder._recommend import USUAL_POLICIES
 from cyclerate.finder._settings import settings_of
 from cyclerate.torch._data import number_of_batches
-from cyclerate.torch._objective import VALIDATION, Metric, metric_of
+from cyclerate.torch._step import VALIDATION, Metric, Options, metric_of
 from cyclerate.torch._trainee import TorchTrainee
 
 
@@ -141,43 +141,37 @@ def range_test(
     >>> 0.01 < result.max_lr < 1.0, result.steps <= 400, optimizer.param_groups[0]["lr"]
     (True, True, 0.1)
     """
-    asked = metric if settings is None or callable(metric) else settings.metric
-    name, measure = metric_of(asked, loss_fn, validated=validation_data is not None)
-    settings = settings_of(
+    settings, asked, measure = _settings(
         RangeTestSettings,
         settings,
+        metric,
+        loss_fn,
         {"start_lr": start_lr, "end_lr": end_lr, "steps": steps, "spacing": spacing},
+        validated=validation_data is not None,
         method=method,
         policy=policy,
         horizon_steps=horizon_steps,
         max_steps=max_steps,
-        metric="loss" if settings and callable(metric) else name if settings is None else metric,
         mode=mode,
         stop_early=stop_early,
         seed=seed,
         repeats=repeats,
     )
-    sweeps_alone = settings.method == "range"
-    name = name if sweeps_alone else name.removeprefix(VALIDATION)
     trainee = TorchTrainee(
         model,
         optimizer,
         loss_fn,
         data,
-        batch_size=batch_size,
+        validation_data=validation_data,
+        options=Options(
+            batch_size, forward, accumulation_steps, scaler, autocast, clip_grad_norm, device
+        ),
         metric=asked,
         measure=measure,
-        forward=forward,
-        accumulation_steps=accumulation_steps,
-        scaler=scaler,
-        autocast=autocast,
-        clip_grad_norm=clip_grad_norm,
-        validation_data=validation_data,
-        validates_each_step=sweeps_alone,
+        validates_each_step=settings.method == "range",
         snapshot=snapshot,
-        device=device,
     )
-    return finder.range_test(trainee, replace(settings, metric=name), verbose=verbose)
+    return finder.range_test(trainee, settings, verbose=verbose)
 
 
 def recommend(
@@ -267,18 +261,17 @@ def recommend(
     ('one_cycle', True, 200)
     """
     started = time.perf_counter()
-    asked = metric if settings is None or callable(metric) else settings.metric
-    name, measure = metric_of(asked, loss_fn, validated=validation_data is not None)
-    name = name.removeprefix(VALIDATION)
-    settings = settings_of(
+    settings, asked, measure = _settings(
         RecommendationSettings,
         settings,
+        metric,
+        loss_fn,
         {"start_lr": start_lr, "end_lr": end_lr},
+        validated=validation_data is not None,
         budget_steps=budget_steps,
         budget_minutes=budget_minutes,
         epochs=epochs,
         policies=policies,
-        metric="loss" if settings and callable(metric) else name if settings is None else metric,
         mode=mode,
         seed=seed,
     )
@@ -289,17 +282,39 @@ def recommend(
         optimizer,
         loss_fn,
         data,
-        batch_size=batch_size,
+        validation_data=validation_data,
+        options=Options(
+            batch_size, forward, accumulation_steps, scaler, autocast, clip_grad_norm, device
+        ),
         metric=asked,
         measure=measure,
-        forward=forward,
-        accumulation_steps=accumulation_steps,
-        scaler=scaler,
-        autocast=autocast,
-        clip_grad_norm=clip_grad_norm,
-        validation_data=validation_data,
         validates_each_step=False,
         snapshot=snapshot,
-        device=device,
     )
-    return finder.recommend(trainee, replace(settings, metric=name), verbose=verbose, since=started)
+    return finder.recommend(trainee, settings, verbose=verbose, since=started)
+
+
+Settings = TypeVar("Settings", RangeTestSettings, RecommendationSettings)
+
+
+def _settings(
+    kind: type[Settings],
+    settings: Settings | None,
+    metric: str | Metric,
+    loss_fn: Any,
+    sweep: Mapping[str, Any],
+    *,
+    validated: bool,
+    **keywords: Any,
+) -> tuple[Settings, str | Metric, Metric | None]:
+    """Returns the settings of a call, its metric as it was given, and what measures it.
+
+    Settings that are given may name a metric, and a function beside them may be it.
+    """
+    asked = metric if settings is None or callable(metric) else settings.metric
+    name, measure = metric_of(asked, loss_fn, validated=validated)
+    told = name if settings is None else "loss" if callable(metric) else metric
+    settings = settings_of(kind, settings, sweep, metric=told, **keywords)
+    if not isinstance(settings, RangeTestSettings) or settings.method != "range":
+        name = name.removeprefix(VALIDATION)  # what is scored, not each step
+    return replace(settings, metric=name), asked, measure

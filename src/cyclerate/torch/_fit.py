@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles
 from cyclerate.schedules import OneCycle
-from cyclerate.torch._loop import Fit, FitHistory, Options, Watch
-from cyclerate.torch._objective import Metric
+from cyclerate.torch._loop import Fit, FitHistory, Watch
+from cyclerate.torch._step import Metric, Options
 
 
 def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras

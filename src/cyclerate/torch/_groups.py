@@ -2,64 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cyclerate._errors import bad_argument, check_number
 from cyclerate.schedules import Schedule
 from cyclerate.torch._depth import Scaling
-from cyclerate.torch._state import LookAhead, values_of
+
+T = TypeVar("T")
+
+
+@functools.cache
+def leave_out(*code: type | FunctionType) -> None:
+    """Marks functions, and the methods of classes, to be run as they are, never traced.
+
+    Unlike `torch.compiler.disable`, which wraps a function, it costs nothing when they run; what
+    they call is to be marked, too. It imports the compiler, as making an optimizer does.
+    """
+    from torch._dynamo.decorators import skip
+
+    for item in code:
+        for function in vars(item).values() if isinstance(item, type) else [item]:
+            if isinstance(function, FunctionType):
+                skip(function)
+
+
+@functools.cache
+def left_out_with_all_it_calls(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, run such that nothing is traced, whatever it calls: at half a microsecond."""
+    return cast(Callable[..., T], torch.compiler.disable(function))
+
+
+_AHEAD_VALUES = 4096  # kept at a time; computing them takes a fraction of a millisecond
+_OWN = Schedule.__module__.rpartition(".")[0] + "."
+
+
+class LookAhead(ABC, Generic[T]):
+    """A function of the step that is computed for many steps at once.
+
+    The value at a step is `self.ahead[i]`, where `i = step - self.start` if that is in range, and
+    what `self.look_ahead(step)` returns if not. To be read by subclasses without a call between.
+    """
+
+    def __init__(self, schedules: Sequence[Schedule | None]) -> None:
+        self.start = 0
+        self.ahead: list[T] = []
+        ahead = all(map(_knows_all_steps, schedules))
+        self._ahead_steps = max(_AHEAD_VALUES // len(schedules), 1) if ahead else 1
+
+    def look_ahead(self, step: int) -> int:
+        """Computes the values from `step` on, and returns the index of the first of them."""
+        values_at = left_out_with_all_it_calls(type(self).values_at)
+        self.ahead = values_at(self, np.arange(step, step + self._ahead_steps))
+        self.start = step
+        return 0
+
+    @abstractmethod
+    def values_at(self, steps: NDArray[np.int64]) -> list[T]:
+        """Returns the values at an array of steps."""
+
+
+def values_of(schedule: Schedule, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The values at an array of steps; a single one is asked for as such."""
+    return schedule(steps) if len(steps) > 1 else np.array([schedule(int(steps[0]))])
+
+
+def _knows_all_steps(schedule: Schedule | None) -> bool:
+    """Says whether it can be asked for steps that may never come.
+
+    A user's `scale_fn`, or own kind of schedule, may know no step after the training's last, and no
+    arrays of steps.
+    """
+    if schedule is None:
+        return True
+    if not type(schedule).__module__.startswith(_OWN):
+        return False
+    values: list[Any] = list(vars(schedule).values())
+    inner = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
+    return getattr(schedule, "scale_fn", None) is None and all(
+        _knows_all_steps(part) for part in inner if isinstance(part, Schedule)
+    )
+
 
 Group = dict[str, Any]
 
 
-class GroupParam(Protocol):
-    """The values of the groups under one name, at every step."""
-
-    key: str
-    """The name: "lr", "momentum", "betas" (of which the first is set) or "weight_decay"."""
-
-    def write(self, groups: Sequence[Group], step: int) -> list[Any]:
-        """Writes the values of `step` into the groups, and returns what each holds then."""
-        ...
-
-    @property
-    def highest(self) -> float | None:
-        """The highest value of the schedules; None if there are none."""
-        ...
-
-    def with_rates(self, scaled: Scaling) -> GroupParam:
-        """The same with other values: each bound of each schedule is changed by `scaled`."""
-        ...
-
-    def description(self) -> Any:
-        """The schedules as JSON-safe values, to be compared with those of a saved state."""
-
-
-class Unscheduled:
-    """Nothing is written, whatever the groups hold and however many they are."""
-
-    highest = None
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def write(self, groups: Sequence[Group], step: int) -> list[Any]:
-        return [copied(group[self.key]) for group in groups]
-
-    def with_rates(self, scaled: Scaling) -> Unscheduled:
-        return self
-
-    def description(self) -> None:
-        return None
-
-
 class Shared(LookAhead[float]):
-    """One schedule for all groups, also for those that are added later."""
+    """One schedule for all groups, also for those that are added later.
+
+    The key is "lr", "momentum", "betas" (of which the first is set) or "weight_decay".
+    """
 
     def __init__(self, key: str, schedule: Schedule) -> None:
         super().__init__([schedule])
@@ -67,6 +107,7 @@ class Shared(LookAhead[float]):
         self._schedule = schedule
 
     def write(self, groups: Sequence[Group], step: int) -> list[Any]:
+        """Writes the values of `step` into the groups, and returns what each holds then."""
         i = step - self.start
         if not 0 <= i < len(self.ahead):
             i = self.look_ahead(step)
@@ -77,12 +118,15 @@ class Shared(LookAhead[float]):
 
     @property
     def highest(self) -> float:
+        """The highest value of the schedule."""
         return self._schedule.bounds[1]
 
     def with_rates(self, scaled: Scaling) -> Shared:
+        """The same with other values: each bound of the schedule is changed by `scaled`."""
         return Shared(self.key, self._schedule.map_rates(scaled))
 
     def description(self) -> Any:
+        """The schedule as JSON-safe values, to be compared with those of a saved state."""
         return _described(self._schedule)
 
     def values_at(self, steps: NDArray[np.int64]) -> list[float]:
@@ -90,7 +134,7 @@ class Shared(LookAhead[float]):
 
 
 class Grouped(LookAhead[list[float]]):
-    """For each group a schedule and its factor, or None: that group is left as it is."""
+    """As `Shared`, but for each group a schedule and its factor; None leaves a group as it is."""
 
     def __init__(
         self,
@@ -137,6 +181,10 @@ class Grouped(LookAhead[list[float]]):
         return np.stack(columns, axis=1).tolist()
 
 
+GroupParam = Shared | Grouped
+"""The values of the groups under one key, at every step."""
+
+
 def copied(value: Any) -> Any:
     """The value as it is now; a tensor may be filled with another one later."""
     return value.clone() if isinstance(value, Tensor) else value
@@ -164,14 +212,12 @@ def rate_setting(
     lr: Any,
     layer_decay: float | None,
     group_scale: Sequence[float] | str | None,
-) -> GroupParam:
-    """Returns the setting of the rates; one of no schedule where they are not scheduled."""
+) -> GroupParam | None:
+    """Returns the setting of the rates; None where they are not scheduled."""
     scales = _scales(groups, layer_decay, group_scale)
     if lr is None and scales is not None:
         raise bad_argument("lr", "a schedule, where the groups are scaled", lr)
-    if lr is None:
-        return Unscheduled("lr")
-    return _setting("lr", "lr", lr, len(groups), scales)
+    return None if lr is None else _setting("lr", "lr", lr, len(groups), scales)
 
 
 def momentum_setting(groups: Sequence[Group], momentum: Any) -> GroupParam | None:
@@ -204,9 +250,9 @@ def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> GroupPar
 
 def rate_ratios(rates: Iterable[Any]) -> tuple[float, ...]:
     """Returns each rate over the highest of them; 1 for all where every rate is 0."""
-    values = [float(rate) for rate in rates]
+    values = [*map(float, rates)]
     highest = max(values)
-    return tuple(value / highest if highest > 0 else 1.0 for value in values)
+    return tuple([value / highest if highest > 0 else 1.0 for value in values])
 
 
 def current_ratios(groups: Sequence[Group]) -> tuple[float, ...]:

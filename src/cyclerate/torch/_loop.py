@@ -6,11 +6,10 @@ import functools
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count
@@ -22,12 +21,11 @@ from cyclerate.finder._range_test import require_answer
 from cyclerate.finder._settings import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
-from cyclerate.torch._data import batches_of, batches_of_an_epoch
+from cyclerate.torch._data import batches_of_an_epoch
 from cyclerate.torch._depth import GradualUnfreezing
 from cyclerate.torch._finder import range_test
 from cyclerate.torch._groups import GroupParam, copied, momentum_setting, rate_setting
-from cyclerate.torch._objective import Metric, Objective, evaluated, metric_of
-from cyclerate.torch._step import Training
+from cyclerate.torch._step import Metric, Options, Training, metric_of
 
 
 @dataclass(frozen=True)
@@ -66,20 +64,6 @@ class FitHistory:
         if self.range_test is not None and self.range_test.max_lr is not None:
             last.append(f"max_lr {self.range_test.max_lr:.2g}")
         return f"{type(self).__name__}({', '.join([*lengths, *last])})"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a batch is trained on; `range_test` takes them under the same names."""
-
-    batch_size: int | None = None
-    forward: Callable[[Any, Any], Any] | None = None
-    accumulation_steps: int = 1
-    scaler: GradScaler | None = None
-    autocast: bool | torch.dtype | None = None
-    clip_grad_norm: float | None = None
-    device: torch.device | str | None = None
-    verbose: str | int = "auto"
 
 
 @dataclass(frozen=True)
@@ -164,24 +148,15 @@ class Fit:
         self._options, self._line = options, StatusLine(options.verbose)
         validated = validation_data is not None
         self._metric, measure = metric_of(metric, loss_fn, validated=validated)
-        shared: dict[str, Any] = {
-            "forward": options.forward,
-            "device": options.device,
-            "autocast": _autocast(options),
-        }
-        objective = Objective(model, loss_fn, metric=None, **shared)
-        self._measured = Objective(model, loss_fn, metric=measure, **shared)
-        self._batches, self._begin_validation = batches_of(
-            data, validation_data, options.batch_size
-        )
         self._training = Training(
+            model,
             optimizer,
-            objective,
-            self._batches,
-            None,
-            accumulation_steps=options.accumulation_steps,
-            scaler=options.scaler,
-            clip_grad_norm=options.clip_grad_norm,
+            loss_fn,
+            data,
+            validation_data=validation_data,
+            options=options,
+            measure=measure,
+            step_value="loss",
         )
         self._model, self._optimizer = model, optimizer
         self._latest = (-1, 0.0)  # the last value of the metric, and the steps before it
@@ -221,7 +196,7 @@ class Fit:
         """
         groups = self._optimizer.param_groups
         scale = "keep" if len(groups) > 1 else None
-        found = {"learning_rate": rate_setting(groups, policy, None, scale)}
+        found = {"learning_rate": cast(GroupParam, rate_setting(groups, policy, None, scale))}
         mirrored = opposite_cycle(policy, momentum)
         if mirrored is not None and all(
             "betas" in group or group.get("momentum") for group in groups
@@ -244,7 +219,11 @@ class Fit:
         settings = self.settings(policy, momentum)
         watchers = self._watchers(watch, policy, start_step, self.steps(epochs))
         record = _Record()
-        with closing(self._batches), closing(self._line), self._in_train_mode(settings, watchers):
+        with (
+            closing(self._training.batches),
+            closing(self._line),
+            self._in_train_mode(settings, watchers),
+        ):
             self._loop(settings, watchers, record, start_step, epochs)
         stopping = watchers.stopping
         if stopping is not None:
@@ -280,7 +259,7 @@ class Fit:
                 over = watchers.stop_after(loss, functools.partial(self._measure, step))
                 if self._line.due:
                     self._line.show(f"epoch {epoch}/{epochs}, step {step}, loss {float(loss):.4g}")
-            measured = self._begin_validation is not None
+            measured = self._training.begin_validation is not None
             record.end_epoch({self._metric: self._measure(step)} if measured else {})
             if over:
                 return
@@ -291,14 +270,13 @@ class Fit:
     def _measure(self, steps: int) -> float:
         """The metric of the validation data after so many steps; a cycle may end with an epoch."""
         if self._latest[0] != steps:
-            batches = () if self._begin_validation is None else self._begin_validation()
-            self._latest = steps, float(evaluated(self._measured, batches))
+            self._latest = steps, float(self._training.evaluated())
         return self._latest[1]
 
     def _watchers(self, watch: Watch, policy: Schedule, start_step: int, steps: int) -> _Watchers:
         watchers, total_steps = _Watchers(), start_step + steps
         if watch.patience_cycles is not None:
-            if self._begin_validation is None:
+            if self._training.begin_validation is None:
                 raise bad_argument("validation_data", "given with patience_cycles", None)
             watchers.stopping = CycleEarlyStopping(
                 self._model,
@@ -342,9 +320,3 @@ class Fit:
                 module.training = training
             if watchers.unfreezing is not None:
                 watchers.unfreezing.thaw_all()
-
-
-def _autocast(options: Options) -> bool | torch.dtype:
-    if options.autocast is None:
-        return isinstance(options.scaler, GradScaler) and options.scaler.is_enabled()
-    return options.autocast

@@ -14,15 +14,15 @@ from cyclerate.schedules import Schedule
 from cyclerate.torch._depth import scaling
 from cyclerate.torch._groups import (
     Grouped,
+    LookAhead,
     Shared,
-    Unscheduled,
     copied,
+    leave_out,
     momentum_setting,
     rate_setting,
     updated,
     weight_decay_setting,
 )
-from cyclerate.torch._state import LookAhead, leave_out
 
 Schedules = Schedule | Sequence[Schedule | None]
 """One schedule for all parameter groups, or one for each; None leaves a group as it is."""
@@ -99,7 +99,7 @@ class ScheduledLR(LRScheduler):
         others = [momentum_setting(groups, momentum), weight_decay_setting(groups, weight_decay)]
         self._others = [setting for setting in others if setting is not None]
         last_epoch = check_count("last_epoch", last_epoch, low=-1)
-        leave_out(type(self), ScheduledLR, LookAhead, Shared, Grouped, Unscheduled, updated, copied)
+        leave_out(type(self), ScheduledLR, LookAhead, Shared, Grouped, updated, copied)
         for group in groups:  # PyTorch asks for it where last_epoch is given
             group.setdefault("initial_lr", copied(group["lr"]))
         super().__init__(optimizer, last_epoch)
@@ -136,7 +136,7 @@ class ScheduledLR(LRScheduler):
     @property
     def max_lr(self) -> float | None:
         """The highest rate that the schedules can take in any group; None without a schedule."""
-        return self._rates.highest
+        return None if self._rates is None else self._rates.highest
 
     def set_max_lr(self, max_lr: float) -> None:
         """Multiplies the rates of all schedules by one factor, such that the highest is `max_lr`.
@@ -152,9 +152,9 @@ class ScheduledLR(LRScheduler):
                 rates are not known.
         """
         max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
-        if self.max_lr is None:
+        if self._rates is None:
             raise bad_argument("lr", "scheduled, to be given another max_lr", None)
-        self._rates = self._rates.with_rates(scaling(self.max_lr, max_lr))
+        self._rates = self._rates.with_rates(scaling(self._rates.highest, max_lr))
         self._go_to(self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -204,10 +204,12 @@ class ScheduledLR(LRScheduler):
         groups = self.optimizer.param_groups
         for setting in self._others:
             setting.write(groups, step)
-        self._last_lr = self._rates.write(groups, step)
+        rates = self._rates
+        self._last_lr = rates.write(groups, step) if rates else [copied(g["lr"]) for g in groups]
 
     def _description(self) -> dict[str, Any]:
-        return {setting.key: setting.description() for setting in (self._rates, *self._others)}
+        rates = None if self._rates is None else self._rates.description()
+        return {"lr": rates, **{other.key: other.description() for other in self._others}}
 
 
 _IN_GROUPS = ("lr", "initial_lr", "max_lr", "min_lr")  # the last two are those of OneCycleLR

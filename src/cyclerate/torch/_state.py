@@ -8,19 +8,15 @@ model and the optimizer is walked instead, object by object; each keeps its iden
 from __future__ import annotations
 
 import copy
-import functools
 import tempfile
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FunctionType
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.parameter import is_lazy
@@ -28,87 +24,57 @@ from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, require
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
-from cyclerate.schedules import Schedule
 
 PLACES = ("memory", "cpu", "disk")
 
 _SHARD_BYTES = 2**26  # what the host holds at a time on the way to disk and back
 
 
-class Slot(NamedTuple):
-    """A place of a value: reads it, and writes another one there."""
-
-    read: Callable[[], Tensor]
-    write: Callable[[Tensor], object]
-
-
-def contents_of(tensor: Tensor) -> Slot:
-    """The values of a tensor, which stays the same object."""
-    return Slot(lambda: tensor, lambda value: tensor.detach().copy_(value))
-
-
-def gradient_of(parameter: Tensor) -> Slot:
-    """The gradient of a parameter, which becomes a new object."""
-    return Slot(
-        lambda: cast(Tensor, parameter.grad),
-        lambda value: setattr(parameter, "grad", value.to(parameter.device, copy=True)),
-    )
-
-
-def keep(slots: Sequence[Slot], place: str, stack: ExitStack) -> PutBack:
-    """Copies values, and returns the function that restores them, any number of times.
+def keep(values: Sequence[Tensor], place: str, stack: ExitStack) -> Callable[[], Iterable[Tensor]]:
+    """Copies values, and returns the function that gives the copies, any number of times.
 
     The place is "memory", on their device; "cpu"; or "disk", a temporary folder that `stack`
     removes when it closes.
     """
     if place == "disk":
-        return _keep_on_disk(slots, Path(stack.enter_context(_folder())))
-    read = [slot.read().detach() for slot in slots]
-    copies = [value.to("cpu", copy=True) if place == "cpu" else value.clone() for value in read]
-    return lambda: _write(slots, copies)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyclerate-"))
+        return _keep_on_disk(values, Path(folder))
+    device = torch.device("cpu") if place == "cpu" else None
+    copies = [value.detach().to(device or value.device, copy=True) for value in values]
+    return lambda: copies
 
 
-def _keep_on_disk(slots: Sequence[Slot], folder: Path) -> PutBack:
+def _keep_on_disk(values: Sequence[Tensor], folder: Path) -> Callable[[], Iterable[Tensor]]:
     safetensors = require("safetensors.torch", "torch")
-    shards = list(_shards(slots))
-    for number, shard in enumerate(shards):
+    lengths: list[int] = []
+    for number, shard in enumerate(_shards(values)):
         # Cloned one by one: the format refuses tensors that share their memory.
-        values = {str(i): _plain_copy(slot.read()) for i, slot in enumerate(shard)}
-        safetensors.save_file(values, folder / f"{number}.safetensors")
+        copies = {
+            str(i): value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for i, value in enumerate(shard)
+        }
+        safetensors.save_file(copies, folder / f"{number}.safetensors")
+        lengths.append(len(shard))
 
-    def put_back() -> None:
-        for number, shard in enumerate(shards):
-            values = safetensors.load_file(folder / f"{number}.safetensors")
-            _write(shard, [values[str(i)] for i in range(len(shard))])
+    def read() -> Iterator[Tensor]:
+        for number, length in enumerate(lengths):
+            copies = safetensors.load_file(folder / f"{number}.safetensors")
+            yield from (copies[str(i)] for i in range(length))
 
-    return put_back
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="cyclerate-")
-
-
-def _plain_copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return read
 
 
-def _shards(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
-    shard: list[Slot] = []
+def _shards(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    shard: list[Tensor] = []
     size = 0
-    for slot in slots:
-        nbytes = slot.read().nbytes
-        if shard and size + nbytes > _SHARD_BYTES:
+    for value in values:
+        if shard and size + value.nbytes > _SHARD_BYTES:
             yield shard
             shard, size = [], 0
-        shard.append(slot)
-        size += nbytes
+        shard.append(value)
+        size += value.nbytes
     if shard:
         yield shard
-
-
-def _write(slots: Sequence[Slot], values: Sequence[Tensor]) -> None:
-    for slot, value in zip(slots, values, strict=True):
-        slot.write(value)
 
 
 CONTAINERS = (dict, set, list, deque, np.ndarray)
@@ -142,46 +108,53 @@ class Snapshot:
 
     def __init__(self, roots: Iterable[Any], place: str, stack: ExitStack) -> None:
         found = _everything_below(roots)
-        tensors = [thing for thing in found if isinstance(thing, Tensor)]
         modules = [thing for thing in found if isinstance(thing, nn.Module)]
-        if any(is_lazy(tensor) for tensor in tensors):
-            raise bad_argument(
-                "model", "initialised: run one batch through it first", "lazy layers"
-            )
-        self._flags = [(t, t.requires_grad) for t in tensors if t.is_leaf]
-        self._gradients = [(t, t.grad) for t in tensors if t.is_leaf]
-        self._others = all_of(
-            [remember_contents(thing) for thing in found if isinstance(thing, CONTAINERS)]
-            + [_remember_extra_state(module) for module in modules if _has_extra_state(module)]
-            + [remember_generators_of(*modules)]
-        )
-        slots = [contents_of(tensor) for tensor in tensors if _can_change(tensor)]
-        self._values = keep(slots + self._gradients_to_copy(place), place, stack)
+        containers = [thing for thing in found if isinstance(thing, CONTAINERS)]
+        tensors = [thing for thing in found if isinstance(thing, Tensor)]
+        if any(map(is_lazy, tensors)):
+            allowed = "initialised: run one batch through it first"
+            raise bad_argument("model", allowed, "lazy layers")
+        usual = nn.Module.get_extra_state
+        others = [*map(remember_contents, containers)]
+        others += [_remember_extra_state(m) for m in modules if type(m).get_extra_state != usual]
+        self._others = all_of([*others, remember_generators_of(*modules)])
+        self._contents = [*filter(_can_change, tensors)]
+        self._leaves: list[tuple[Tensor, bool, Tensor | None]] = []
+        self._bare: list[Tensor] = []  # whose gradients are copied, and let go of
+        for tensor in tensors:
+            if tensor.is_leaf:
+                self._leaves.append((tensor, tensor.requires_grad, self._gradient(tensor, place)))
+        gradients = [cast(Tensor, tensor.grad) for tensor in self._bare]
+        self._copies = keep([*self._contents, *gradients], place, stack)
 
     def set_gradients_aside(self) -> None:
         """Leaves the parameters without gradients, until everything is put back."""
-        for tensor, _ in self._gradients:
+        for tensor, _, _ in self._leaves:
             tensor.grad = None
 
     def put_back(self) -> None:
         """Puts everything back."""
         self._others()
-        for tensor, requires_grad in self._flags:
+        for tensor, requires_grad, gradient in self._leaves:
             tensor.requires_grad_(requires_grad)
-        for tensor, gradient in self._gradients:
             tensor.grad = gradient
-        self._values()
+        copies = iter(self._copies())
+        for tensor in self._contents:
+            tensor.detach().copy_(next(copies))
+        for tensor in self._bare:
+            tensor.grad = next(copies).to(tensor.device, copy=True)
 
-    def _gradients_to_copy(self, place: str) -> list[Slot]:
-        """The gradients that cannot be set aside as they are; the others need no copy."""
-        slots: list[Slot] = []
-        for i, (tensor, gradient) in enumerate(self._gradients):
-            if gradient is not None and _is_part(gradient):  # others write to the whole, a bucket
-                slots.append(contents_of(gradient))
-            elif gradient is not None and place != "memory":  # to leave the device to the test
-                slots.append(gradient_of(tensor))
-                self._gradients[i] = (tensor, None)
-        return slots
+    def _gradient(self, tensor: Tensor, place: str) -> Tensor | None:
+        """Returns a gradient that can be set aside as it is; sees to the copy of another one."""
+        gradient = tensor.grad
+        if gradient is None:
+            return None
+        if gradient._is_view():  # noqa: SLF001 - others write to the whole, as a bucket
+            self._contents.append(gradient)
+        elif place != "memory":  # to leave the device to the test
+            self._bare.append(tensor)
+            return None
+        return gradient
 
 
 def _everything_below(roots: Iterable[Any]) -> list[Any]:
@@ -209,10 +182,6 @@ def _parts(thing: Any) -> Iterable[Any] | None:
     return (vars(thing),) if isinstance(thing, (Optimizer, GradScaler)) else None
 
 
-def _has_extra_state(module: nn.Module) -> bool:
-    return type(module).get_extra_state is not nn.Module.get_extra_state
-
-
 def _remember_extra_state(module: nn.Module) -> PutBack:
     state = copy.deepcopy(module.get_extra_state())
     return lambda: module.set_extra_state(copy.deepcopy(state))
@@ -220,86 +189,8 @@ def _remember_extra_state(module: nn.Module) -> PutBack:
 
 def _can_change(tensor: Tensor) -> bool:
     """Not so where elements share their memory, as in an expanded tensor: PyTorch refuses it."""
-    expanded = any(
-        stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
+    strides = tensor.stride()
+    expanded = 0 in strides and any(
+        stride == 0 and size > 1 for stride, size in zip(strides, tensor.shape, strict=True)
     )
     return not (expanded or tensor.is_meta or tensor.is_inference())
-
-
-def _is_part(tensor: Tensor) -> bool:
-    return tensor._is_view()  # noqa: SLF001 - there is no public way to ask
-
-
-T = TypeVar("T")
-
-
-@functools.cache
-def leave_out(*code: type | FunctionType) -> None:
-    """Marks functions, and the methods of classes, to be run as they are, never traced.
-
-    Unlike `torch.compiler.disable`, which wraps a function, it costs nothing when they run; what
-    they call is to be marked, too. It imports the compiler, as making an optimizer does.
-    """
-    from torch._dynamo.decorators import skip
-
-    for item in code:
-        for function in vars(item).values() if isinstance(item, type) else [item]:
-            if isinstance(function, FunctionType):
-                skip(function)
-
-
-@functools.cache
-def left_out_with_all_it_calls(function: Callable[..., T]) -> Callable[..., T]:
-    """The function, run such that nothing is traced, whatever it calls: at half a microsecond."""
-    return cast(Callable[..., T], torch.compiler.disable(function))
-
-
-_AHEAD_VALUES = 4096  # kept at a time; computing them takes a fraction of a millisecond
-_OWN = Schedule.__module__.rpartition(".")[0] + "."
-
-
-class LookAhead(ABC, Generic[T]):
-    """A function of the step that is computed for many steps at once.
-
-    The value at a step is `self.ahead[i]`, where `i = step - self.start` if that is in range, and
-    what `self.look_ahead(step)` returns if not. To be read by subclasses without a call between.
-    """
-
-    def __init__(self, schedules: Sequence[Schedule | None]) -> None:
-        self.start = 0
-        self.ahead: list[T] = []
-        ahead = all(map(_knows_all_steps, schedules))
-        self._ahead_steps = max(_AHEAD_VALUES // len(schedules), 1) if ahead else 1
-
-    def look_ahead(self, step: int) -> int:
-        """Computes the values from `step` on, and returns the index of the first of them."""
-        values_at = left_out_with_all_it_calls(type(self).values_at)
-        self.ahead = values_at(self, np.arange(step, step + self._ahead_steps))
-        self.start = step
-        return 0
-
-    @abstractmethod
-    def values_at(self, steps: NDArray[np.int64]) -> list[T]:
-        """Returns the values at an array of steps."""
-
-
-def values_of(schedule: Schedule, steps: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The values at an array of steps; a single one is asked for as such."""
-    return schedule(steps) if len(steps) > 1 else np.array([schedule(int(steps[0]))])
-
-
-def _knows_all_steps(schedule: Schedule | None) -> bool:
-    """Says whether it can be asked for steps that may never come.
-
-    A user's `scale_fn`, or own kind of schedule, may know no step after the training's last, and no
-    arrays of steps.
-    """
-    if schedule is None:
-        return True
-    if not type(schedule).__module__.startswith(_OWN):
-        return False
-    values: list[Any] = list(vars(schedule).values())
-    inner = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
-    return getattr(schedule, "scale_fn", None) is None and all(
-        _knows_all_steps(part) for part in inner if isinstance(part, Schedule)
-    )

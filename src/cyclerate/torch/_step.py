@@ -1,66 +1,100 @@
-"""The steps of a sweep: what a training loop does, at a rate that is told for each step."""
+"""A training step: the loss of a batch, its gradient, the step of the optimizer."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import itertools
 import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.finder._passes import Passes
-from cyclerate.torch._data import BeginPass
+from cyclerate.torch._data import batches_of, moved, rows_in
 from cyclerate.torch._groups import current_ratios, updated
-from cyclerate.torch._objective import Objective, evaluated
+
+Metric = Callable[[Tensor, Tensor], Any]
 
 MOST_SKIPPED_STEPS = 50
 """So many steps in a row that a GradScaler skips: it sees infinite gradients only."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is trained on; `range_test` and the recipes take them under the same names."""
+
+    batch_size: int | None = None
+    forward: Callable[[Any, Any], Any] | None = None
+    accumulation_steps: int = 1
+    scaler: GradScaler | None = None
+    autocast: bool | torch.dtype | None = None
+    clip_grad_norm: float | None = None
+    device: torch.device | str | None = None
+    verbose: str | int = "auto"
 
 
 class Training:
     """A model, its optimizer and its data, ready to take steps.
 
     Args:
+        model: The model.
         optimizer: The optimizer. Its groups keep the ratios of their rates.
-        objective: Gives the loss of a batch.
-        batches: The training data.
-        begin_validation: Begins a pass over what the value is measured on. None: on the batch.
-        accumulation_steps: Batches of a step.
-        scaler: For mixed precision; None for none.
-        clip_grad_norm: The norm that the gradient is clipped to; None for no limit.
+        loss_fn: As `range_test` takes it, like the data.
+        data: The training data.
+        validation_data: What `begin_validation` passes over; None for nothing.
+        options: How a batch is trained on.
+        measure: What to record, of the output and the target. None: the loss.
+        step_value: What a step returns: "measure" or "loss", of its own batches before it; or
+            "validation", the measure of all validation data after it.
     """
 
     def __init__(
         self,
+        model: nn.Module,
         optimizer: Optimizer,
-        objective: Objective,
-        batches: Passes,
-        begin_validation: BeginPass | None,
+        loss_fn: Callable[..., Any] | None,
+        data: Any,
         *,
-        accumulation_steps: int,
-        scaler: GradScaler | None,
-        clip_grad_norm: float | None,
+        validation_data: Any,
+        options: Options,
+        measure: Metric | None = None,
+        step_value: str = "measure",
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise bad_argument("optimizer", "one torch.optim.Optimizer", optimizer)
-        if _needs_closure(optimizer):
-            allowed = "one whose step needs no closure, as LBFGS does: it has no step per batch"
-            raise bad_argument("optimizer", allowed, optimizer)
+        forward, scaler = options.forward, options.scaler
+        if not isinstance(model, nn.Module):
+            raise bad_argument("model", "a torch.nn.Module", model)
+        if not callable(loss_fn) and not (loss_fn is None and forward is not None):
+            allowed = "a function of (output, target), or None if forward returns the loss"
+            raise bad_argument("loss_fn", allowed, loss_fn)
+        if forward is not None and not callable(forward):
+            raise bad_argument("forward", "a function of (model, batch)", forward)
+        _check_optimizer(optimizer)
         if scaler is not None and not isinstance(scaler, GradScaler):
             raise bad_argument("scaler", "a torch.amp.GradScaler", scaler)
-        if clip_grad_norm is not None:
-            check_number("clip_grad_norm", clip_grad_norm, low=0, low_open=True)
-        self.objective = objective
-        self._optimizer = optimizer
+        if options.clip_grad_norm is not None:
+            check_number("clip_grad_norm", options.clip_grad_norm, low=0, low_open=True)
+        autocast = options.autocast
+        if autocast is None:
+            autocast = scaler is not None and scaler.is_enabled()
+        if not isinstance(autocast, (bool, torch.dtype)):
+            raise bad_argument("autocast", "a dtype, True or False", autocast)
+        self.model, self._measure, self._step_value = model, measure, step_value
+        first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
+        self.device = first.device if options.device is None else torch.device(options.device)
+        self.batches, self.begin_validation = batches_of(data, validation_data, options.batch_size)
+        self._optimizer, self._loss_fn, self._forward = optimizer, loss_fn, forward
         self._ratios = current_ratios(optimizer.param_groups)
-        self._batches = batches
-        self._accumulation_steps = check_count("accumulation_steps", accumulation_steps)
-        self._scaler, self._clip_grad_norm = scaler, clip_grad_norm
-        self._begin_validation = begin_validation
+        self._accumulation_steps = check_count("accumulation_steps", options.accumulation_steps)
+        self._scaler, self._clip_grad_norm = scaler, options.clip_grad_norm
+        self._autocast = autocast
 
     def step(self, rate: float) -> Tensor:
         """Takes a step at this rate of the highest group; the others keep their ratios to it."""
@@ -71,51 +105,166 @@ class Training:
     def step_as_set(self) -> Tensor:
         """Takes an optimizer step at the rates that the groups have, and returns its value.
 
-        It is the value of the step's own batches, taken before it; or that of the validation, taken
-        after it. It is on the device: nothing waits for it. A step that the scaler skips is taken
-        again on the next batches: the scaler has lowered its scale meanwhile.
+        It is on the device: nothing waits for it. A step that the scaler skips is taken again on
+        the next batches: the scaler has lowered its scale meanwhile.
         """
         for _ in range(MOST_SKIPPED_STEPS):
             value = self._accumulate()
             if self._update():
-                validation = self._begin_validation
-                return value if validation is None else evaluated(self.objective, validation())
+                return self.evaluated() if self._step_value == "validation" else value
             if not value.isfinite():
                 break
         return torch.tensor(math.nan)
 
+    def evaluated(self, batches: Iterable[Any] | None = None) -> Tensor:
+        """Returns the mean of the value over the rows of some batches, of the validation's if None.
+
+        It is on the device: nothing waits for it. The modes of all modules are given back.
+        """
+        if batches is None:
+            batches = () if self.begin_validation is None else self.begin_validation()
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        total, rows = torch.zeros((), device=self.device), 0
+        with torch.no_grad():
+            for batch in batches:
+                count = rows_in(batch)
+                total, rows = total + count * self._outcome(batch, self._measure)[1], rows + count
+        for module, training in modes:
+            module.training = training
+        if not rows:
+            raise bad_argument("validation_data", "at least one batch", "none")
+        return total / rows
+
     def _accumulate(self) -> Tensor:
         """Computes the gradient, and returns the mean value of its batches."""
+        measure = self._measure if self._step_value == "measure" else None
         self._optimizer.zero_grad(set_to_none=True)
         values: list[Tensor] = []
         for _ in range(self._accumulation_steps):
-            loss, value = self.objective(next(self._batches))
+            loss, value = self._outcome(next(self.batches), measure)
             if self._accumulation_steps > 1:
                 loss = loss / self._accumulation_steps
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             values.append(value)
         return values[0] if len(values) == 1 else torch.stack(values).mean()
 
+    def _outcome(self, batch: Any, measure: Metric | None) -> tuple[Tensor, Tensor]:
+        """Runs the model; returns the loss, with its graph, and the value to record, without."""
+        with self._precision():
+            given = self._run(moved(batch, self.device))
+            loss = _mean("the loss", given if self._loss_fn is None else self._loss_fn(*given))
+        if measure is None:
+            return loss, loss.detach()
+        with torch.no_grad():
+            return loss, _mean("the metric", measure(*given))
+
+    def _run(self, batch: Any) -> Any:
+        if self._forward is None:
+            if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+                allowed = "given for batches that are not (input, target)"
+                raise bad_argument("forward", allowed, f"None, and a {type(batch).__name__}")
+            *inputs, target = batch
+            return self.model(*inputs), target
+        given = self._forward(self.model, batch)
+        if self._loss_fn is not None and not (isinstance(given, tuple) and len(given) == 2):
+            allowed = "a function that returns (output, target); or the loss, with loss_fn=None"
+            raise bad_argument("forward", allowed, given)
+        return given
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self._autocast is False:
+            return nullcontext()
+        dtype = None if self._autocast is True else self._autocast
+        return torch.autocast(self.device.type, dtype)
+
     def _update(self) -> bool:
         """Changes the weights; returns whether that has happened, or the scaler has skipped it."""
-        if self._scaler is None:
-            self._clip()
+        scaler = self._scaler
+        if self._clip_grad_norm is not None:
+            if scaler is not None:
+                scaler.unscale_(self._optimizer)
+            weights = [p for group in self._optimizer.param_groups for p in group["params"]]
+            clip_grad_norm_(weights, self._clip_grad_norm)
+        if scaler is None:
             self._optimizer.step()
             return True
-        if self._clip_grad_norm is not None:
-            self._scaler.unscale_(self._optimizer)
-            self._clip()
-        scale = self._scaler.get_scale()
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        return self._scaler.get_scale() >= scale
-
-    def _clip(self) -> None:
-        if self._clip_grad_norm is not None:
-            groups = self._optimizer.param_groups
-            clip_grad_norm_([p for group in groups for p in group["params"]], self._clip_grad_norm)
+        scale = scaler.get_scale()
+        scaler.step(self._optimizer)
+        scaler.update()
+        return scaler.get_scale() >= scale
 
 
-def _needs_closure(optimizer: Optimizer) -> bool:
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise bad_argument("optimizer", "one torch.optim.Optimizer", optimizer)
     closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is closure.empty
+    if closure is not None and closure.default is closure.empty:
+        allowed = "one whose step needs no closure, as LBFGS does: it has no step per batch"
+        raise bad_argument("optimizer", allowed, optimizer)
+
+
+def _mean(name: str, value: Any) -> Tensor:
+    """One number: losses and metrics may come one for each sample."""
+    if isinstance(value, (bool, int, float)):
+        return torch.tensor(float(value))
+    if not isinstance(value, Tensor) or not value.numel():
+        raise bad_argument(name, "a tensor of one or more numbers", value)
+    if not value.is_floating_point():
+        value = value.float()
+    return value if value.ndim == 0 else value.mean()
+
+
+VALIDATION = "val_"
+
+
+def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metric | None]:
+    """Returns the name of a metric, and its function of output and target; None for the loss.
+
+    Args:
+        metric: "loss", "accuracy" or a function; a name may begin with "val_".
+        loss_fn: Knows whether outputs are probabilities; None if there are none.
+        validated: Whether there are validation data. The name begins with "val_" then.
+    """
+    if isinstance(metric, str) and metric.startswith(VALIDATION):
+        if not validated:
+            raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
+        metric = metric.removeprefix(VALIDATION)
+    prefix = VALIDATION if validated else ""
+    if metric == "loss":
+        return f"{prefix}loss", None
+    if metric != "accuracy" and not callable(metric):
+        allowed = "'loss', 'accuracy' or a function of (output, target)"
+        raise bad_argument("metric", allowed, metric)
+    if loss_fn is None:
+        raise bad_argument("metric", "'loss' where forward returns the loss itself", metric)
+    if metric == "accuracy":
+        threshold = 0.5 if isinstance(loss_fn, nn.BCELoss) else 0.0
+        return f"{prefix}accuracy", functools.partial(accuracy, threshold=threshold)
+    return prefix + getattr(metric, "__name__", type(metric).__name__), metric
+
+
+def accuracy(output: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
+    """The share of targets that the output has right.
+
+    Args:
+        output: Scores of classes along dimension 1; or one score for each target, for yes or no.
+        target: The number of the class; or 0 or 1.
+        threshold: Where a score means yes: 0 for a logit, 0.5 for a probability.
+
+    >>> import torch
+    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
+    0.5
+    >>> accuracy(torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([1.0, 0.0, 0.0])).item()
+    0.6666666865348816
+    """
+    if output.ndim == target.ndim + 1 and output.shape[1] == 1:
+        output = output.squeeze(1)
+    if output.shape == target.shape:
+        right = (output > threshold) == (target > 0.5)
+    elif output.ndim == target.ndim + 1 and output[:, 0].shape == target.shape:
+        right = output.argmax(dim=1) == target
+    else:
+        shapes = f"output {tuple(output.shape)} and target {tuple(target.shape)}"
+        raise bad_argument("metric", "a function, where 'accuracy' does not fit the shapes", shapes)
+    return right.float().mean()

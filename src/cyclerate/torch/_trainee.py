@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -16,12 +15,12 @@ from cyclerate._errors import check_choice
 from cyclerate._randomness import all_of, remember_global_randomness, seed_global_randomness
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._run import SCORE_ROWS
-from cyclerate.torch._data import batches_of, remember_order
-from cyclerate.torch._objective import Metric, Objective, evaluated
+from cyclerate.torch._data import remember_order
 from cyclerate.torch._state import PLACES, Snapshot
-from cyclerate.torch._step import Training
+from cyclerate.torch._step import Metric, Options, Training
 
-_STEPS_AT_A_TIME = 5
+STEPS_AT_A_TIME = {"cpu": 1}
+"""So many losses are read together, else 5: reading waits for all the work of an accelerator."""
 
 
 class TorchTrainee(Trainee):
@@ -32,18 +31,12 @@ class TorchTrainee(Trainee):
         optimizer: Its optimizer.
         loss_fn: As `range_test` takes it, like all that follows.
         data: The training data.
-        batch_size: Rows of a batch.
+        validation_data: What to score on; None for rows of the training data.
+        options: How a batch is trained on.
         metric: What to record, as the user gave it.
         measure: What measures it; None for the loss.
-        forward: What makes output and target of a batch.
-        accumulation_steps: Batches of a step.
-        scaler: For float16.
-        autocast: The dtype to compute in.
-        clip_grad_norm: What the gradient's norm is clipped to.
-        validation_data: What to score on; None for rows of the training data.
-        validates_each_step: Whether each step is measured on that, too.
+        validates_each_step: Whether each step is measured on the validation data, too.
         snapshot: Where the copy is kept: "memory", "cpu" or "disk".
-        device: Where batches go.
 
     Raises:
         ValueError: A wrong argument.
@@ -56,39 +49,26 @@ class TorchTrainee(Trainee):
         loss_fn: Callable[..., Any] | None,
         data: Any,
         *,
-        batch_size: int | None,
+        validation_data: Any,
+        options: Options,
         metric: str | Metric,
         measure: Metric | None,
-        forward: Callable[[Any, Any], Any] | None,
-        accumulation_steps: int,
-        scaler: GradScaler | None,
-        autocast: bool | torch.dtype | None,
-        clip_grad_norm: float | None,
-        validation_data: Any,
         validates_each_step: bool,
         snapshot: str,
-        device: torch.device | str | None,
     ) -> None:
         self._place = check_choice("snapshot", snapshot, PLACES)
-        self._objective = Objective(
-            model,
-            loss_fn,
-            forward=forward,
-            metric=measure,
-            device=device,
-            autocast=_uses(scaler) if autocast is None else autocast,
-        )
-        self._batches, self._begin_validation = batches_of(data, validation_data, batch_size)
+        validates_each_step = validates_each_step and validation_data is not None
         self._training = Training(
+            model,
             optimizer,
-            self._objective,
-            self._batches,
-            self._begin_validation if validates_each_step else None,
-            accumulation_steps=accumulation_steps,
-            scaler=scaler,
-            clip_grad_norm=clip_grad_norm,
+            loss_fn,
+            data,
+            validation_data=validation_data,
+            options=options,
+            measure=measure,
+            step_value="validation" if validates_each_step else "measure",
         )
-        self._roots = [model, optimizer, loss_fn, metric, scaler]
+        self._roots = [model, optimizer, loss_fn, metric, options.scaler]
         self._data = [data, validation_data]
         self._sample: list[Any] = []
         self._seed: int | None = None
@@ -102,7 +82,7 @@ class TorchTrainee(Trainee):
             MissingExtra: The copy goes to disk and safetensors is not installed.
         """
         with ExitStack() as stack:
-            stack.callback(self._batches.close)
+            stack.callback(self._training.batches.close)
             random_states = [remember_global_randomness(), *map(remember_order, self._data)]
             self._snapshot = Snapshot(self._roots, self._place, stack)
             stack.callback(all_of([self._snapshot.put_back, *random_states]))
@@ -114,48 +94,37 @@ class TorchTrainee(Trainee):
         if seed != self._seed:
             self._seed, self._sample = seed, []
             self._put_order_back = all_of(map(remember_order, self._data))
-            self._batches.begin_repeat()
+            self._training.batches.begin_repeat()
         else:
             self._put_order_back()
-            self._batches.rewind()
+            self._training.batches.rewind()
         self._untouched = False
         self._snapshot.set_gradients_aside()
         seed_global_randomness(seed)
 
     def train(self, run: Run) -> None:
-        model, device = self._objective.model, self._objective.device
-        if not model.training:
-            model.train()
-        at_a_time = steps_at_a_time(device)
+        training, device = self._training, self._training.device
+        if not training.model.training:
+            training.model.train()
+        at_a_time = STEPS_AT_A_TIME.get(device.type, 5)
         with torch.enable_grad():
             while not run.done:
                 coming = run.lrs[run.index : run.index + at_a_time]
-                values = torch.stack([self._training.step(lr).to(device) for lr in coming])
+                values = torch.stack([training.step(lr).to(device) for lr in coming])
                 for value in self._read(values):
                     if not run.done:
                         run.tell(value)
 
     def score(self, seed: int) -> float:
         seed_global_randomness(seed)
-        if self._begin_validation is None:
-            self._sample = self._sample or self._batches.sample(SCORE_ROWS)
-            value = evaluated(self._objective, self._sample)
-        else:
-            value = evaluated(self._objective, self._begin_validation())
+        if self._training.begin_validation is None and not self._sample:
+            self._sample = self._training.batches.sample(SCORE_ROWS)
+        value = self._training.evaluated(self._sample or None)
         return self._read(value.reshape(1))[0]
 
     def _read(self, values: Tensor) -> list[float]:
         """The numbers. Ranks that train together take their mean, to decide the same."""
-        if isinstance(self._objective.model, DistributedDataParallel):
+        if isinstance(self._training.model, DistributedDataParallel):
             distributed.all_reduce(values)
             values /= distributed.get_world_size()
         return values.tolist()
-
-
-def steps_at_a_time(device: torch.device) -> int:
-    """How many losses are read together: reading waits for all the work of an accelerator."""
-    return 1 if device.type == "cpu" else _STEPS_AT_A_TIME
-
-
-def _uses(scaler: Any) -> bool:
-    return isinstance(scaler, GradScaler) and scaler.is_enabled()

@@ -69,25 +69,13 @@ class RangeTestCallback(TrainerCallback):
     `range_test_steps`.
 
     Args:
-        start_lr: The first rate. Default 1e-7.
-        end_lr: The last rate. Default 10.
-        steps: How many rates, one optimizer step each. Default 100.
-        spacing: "exponential" (default) or "linear".
-        method: "probe" (default), a sweep and short races after it; or "range", the sweep alone.
-        policy: What the rate is for: "one_cycle" (default), "constant" or "triangular".
+        start_lr, end_lr, steps, spacing, method, policy, max_steps, snapshot, seed, repeats,
+            stop_early, settings, verbose: As in `cyclerate.torch.range_test`.
         horizon_steps: Optimizer steps of the training to come. Default: the Trainer's own.
-        max_steps: Most optimizer steps of a test, as in `cyclerate.torch.range_test`.
         compute_loss: `compute_loss(model, batch)` gives the loss, for a Trainer with a loss of its
             own: `lambda model, batch: trainer.compute_loss(model, batch)`. Default: the model's
             loss, as in `Trainer.compute_loss`.
         apply: Whether to set the rate. Default True; False only measures.
-        snapshot: Where the copy of the weights is kept: "memory" (default), "cpu" or "disk".
-        seed: For the order of the data, dropout and the like. Default 0.
-        repeats: How many tests; the answer is the middle of theirs. Default 1.
-        stop_early: Whether to stop when the loss diverges.
-        settings: All of the sweep, the races, the repeats and the seed as one value, in place
-            of the single arguments. Default: what these say.
-        verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
 
     Attributes:
         result: What was found, a `RangeTestResult`; None before.
