@@ -50,7 +50,9 @@ class Stack:
         self._norms: deque[NDArray[np.float64]] = deque(maxlen=CLIP_WINDOW)
         self._loss = torch.vmap(self._loss_of_one, (0, 0, None, None), randomness="different")
 
-    def train(self, lrs: Sequence[NDArray[np.float64]], *, clip: bool = False) -> None:
+    def train(
+        self, lrs: Sequence[Sequence[float] | NDArray[np.float64]], *, clip: bool = False
+    ) -> None:
         """Trains copy by copy at its rates: one sequence per copy, of as many rates as steps."""
         self.trainee.model.train()
         columns = torch.tensor(np.stack(lrs, axis=1), dtype=torch.float32)

@@ -21,8 +21,12 @@ NEED_PACKAGES = ("prodigy", "schedule-free adamw")
 NEED_A_GRID = ("1cycle, its best rate known",)
 
 
+def pre_trained(adapt) -> Before:
+    return Before(20, 1e-2, partial(data.digits_of, 0, 4), adapt)
+
+
 def small(optimizer: str = "adam", adapt=None) -> Task:
-    before = adapt and Before(20, 1e-2, partial(data.digits_of, 0, 4), adapt)
+    before = pre_trained(adapt) if adapt else None
     source = partial(data.digits_of, 5, 9)
     return Task("small", source, partial(models.mlp, 64, 16, 12, 5), optimizer, 32, 120, {}, before)
 
@@ -87,7 +91,7 @@ def test_fine_tuning_is_the_same_side_by_side_and_alone(adapt):
 def test_what_is_frozen_stays_and_adapters_begin_as_nothing():
     task = small("adam", adapting.adapters)
     trainee = Trainee(task, seed=0)
-    plain = Trainee(replace(task, before=replace(task.before, adapt=adapting.as_it_is)), seed=0)
+    plain = Trainee(replace(task, before=pre_trained(adapting.as_it_is)), seed=0)
     assert trainee.train_loss() == plain.train_loss()
     before = {name: p.clone() for name, p in trainee.model.named_parameters()}
     assert trainee.train([0.01] * 5)
