@@ -91,7 +91,13 @@ PUBLIC = {
         "update_batch_norm",
     ],
     "cyclerate.lightning": ["RangeTestCallback"],
-    "cyclerate.optax": ["range_test", "recommend"],
+    "cyclerate.optax": [
+        "CycleTraining",
+        "FitResult",
+        "fit_one_cycle",
+        "range_test",
+        "recommend",
+    ],
     "cyclerate.sklearn": ["CyclicClassifier", "CyclicRegressor"],
     "cyclerate.tables": [
         "DataMistake",

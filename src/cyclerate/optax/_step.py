@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import bad_argument, check_count
 
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Batch = Any
@@ -104,6 +104,17 @@ def _pair(output: Any, form: str) -> tuple[Any, Any]:
     return output
 
 
+_ACCUMULATION = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
+_KINDS = {
+    "ScaleByAdamState": "adam",
+    "ScaleByRmsState": "rmsprop",
+    "ScaleByRStdDevState": "rmsprop",
+    "ScaleByRssState": "adagrad",
+    "ScaleByLionState": "lion",
+    "TraceState": "momentum",
+}
+
+
 class RatedOptimizer:
     """The optimizer of `make_optimizer`, at a rate known only when the compiled step runs.
 
@@ -142,9 +153,11 @@ class RatedOptimizer:
         if not any(updates_depend):
             allowed = "a function that builds the optimizer with the rate it is given"
             raise bad_argument("make_optimizer", allowed, make_optimizer)
-        nodes = jax.tree.leaves(self._layout, is_leaf=_is_accumulating)
-        self.accumulates = any(map(_is_accumulating, nodes))
-        """True if it gathers the gradients of several batches (`optax.MultiSteps`)."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of optimizer, as `prior_lr` knows it, by what it keeps."""
+        return _kind_of(self._layout)
 
     def init(self, knobs: tuple[Any, ...], params: Any) -> Any:
         """Returns the state of a new optimizer."""
@@ -159,6 +172,27 @@ class RatedOptimizer:
                 "`lambda rate: optax.adam(lambda step: rate)`; of nnx.Optimizer: nnx.as_pure)",
                 wrong,
             )
+
+    def check_accumulation(self, accumulation_steps: Any) -> int:
+        """Returns how many batches make an update; one, unless it is an `optax.MultiSteps`."""
+        batches = check_count("accumulation_steps", accumulation_steps)
+        if (self.updates_in(self._layout) is not None) != (batches > 1):
+            raise bad_argument("accumulation_steps", _ACCUMULATION, accumulation_steps)
+        return batches
+
+    def check_update(self, accumulation_steps: int, before: Any, opt_state: Any) -> None:
+        """Checks that the batches that should have made an update made one."""
+        if accumulation_steps > 1 and self.updates_in(opt_state) - before != 1:
+            raise bad_argument("accumulation_steps", _ACCUMULATION, accumulation_steps)
+
+    @staticmethod
+    def updates_in(opt_state: Any) -> Any:
+        """Returns how many updates an `optax.MultiSteps` counts; None if there is none."""
+        for node in jax.tree.leaves(opt_state, is_leaf=_is_accumulating):
+            if _is_accumulating(node):
+                count = node.gradient_step
+                return count if isinstance(count, jax.ShapeDtypeStruct) else int(count)
+        return None
 
     def update(
         self,
@@ -198,6 +232,17 @@ class RatedOptimizer:
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise bad_argument("make_optimizer", "a function that returns an optimizer", optimizer)
         return optax.with_extra_args_support(optimizer)
+
+
+def _kind_of(opt_state: Any) -> str:
+    def is_known(node: Any) -> bool:
+        return type(node).__name__ in _KINDS or _is_accumulating(node)
+
+    nodes = jax.tree.leaves(opt_state, is_leaf=is_known)
+    for node in filter(is_known, nodes):
+        known = _KINDS.get(type(node).__name__)
+        return known or _kind_of(node.inner_opt_state)
+    return "adam" if any(leaf.ndim for leaf in nodes) else "sgd"  # of unknown moments, or of none
 
 
 def _is_accumulating(node: Any) -> bool:
@@ -259,7 +304,11 @@ def compiled_step(objective: Objective, optimizer: RatedOptimizer) -> Callable[.
         (loss, (metric, new_state)), grads = value_and_grad(params, batch, model_state, key)
         norm = None
         if most_norm is not None:
-            norm = optax.global_norm(grads)
+            squares = [
+                jnp.sum(jnp.square(jnp.abs(grad)), dtype=jnp.float32)
+                for grad in jax.tree.leaves(grads)
+            ]
+            norm = jnp.sqrt(sum(squares))
             share = jnp.where(norm > most_norm, most_norm / norm, 1.0)
             grads = jax.tree.map(lambda grad: (grad * share).astype(grad.dtype), grads)
         params, opt_state = optimizer.update(
@@ -273,6 +322,16 @@ def compiled_step(objective: Objective, optimizer: RatedOptimizer) -> Callable[.
         return Training(params, opt_state, new_state, rng), Told(metric, loss, norm)
 
     return jax.jit(step, donate_argnums=0)
+
+
+def copied(tree: Any) -> Any:
+    """Returns a copy whose leaves are JAX arrays."""
+    return jax.tree.map(_copy, tree)
+
+
+def _copy(leaf: Any) -> jax.Array:
+    # With a dtype, a Python number does not become "weakly typed", which would compile twice.
+    return jnp.array(leaf, dtype=dtype_in_jax(leaf), copy=True)
 
 
 def difference(expected: Any, received: Any) -> str | None:

@@ -30,7 +30,7 @@ from cyclerate.optax._step import (
     RatedOptimizer,
     Training,
     compiled_step,
-    dtype_in_jax,
+    copied,
 )
 
 _AHEAD_STEPS = 2  # steps under way while a loss is looked at: the device need not wait for Python
@@ -161,7 +161,6 @@ class OptaxTrainee(Trainee):
         score_fn: Callable[..., Any] | None,
         again: bool,
     ) -> None:
-        self._accumulation_steps = check_count("accumulation_steps", accumulation_steps)
         check_choice("has_aux", has_aux, (True, False))
         if score_fn is not None and not callable(score_fn):
             raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
@@ -175,9 +174,7 @@ class OptaxTrainee(Trainee):
         self._optimizer = RatedOptimizer(make_optimizer, params)
         if opt_state is not None:
             self._optimizer.check_state(opt_state)
-        if self._optimizer.accumulates != (self._accumulation_steps > 1):
-            allowed = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
-            raise bad_argument("accumulation_steps", allowed, accumulation_steps)
+        self._accumulation_steps = self._optimizer.check_accumulation(accumulation_steps)
         self._start = Training(params, opt_state, model_state, rng)
         self._start_lr, self._score_fn = start_lr, score_fn
         self._step = compiled_step(self._objective, self._optimizer)
@@ -209,6 +206,7 @@ class OptaxTrainee(Trainee):
 
     def train(self, run: Run) -> None:
         training = self._begin()
+        updates = self._optimizer.updates_in(training.opt_state)
         under_way: deque[list[jax.Array]] = deque()
         begun = 0
         while not run.done:
@@ -219,6 +217,9 @@ class OptaxTrainee(Trainee):
                     training, told = self._step(training, next(self._batches), rate, None)
                     values.append(told.metric)
                 under_way.append(values)
+                if not begun:
+                    state = training.opt_state
+                    self._optimizer.check_update(self._accumulation_steps, updates, state)
                 begun += 1
             if len(under_way) > _AHEAD_STEPS or begun == len(run.lrs):
                 values = jax.device_get(under_way.popleft())
@@ -242,7 +243,7 @@ class OptaxTrainee(Trainee):
             # New for each run: no copy of it is kept beside the one that trains.
             new = self._optimizer.init((self._start_lr,), start.params)
             start = start._replace(opt_state=new)
-        return jax.tree.map(_copy, start)
+        return copied(start)
 
     def _metric_of(self, params: Any, model_state: Any, batch: Batch) -> Any:
         """The metric in evaluation mode, or with a key that is always the same."""
@@ -262,8 +263,3 @@ class OptaxTrainee(Trainee):
         return remember_generators_of(
             data, getattr(data, "dataset", None), getattr(data, "sampler", None)
         )
-
-
-def _copy(leaf: Any) -> jax.Array:
-    # With a dtype, a Python number does not become "weakly typed", which would compile twice.
-    return jnp.array(leaf, dtype=dtype_in_jax(leaf), copy=True)

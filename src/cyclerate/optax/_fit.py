@@ -1,0 +1,212 @@
+"""A whole training by one cycle, with its data; its highest rate is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate.finder import RangeTestResult
+from cyclerate.finder._progress import StatusLine
+from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
+from cyclerate.optax._cycle import CycleTraining, checked_momentum
+from cyclerate.optax._finder import range_test
+from cyclerate.optax._step import MakeOptimizer
+from cyclerate.optax._trainee import batches_of, number_of_batches, rows_in
+
+FINDS = ("auto", "warmup", "probe", "sweep")
+_SWEEP_FRAC, _MOST_SWEEP_STEPS, _LEAST_SWEEP_STEPS = 0.1, 100, 10
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A trained model, and how it was trained.
+
+    Attributes:
+        params: The parameters.
+        opt_state: The optimizer's state.
+        model_state: What a step changes beside the parameters; None if there is none.
+        max_lr: The highest rate of the cycle.
+        history: Loss, rate and momentum of every update, as of `CycleTraining`.
+        verdict: Where the rate came from, and what became of the training.
+        found: What the cycle found and repaired, as plain JSON; None where it was not asked to.
+        range_test: What the range test found, with `find="probe"` or "sweep"; None without.
+
+    >>> import numpy as np
+    >>> import optax
+    >>> def loss_fn(params, batch):
+    ...     return ((params - batch) ** 2).mean()
+    >>> data = np.zeros((64, 2), np.float32)
+    >>> done = fit_one_cycle(loss_fn, np.ones(2, np.float32), optax.sgd, data, epochs=5, max_lr=0.5)
+    >>> len(done.history["loss"]), done.verdict
+    (10, 'max_lr 0.5, as it was given.')
+    """
+
+    params: Any = field(repr=False)
+    opt_state: Any = field(repr=False)
+    model_state: Any = field(repr=False)
+    max_lr: float
+    history: dict[str, list[float]] = field(repr=False)
+    verdict: str
+    found: dict[str, Any] | None = field(repr=False)
+    range_test: RangeTestResult | None = field(repr=False)
+
+
+def fit_one_cycle(
+    loss_fn: Callable[..., Any],
+    params: Any,
+    make_optimizer: MakeOptimizer,
+    data: Any,
+    *,
+    epochs: int | None = None,
+    total_steps: int | None = None,
+    max_lr: float | None = None,
+    find: str = "auto",
+    batch_size: int | None = None,
+    momentum: tuple[float, float] | None = None,
+    fine_tuned: bool = False,
+    has_aux: bool = False,
+    model_state: Any = None,
+    rng: Any = None,
+    opt_state: Any = None,
+    accumulation_steps: int = 1,
+    seed: int | None = None,
+    range_test_options: Mapping[str, Any] | None = None,
+    verbose: str | int = "auto",
+) -> FitResult:
+    """Trains by one cycle, and finds its highest rate where none is given.
+
+    Args:
+        loss_fn: As in `range_test`.
+        params: The parameters to begin with; they stay as they are.
+        make_optimizer: Builds the optimizer for a rate; with `momentum`, for a rate and a momentum.
+        data: As in `range_test`; gone through again and again.
+        epochs: Passes over the data.
+        total_steps: The same as updates: exactly so many, finding the rate included. One of the two
+            is given.
+        max_lr: The peak of the rate. Default: found.
+        find: "warmup", the way up of the cycle is the range test (see `CycleTraining`); "probe" or
+            "sweep", a range test before a `OneCycle`, in addition to `epochs`, or as a part of
+            `total_steps`. "auto" (default) is "warmup", and so is a range test without an answer.
+        batch_size: Rows of a batch, where `data` is arrays. Default 32.
+        momentum: As in `CycleTraining`.
+        fine_tuned: As in `CycleTraining`.
+        has_aux: As in `range_test`.
+        model_state: As in `range_test`.
+        rng: As in `range_test`.
+        opt_state: As in `range_test`.
+        accumulation_steps: As in `range_test`.
+        seed: For the order of the data. Default 0.
+        range_test_options: Options of `range_test`, by name, for "probe" and "sweep".
+        verbose: As in `range_test`.
+
+    Returns:
+        The trained parameters and states, and how they came to be.
+
+    Raises:
+        ValueError: A wrong argument; the data do not say how many batches are in an epoch.
+
+    Source: Smith and Topin 2018, arXiv 1708.07120; finding the top, `docs/budget.md`.
+
+    >>> import numpy as np
+    >>> import optax
+    >>> x = np.random.default_rng(0).normal(size=(320, 4)).astype(np.float32)
+    >>> y = x @ np.array([1.0, -2.0, 0.5, 3.0], np.float32)
+    >>> def loss_fn(params, batch):
+    ...     x, y = batch
+    ...     return ((x @ params - y) ** 2).mean()
+    >>> done = fit_one_cycle(loss_fn, np.zeros(4, np.float32), optax.sgd, (x, y), total_steps=300)
+    >>> bool(abs(done.params - np.array([1.0, -2.0, 0.5, 3.0])).max() < 0.01)
+    True
+    """
+    check_choice("find", find, FINDS)
+    if (epochs is None) == (total_steps is None):
+        raise bad_argument("epochs and total_steps", "one given", (epochs, total_steps))
+    if total_steps is None:
+        steps = _steps_in(epochs, number_of_batches(data, batch_size), accumulation_steps)
+    else:
+        steps = check_count("total_steps", total_steps)
+    options: dict[str, Any] = {
+        "has_aux": has_aux,
+        "model_state": model_state,
+        "rng": rng,
+        "opt_state": opt_state,
+        "accumulation_steps": accumulation_steps,
+    }
+    tested = None
+    if max_lr is None and find in ("probe", "sweep"):
+        low = checked_momentum(momentum)
+        make = make_optimizer if low is None else lambda rate: make_optimizer(rate, low[0])
+        asked = _sized(find, steps, whole=epochs is not None)
+        asked |= {"seed": seed, "verbose": verbose, "batch_size": batch_size, **options}
+        tested = range_test(
+            loss_fn, params, make, data, **{**asked, **dict(range_test_options or {})}
+        )
+        max_lr = tested.max_lr
+        if total_steps is not None:
+            steps = check_count("total_steps, less those of the range test", steps - tested.steps)
+    batches = batches_of(data, batch_size)
+    batches.begin_repeat(0 if seed is None else check_count("seed", seed, low=0))
+    with closing(batches), closing(StatusLine(verbose)) as line:
+        batch = next(batches)
+        training = CycleTraining(
+            loss_fn,
+            params,
+            make_optimizer,
+            steps,
+            max_lr,
+            momentum=momentum,
+            batch_size=rows_in(batch),
+            fine_tuned=fine_tuned,
+            **options,
+        )
+        while True:
+            loss = training.step(batch)
+            number = training.step_number
+            line.show(f"one cycle: step {number}/{steps}, loss {loss:.4g}")
+            if training.done:
+                break
+            batch = next(batches)
+    return FitResult(
+        params=training.params,
+        opt_state=training.opt_state,
+        model_state=training.model_state,
+        max_lr=training.cycle.top,
+        history=training.history,
+        verdict=training.verdict if tested is None or max_lr is None else tested.verdict,
+        found=training.found,
+        range_test=tested,
+    )
+
+
+def _steps_in(epochs: Any, batches: int | None, accumulation_steps: int) -> int:
+    if batches is None:
+        allowed = (
+            "None, and total_steps given, where the data do not say how many batches they have"
+        )
+        raise bad_argument("epochs", allowed, epochs)
+    accumulated = check_count("accumulation_steps", accumulation_steps)
+    updates = check_count("epochs", epochs) * batches // accumulated
+    return check_count("epochs, counted in updates", updates)
+
+
+def _sized(find: str, steps: int, *, whole: bool) -> dict[str, Any]:
+    """Returns the settings of a range test before a training, or as a part of it."""
+    if find == "sweep":
+        most = min(_MOST_SWEEP_STEPS, int(_SWEEP_FRAC * steps))
+        count = _MOST_SWEEP_STEPS if whole else max(_LEAST_SWEEP_STEPS, most)
+        return {"method": "range", "steps": count}
+    if whole:
+        return {"method": "probe", "horizon_steps": steps}
+    if steps < LEAST_BUDGET_STEPS:
+        raise bad_argument("total_steps", f'at least {LEAST_BUDGET_STEPS} with "probe"', steps)
+    tuning = tuning_for(steps, 1)
+    horizon = steps - tuning.probe_steps
+    return {
+        "method": "probe",
+        "steps": tuning.sweep_steps,
+        "max_steps": tuning.probe_steps,
+        "horizon_steps": horizon,
+    }
