@@ -124,10 +124,10 @@ def fit_one_cycle(
     check_choice("find", find, FINDS)
     if (epochs is None) == (total_steps is None):
         raise bad_argument("epochs and total_steps", "one given", (epochs, total_steps))
-    if total_steps is None:
+    steps = total_steps
+    if steps is None:
         steps = _steps_in(epochs, number_of_batches(data, batch_size), accumulation_steps)
-    else:
-        steps = check_count("total_steps", total_steps)
+    steps = check_count("total_steps", steps)
     options: dict[str, Any] = {
         "has_aux": has_aux,
         "model_state": model_state,
@@ -137,38 +137,27 @@ def fit_one_cycle(
     }
     tested = None
     if max_lr is None and find in ("probe", "sweep"):
-        low = checked_momentum(momentum)
-        make = make_optimizer if low is None else lambda rate: make_optimizer(rate, low[0])
-        asked = _sized(find, steps, whole=epochs is not None)
-        asked |= {"seed": seed, "verbose": verbose, "batch_size": batch_size, **options}
-        tested = range_test(
-            loss_fn, params, make, data, **{**asked, **dict(range_test_options or {})}
-        )
+        asked: dict[str, Any] = _sized(find, steps, whole=epochs is not None)
+        asked |= dict(range_test_options or {})
+        asked = {"seed": seed, "verbose": verbose, "batch_size": batch_size, **options, **asked}
+        make = _of_rate_alone(make_optimizer, momentum)
+        tested = range_test(loss_fn, params, make, data, **asked)
         max_lr = tested.max_lr
-        if total_steps is not None:
+        if epochs is None:
             steps = check_count("total_steps, less those of the range test", steps - tested.steps)
     batches = batches_of(data, batch_size)
     batches.begin_repeat(0 if seed is None else check_count("seed", seed, low=0))
+    options |= {"momentum": momentum, "fine_tuned": fine_tuned}
     with closing(batches), closing(StatusLine(verbose)) as line:
         batch = next(batches)
+        rows = rows_in(batch)
         training = CycleTraining(
-            loss_fn,
-            params,
-            make_optimizer,
-            steps,
-            max_lr,
-            momentum=momentum,
-            batch_size=rows_in(batch),
-            fine_tuned=fine_tuned,
-            **options,
+            loss_fn, params, make_optimizer, steps, max_lr, batch_size=rows, **options
         )
-        while True:
-            loss = training.step(batch)
-            number = training.step_number
-            line.show(f"one cycle: step {number}/{steps}, loss {loss:.4g}")
-            if training.done:
-                break
-            batch = next(batches)
+        loss = training.step(batch)
+        while not training.done:
+            line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
+            loss = training.step(next(batches))
     return FitResult(
         params=training.params,
         opt_state=training.opt_state,
@@ -179,6 +168,14 @@ def fit_one_cycle(
         found=training.found,
         range_test=tested,
     )
+
+
+def _of_rate_alone(
+    make_optimizer: MakeOptimizer, momentum: tuple[float, float] | None
+) -> MakeOptimizer:
+    """Returns what a range test trains: the momentum is the one at the top of the cycle."""
+    bounds = checked_momentum(momentum)
+    return make_optimizer if bounds is None else lambda rate: make_optimizer(rate, bounds[0])
 
 
 def _steps_in(epochs: Any, batches: int | None, accumulation_steps: int) -> int:
