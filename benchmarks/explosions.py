@@ -20,7 +20,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from torch import nn
 
 import cyclerate as cr
-from cyclerate._divergence import DivergenceMonitor
+from cyclerate.finder._curve import DivergenceMonitor
 
 STEPS, BLAMED_STEPS, WINDOW = 240, 5, 1000
 # Of the monitor: the factor, and how many losses give the starting level.

@@ -11,7 +11,7 @@ import numpy as np
 
 import cyclerate as cr
 from cyclerate import finder
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 from examples.own_framework import Network, NetworkTrainee
 from tests.adapters.driver import Trained
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cyclerate.finder._passes import Passes, length_of
+from cyclerate.finder._run import Passes, length_of
 
 
 class Letters:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from cyclerate.finder import RangeTestSettings, RecommendationSettings, Sweep
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 
 SWEEP = {"start_lr": 1e-7, "end_lr": 10.0, "steps": 100, "spacing": "exponential"}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from cyclerate._divergence import DivergenceMonitor
 from cyclerate.finder import StopReason
+from cyclerate.finder._curve import DivergenceMonitor
 from cyclerate.finder._suggest import lagged_mean
 from tests.finder.curves import LOG_LRS, fall_and_blow_up, noise
 

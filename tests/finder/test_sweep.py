@@ -8,7 +8,7 @@ from hypothesis import assume, given, strategies as st
 
 from cyclerate import Exponential, Linear
 from cyclerate.finder import Sweep
-from cyclerate.finder._settings import MIN_STEPS
+from cyclerate.finder._sweep import MIN_STEPS
 
 rates = st.floats(1e-12, 1e3)
 lengths = st.integers(MIN_STEPS, 3000)

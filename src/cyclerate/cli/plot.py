@@ -19,7 +19,7 @@ from cyclerate.cli.folder import check_folder
 from cyclerate.cli.mistakes import Mistake, asking
 from cyclerate.cli.talk import Talk
 from cyclerate.schedules import Schedule, from_dict
-from cyclerate.schedules._serialization import TYPES
+from cyclerate.schedules._serialization import kinds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # What one word on a command line can describe; a sequence or a mirrored schedule needs --json.
 _PLAIN = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): name
-    for name in TYPES
+    for name in kinds()
     if name not in {"Sequence", "Mirrored"}
 }
 _ALSO = {"fixed": "Constant", "restarts": "WarmRestarts"}
@@ -126,7 +126,7 @@ def _parse(text: str) -> Any:
 
 def _arguments(kind: str, words: list[str], steps: int | None) -> dict[str, Any]:
     """Reads `--base-lr 0.001` and the like as the arguments of a schedule."""
-    fields = {field.name: field for field in dataclasses.fields(TYPES[kind])}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kinds()[kind])}  # type: ignore[arg-type]
     given: dict[str, Any] = {} if steps is None or "steps" not in fields else {"steps": steps}
     waiting = list(words)
     while waiting:

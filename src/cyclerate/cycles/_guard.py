@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cyclerate._divergence import DivergenceMonitor
 from cyclerate._errors import check_count
 from cyclerate.cycles._rules import scale_lr
+from cyclerate.finder._curve import DivergenceMonitor
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
 

@@ -23,5 +23,4 @@ from cyclerate.finder._run import (
     Run as Run,
     Trainee as Trainee,
 )
-from cyclerate.finder._settings import Sweep as Sweep
-from cyclerate.finder._sweep import RangeTest as RangeTest
+from cyclerate.finder._sweep import RangeTest as RangeTest, Sweep as Sweep

@@ -33,9 +33,8 @@ from cyclerate.finder._race import (
 )
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, one_number
-from cyclerate.finder._settings import Sweep
 from cyclerate.finder._suggest import BASE_FRAC
-from cyclerate.finder._sweep import RangeTest
+from cyclerate.finder._sweep import RangeTest, Sweep
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 
 RACES = 3

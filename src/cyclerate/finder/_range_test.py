@@ -16,9 +16,8 @@ from cyclerate.finder._probe import LEAST_RACING_STEPS, POLICIES, Probe
 from cyclerate.finder._progress import Progress
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import FunctionTrainee, Run, Trainee
-from cyclerate.finder._settings import Sweep, checked_told, set_fields
 from cyclerate.finder._suggest import Suggestion, smooth_and_suggest
-from cyclerate.finder._sweep import RangeTest
+from cyclerate.finder._sweep import RangeTest, Sweep, checked_told, set_fields
 
 METHODS = ("probe", "range")
 DEFAULT_MAX_STEPS = 400
@@ -169,7 +168,7 @@ def conduct(
     """
     while (run := procedure.run) is not None:
         trainee.restore(seed)
-        if progress is not None:
+        if progress is not None and progress.wanted:
             run.watcher = progress.show
         trainee.train(run)
         procedure.tell(trainee.score(sample_seed(seed)) if procedure.wants_score else None)
@@ -229,14 +228,12 @@ def range_test(
     settings = settings or RangeTestSettings()
     began = time.perf_counter() if since is None else since
     results: list[RangeTestResult] = []
-    with (
-        closing(Progress(verbose, settings.repeats, settings.method)) as progress,
-        trainee.lent(),
-    ):
+    progress = Progress(verbose, settings.repeats, settings.method)
+    with closing(progress), trainee.lent():
         for repeat in range(settings.repeats):
-            progress.sweep = repeat + 1
             procedure = settings.new()
             conduct(procedure, trainee, seed=settings.seed + repeat, progress=progress)
+            progress.sweep += 1
             ended = time.perf_counter()
             results.append(procedure.result(seconds=ended - began))
             began = ended

@@ -22,7 +22,7 @@ from cyclerate.finder._range_test import conduct
 from cyclerate.finder._recommendation import DECADES, PolicyRace, Recommendation, choose
 from cyclerate.finder._result import RangeTestResult
 from cyclerate.finder._run import Run, Trainee
-from cyclerate.finder._settings import Sweep, checked_told, set_fields
+from cyclerate.finder._sweep import Sweep, checked_told, set_fields
 
 TUNING_FRAC = 0.15
 """Share of the budget, where it is large enough; of a small one up to twice of it."""

@@ -17,8 +17,7 @@ import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
 from cyclerate._files import write_json
-from cyclerate.finder._curve import MODES, Curve
-from cyclerate.finder._settings import SPACINGS
+from cyclerate.finder._curve import MODES, SPACINGS, Curve
 from cyclerate.finder._suggest import RULES, suggest_by
 
 if TYPE_CHECKING:

@@ -46,8 +46,7 @@ from cyclerate.finder._level import Latest, LossLevel
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._result import StopReason
 from cyclerate.finder._run import one_number
-from cyclerate.finder._settings import MIN_STEPS, Sweep
-from cyclerate.finder._sweep import RangeTest
+from cyclerate.finder._sweep import MIN_STEPS, RangeTest, Sweep
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import keras
 from cyclerate._errors import bad_argument
 from cyclerate._files import replacing
 from cyclerate.cycles._ends import CycleJudge, epochs_that_end_cycles
-from cyclerate.finder._settings import direction
+from cyclerate.finder._sweep import direction
 from cyclerate.keras._clock import rate_in_use
 from cyclerate.schedules import Schedule
 

@@ -18,7 +18,7 @@ from cyclerate.finder import (
     RecommendationSettings,
 )
 from cyclerate.finder._recommend import USUAL_POLICIES
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 from cyclerate.keras._data import number_of_batches
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._trainee import HIGHEST_SEED, VALIDATION, KerasTrainee

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate.finder import RangeTestResult, RangeTestSettings
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 from cyclerate.lightning._steps import (
     Steered,
     gradients_clipped,

@@ -14,7 +14,7 @@ from cyclerate.finder import (
     RecommendationSettings,
 )
 from cyclerate.finder._recommend import USUAL_POLICIES
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 from cyclerate.optax._step import MakeOptimizer
 from cyclerate.optax._trainee import OptaxTrainee, number_of_batches
 

@@ -21,7 +21,7 @@ from cyclerate._randomness import (
     seed_global_randomness,
 )
 from cyclerate.finder import Run, Trainee
-from cyclerate.finder._passes import Passes, length_of
+from cyclerate.finder._run import Passes, length_of
 from cyclerate.finder._run import SCORE_ROWS
 from cyclerate.optax._step import (
     Batch,

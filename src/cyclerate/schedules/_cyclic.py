@@ -7,35 +7,16 @@ over `step_size_down`. Envelope: the height is scaled, once per cycle or once pe
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import Schedule, blend
+from cyclerate.schedules._base import SHAPES, Schedule, blend
 from cyclerate.schedules._namespaces import Namespace
 
 ScaleFunction = Callable[[Any], Any]
-
-
-def cosine(u: Any, xp: Namespace) -> Any:
-    """`sin(pi u / 2) ** 2`, which is `(1 - cos(pi u)) / 2`: the sinusoidal (Hann) window.
-
-    Accurate near 0, where a small rate lives and `1 - cos` would cancel.
-    """
-    root = xp.sin(u * (math.pi / 2))
-    return root * root
-
-
-# From the straight-line height of a cycle to its height, both in [0, 1] and exact at both ends.
-SHAPES: dict[str, Callable[[Any, Namespace], Any]] = {
-    "triangle": lambda u, xp: u,
-    "linear": lambda u, xp: u,
-    "cosine": cosine,
-    "welch": lambda u, xp: u * (2.0 - u),  # 1 - (1 - u) ** 2, the parabolic window
-}
 
 
 @dataclass(frozen=True)

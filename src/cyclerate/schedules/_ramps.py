@@ -1,17 +1,16 @@
-"""One way from a start to an end, which is held afterwards."""
+"""Ramps from a start to an end, which is held afterwards; and 1cycle, which consists of them."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import Schedule, blend
-from cyclerate.schedules._cyclic import SHAPES, cosine
+from cyclerate.schedules._base import SHAPES, InPieces, Pieces, Schedule, blend
 from cyclerate.schedules._namespaces import Namespace
-from cyclerate.schedules._sequence import InPieces, Pieces
 
 
 @dataclass(frozen=True)
@@ -229,151 +228,115 @@ class Exponential(_Ramp):
         return xp.where(done == self.steps, xp.full(n, self.end), value)
 
 
-LAST_START = 2**62
-"""No cycle begins later; whatever cycle is under way by then is the last."""
+RAMPS: dict[str, type[Linear | Cosine]] = {
+    "cosine": Cosine,
+    "linear": Linear,
+    "triangle": Linear,
+}
 
 
 @dataclass(frozen=True)
-class WarmRestarts(Schedule):
-    """SGDR: a cosine from `max_lr` towards `min_lr`, begun again after every cycle.
+class OneCycle(InPieces):
+    """The 1cycle policy: up to `max_lr`, down again, and on to a rate far below the start.
 
-    `min_lr + (max_lr - min_lr) * (1 + cos(pi * t / T)) / 2` at the t-th of the T steps of a cycle;
-    the i-th cycle (from 0) has `round(cycle_steps * cycle_mult ** i)` steps. A restart takes effect
-    on its own step, so the rate is `max_lr` there, and `min_lr` is approached but never reached.
+    Two phases (default): `max_lr / start_div` -> `max_lr` -> `max_lr / start_div / end_div`.
+    Three phases: up to `max_lr`, back to the start over as many steps, then on to the end.
 
-    Args:
-        max_lr: The rate at every restart, at least `min_lr`.
-        cycle_steps: The length of the first cycle, in steps.
-        cycle_mult: How much longer each cycle is than the one before: 1, or 1.01 and above.
-        min_lr: The lower bound, at least 0.
-
-    Raises:
-        ValueError: `min_lr` above `max_lr`, a bound that is negative or not finite, `cycle_steps`
-            below 1 or not whole, `cycle_mult` between 1 and 1.01 or below 1.
-
-    Source: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5. Equal to
-    `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` stepped once per step, and right where
-    its logarithm misses a restart.
-
-    >>> import cyclerate as cr
-    >>> cr.WarmRestarts(max_lr=1.0, cycle_steps=2, cycle_mult=2)(range(7)).round(6).tolist()
-    [1.0, 0.5, 1.0, 0.853553, 0.5, 0.146447, 1.0]
-    """
-
-    rate_fields: ClassVar = ("max_lr", "min_lr")
-
-    max_lr: float
-    cycle_steps: int
-    cycle_mult: float = 1
-    min_lr: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._set_rates("min_lr", "max_lr")
-        cycle_mult = check_number("cycle_mult", self.cycle_mult, low=1)
-        if 1 < cycle_mult < 1.01:
-            raise bad_argument("cycle_mult", "1, or 1.01 and above", self.cycle_mult)
-        # Whole factors stay ints: their powers are exact however long the cycles grow.
-        mult = int(cycle_mult) if cycle_mult.is_integer() else cycle_mult
-        self._set(cycle_mult=mult, cycle_steps=check_count("cycle_steps", self.cycle_steps))
-        self._set(_cycles=_cycles(self.cycle_steps, mult))
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return self.min_lr, self.max_lr
-
-    def height_at(self, n: Any, xp: Namespace) -> Any:
-        if self.cycle_mult == 1:
-            left = self.cycle_steps - n % self.cycle_steps
-            return cosine(xp.real(left) / self.cycle_steps, xp)
-        start, steps = xp.lookup(*self._cycles, n)  # type: ignore[attr-defined]
-        return cosine(xp.real(start + steps - n) / xp.real(steps), xp)
-
-    def value_at(self, n: Any, xp: Namespace) -> Any:
-        return blend(self.min_lr, self.max_lr, self.height_at(n, xp), xp)
-
-
-def _cycles(cycle_steps: int, cycle_mult: float) -> tuple[list[int], list[int]]:
-    """The first step and the length of every growing cycle that a 64-bit step can reach."""
-    starts, lengths = [0], [cycle_steps]
-    while cycle_mult != 1 and starts[-1] + lengths[-1] < LAST_START:
-        starts.append(starts[-1] + lengths[-1])
-        lengths.append(min(round(cycle_steps * cycle_mult ** len(lengths)), LAST_START))
-    return starts, lengths
-
-
-DECAYS = {"sqrt": InverseSqrtDecay, "linear": Linear, "cosine": Cosine}
-
-
-@dataclass(frozen=True)
-class WarmupStableDecay(InPieces):
-    """Up to `max_lr`, `max_lr` for most of the training, and a decay to `min_lr` at its end.
-
-    The warmup is a straight line from `min_lr` at step 0, over `round(warmup_frac * total_steps)`
-    steps. The decay takes `round(decay_frac * total_steps)` steps (at least 1 where it is asked
-    for) and reaches `min_lr` at step `total_steps - 1`. "sqrt" decays as `1 - sqrt(p)` over the
-    progress `p` of that phase.
+    The peak is at step `round(up_frac * total_steps) - 1`, moved where needed so that every phase
+    that is asked for has at least one step; a training of 2 steps goes from the peak to the end,
+    one of a single step stays at the peak. The last value is that of step `total_steps - 1`, and is
+    held afterwards.
 
     Args:
-        max_lr: The rate in between, at least `min_lr`.
+        max_lr: The peak, above 0.
         total_steps: Optimizer steps of the whole training.
-        warmup_frac: Fraction of the steps that warm up, 0 to 1.
-        decay_frac: Fraction of the steps that decay, 0 to 1; at most 1 together with `warmup_frac`.
-        decay: "sqrt", "linear" or "cosine".
-        min_lr: The first and the last rate, at least 0.
+        up_frac: Fraction of the steps on the way up, 0 to 1 (0.5 at most with three phases).
+        start_div: `max_lr` over the first rate, at least 1.
+        end_div: The first rate over the last rate, at least 1.
+        shape: "cosine", or "linear" (also called "triangle") for straight lines.
+        three_phase: As the paper: a symmetric cycle, then a last descent.
 
     Raises:
-        ValueError: A number outside these bounds, fractions above 1 together, or an unknown decay.
+        ValueError: A number outside these bounds, or an unknown shape.
 
-    Source: Hu et al. 2024 (MiniCPM), arXiv 2404.06395, section 4; Hägele et al. 2024, arXiv
-    2405.18392, section 3.
+    Source: Smith and Topin 2018 (super-convergence), arXiv 1708.07120; Smith 2018, arXiv
+    1803.09820, section 4.1; two phases with a cosine as in fastai. Equal to
+    `torch.optim.lr_scheduler.OneCycleLR` where `up_frac * total_steps` is whole.
 
     >>> import cyclerate as cr
-    >>> wsd = cr.WarmupStableDecay(1.0, 8, warmup_frac=0.25, decay_frac=0.25, decay="linear")
-    >>> wsd(range(9)).tolist()
-    [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+    >>> policy = cr.OneCycle(max_lr=1.0, total_steps=5, up_frac=0.4, shape="linear", end_div=4)
+    >>> policy(range(5)).round(6).tolist()
+    [0.04, 1.0, 0.67, 0.34, 0.01]
     """
 
-    rate_fields: ClassVar = ("max_lr", "min_lr")
+    rate_fields: ClassVar = ("max_lr",)
 
     max_lr: float
     total_steps: int
-    warmup_frac: float = 0.05
-    decay_frac: float = 0.2
-    decay: str = "sqrt"
-    min_lr: float = 0.0
+    up_frac: float = 0.3
+    start_div: float = 25.0
+    end_div: float = 1e4
+    shape: str = "cosine"
+    three_phase: bool = False
 
     def __post_init__(self) -> None:
-        self._set_rates("min_lr", "max_lr")
-        warmup = check_number("warmup_frac", self.warmup_frac, low=0, high=1)
-        decay = check_number("decay_frac", self.decay_frac, low=0, high=1)
-        if warmup + decay > 1:
-            allowed = f"at most 1 together with warmup_frac ({warmup!r})"
-            raise bad_argument("decay_frac", allowed, self.decay_frac)
+        three_phase = check_choice("three_phase", self.three_phase, (False, True))
         self._set(
-            warmup_frac=warmup,
-            decay_frac=decay,
+            max_lr=check_number("max_lr", self.max_lr, low=0, low_open=True),
             total_steps=check_count("total_steps", self.total_steps),
+            up_frac=check_number("up_frac", self.up_frac, low=0, high=0.5 if three_phase else 1.0),
+            start_div=check_number("start_div", self.start_div, low=1),
+            end_div=check_number("end_div", self.end_div, low=1),
         )
-        check_choice("decay", self.decay, DECAYS)
-        self._set(_pieces=self._phases())
+        check_choice("shape", self.shape, RAMPS)
+        if self.end_lr == 0.0:
+            raise bad_argument(
+                "end_div", "small enough that the last rate is above 0", self.end_div
+            )
+        rates = self._phases(self.start_lr, self.max_lr, self.start_lr, self.end_lr)
+        self._set(_pieces=rates, _heights=self._phases(0.0, 1.0, 0.0, 0.0))
+
+    @property
+    def start_lr(self) -> float:
+        """The rate at step 0, where there is a way up."""
+        return self.max_lr / self.start_div
+
+    @property
+    def end_lr(self) -> float:
+        """The rate at the last step, where there is a way down."""
+        return self.start_lr / self.end_div
+
+    @property
+    def peak_step(self) -> int:
+        """The step at which `max_lr` is reached."""
+        last = self.total_steps - 1
+        wanted = math.floor(self.up_frac * self.total_steps + 0.5) - 1
+        earliest = 1 if self.up_frac > 0 and last >= 2 else 0
+        if self.three_phase and last >= 3:
+            latest = (last - 1) // 2 if self.up_frac < 0.5 or last % 2 else last // 2
+        else:
+            latest = last if self.up_frac == 1 and not self.three_phase else max(last - 1, 0)
+        return min(max(wanted, earliest), latest)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        return self.min_lr, self.max_lr
+        return self.end_lr, self.max_lr
 
-    def _phases(self) -> Pieces:
-        last = self.total_steps - 1
-        decay = min(_rounded(self.decay_frac, self.total_steps), last)
-        warmup = min(math.floor(self.warmup_frac * self.total_steps + 0.5), last - decay)
-        phases: dict[int, Schedule] = {warmup: Constant(self.max_lr)}
-        if warmup:
-            phases[0] = Linear(self.min_lr, self.max_lr, warmup)
-        if decay:
-            phases[last - decay] = DECAYS[self.decay](self.max_lr, self.min_lr, decay)
-        starts = sorted(phases)
-        return Pieces(starts, [phases[start] for start in starts])
+    def _phases(self, start: float, peak: float, middle: float, end: float) -> Pieces:
+        """Ramps between those values at the policy's steps; a phase without steps is left out."""
+        top, last = self.peak_step, self.total_steps - 1
+        corners = [(0, start), (top, peak)] if top > 0 else [(0, peak)]
+        if self.three_phase and 0 < 2 * top < last:
+            corners.append((2 * top, middle))
+        if last > top:
+            corners.append((last, end))
+        legs = list(itertools.pairwise(corners))
+        ramps = [RAMPS[self.shape](a, b, at - since) for (since, a), (at, b) in legs]
+        if not ramps:
+            return Pieces([0], [Constant(peak)])
+        return Pieces([since for (since, _), _ in legs], ramps)
 
-
-def _rounded(fraction: float, steps: int) -> int:
-    """Steps of a phase: rounded half up, at least one where the phase is asked for."""
-    return max(math.floor(fraction * steps + 0.5), 1 if fraction > 0 else 0)
+    def height_at(self, n: Any, xp: Namespace) -> Any:
+        # Momentum follows the phases, not the rate: it is back at its highest where the cycle ends.
+        heights: Pieces = self._heights  # type: ignore[attr-defined]
+        return heights.value(n, xp)

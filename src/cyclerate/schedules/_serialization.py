@@ -7,43 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.schedules._base import Mirrored, Schedule, find_function
-from cyclerate.schedules._cos_log import CosLog
-from cyclerate.schedules._cyclic import Cyclic, ExpRange, ScaleFunction, Triangular, Triangular2
-from cyclerate.schedules._one_cycle import OneCycle
-from cyclerate.schedules._ramps import (
-    Constant,
-    Cosine,
-    Exponential,
-    InverseSqrtDecay,
-    Linear,
-    Polynomial,
-    WarmRestarts,
-    WarmupStableDecay,
-)
-from cyclerate.schedules._sequence import Sequence
+from cyclerate.schedules._base import Schedule, find_function
+from cyclerate.schedules._cyclic import ScaleFunction
 
-TYPES: dict[str, type[Schedule]] = {
-    kind.__name__: kind
-    for kind in (
-        Constant,
-        Linear,
-        Exponential,
-        Cosine,
-        Polynomial,
-        InverseSqrtDecay,
-        Triangular,
-        Triangular2,
-        ExpRange,
-        Cyclic,
-        OneCycle,
-        CosLog,
-        WarmRestarts,
-        WarmupStableDecay,
-        Sequence,
-        Mirrored,
-    )
-}
+_OWN = __name__.rpartition(".")[0] + "."
 
 
 def from_dict(values: Mapping[str, Any]) -> Schedule:
@@ -68,7 +35,8 @@ def from_dict(values: Mapping[str, Any]) -> Schedule:
     """
     if not isinstance(values, Mapping):
         raise bad_argument("values", "a mapping with 'type' and arguments", values)
-    kind = TYPES[check_choice("type", values.get("type"), TYPES)]  # type: ignore[index]
+    known_types = kinds()
+    kind = known_types[check_choice("type", values.get("type"), known_types)]  # type: ignore[index]
     arguments = {name: _revived(value) for name, value in values.items() if name != "type"}
     known = {f.name: f.default for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     required = {name for name, default in known.items() if default is dataclasses.MISSING}
@@ -96,3 +64,15 @@ def _named_function(path: str) -> ScaleFunction:
             path,
         )
     return function
+
+
+def kinds() -> dict[str, type[Schedule]]:
+    """The schedules of this package by name. Not a user's own: a file may not choose its code."""
+    found: dict[str, type[Schedule]] = {}
+    waiting: list[type[Schedule]] = [Schedule]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith(_OWN) and dataclasses.is_dataclass(kind):
+            found[kind.__name__] = kind
+    return {name: kind for name, kind in found.items() if not name.startswith("_")}

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
-from cyclerate.finder._passes import Passes, length_of
+from cyclerate.finder._run import Passes, length_of
 from cyclerate.torch._state import CONTAINERS, remember_contents
 
 _BATCH_SIZE = 32

@@ -20,7 +20,7 @@ from cyclerate.finder import (
     RecommendationSettings,
 )
 from cyclerate.finder._recommend import USUAL_POLICIES
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 from cyclerate.torch._data import number_of_batches
 from cyclerate.torch._step import VALIDATION, Metric, Options, metric_of
 from cyclerate.torch._trainee import TorchTrainee

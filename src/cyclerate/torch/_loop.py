@@ -18,7 +18,7 @@ from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._range_test import require_answer
-from cyclerate.finder._settings import direction
+from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
 from cyclerate.torch._data import batches_of_an_epoch

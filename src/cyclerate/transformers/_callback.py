@@ -16,7 +16,7 @@ from transformers.training_args import ParallelMode
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice
 from cyclerate.finder import RangeTestResult, RangeTestSettings
-from cyclerate.finder._settings import settings_of
+from cyclerate.finder._sweep import settings_of
 from cyclerate.torch._scheduler import set_rate
 
 ComputeLoss = Callable[[Any, Any], Any]
