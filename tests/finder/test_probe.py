@@ -10,7 +10,7 @@ import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep, drive
 from cyclerate.finder._probe import POLICIES, Probe
-from cyclerate.finder._race import Race, best_offset, next_offset, valley
+from cyclerate.finder._race import Look, Race, best_offset, next_offset, valley
 
 
 class Bowl:
@@ -85,7 +85,7 @@ def test_runs_come_in_order_and_each_starts_from_the_same_model():
         while not probe.run.done:
             probe.run.tell(bowl.step(probe.run.lr))
         probe.tell(bowl.score())
-    assert kinds[:3] == [Race, RangeTest, Race]
+    assert kinds[:3] == [Look, RangeTest, Race]
     assert set(kinds[3:]) == {Race}
     assert probe.done
 

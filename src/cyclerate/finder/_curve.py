@@ -57,7 +57,7 @@ def local_linear(values: Curve, bandwidth: float) -> Smoothed:
     if not present.any():
         return Smoothed(np.full(len(values), np.nan), np.full(len(values), np.nan))
     known = np.where(present, values, 0.0)
-    offset, weight = _offsets(bandwidth), _gaussian(bandwidth)
+    offset, weight = _kernel(bandwidth)
 
     s0, s1, s2 = (_windowed_sum(present, weight * offset**power) for power in range(3))
     t0, t1 = (_windowed_sum(known, weight * offset**power) for power in range(2))
@@ -133,27 +133,28 @@ def local_scale(residuals: Curve, bandwidth: float) -> Curve:
     present = np.isfinite(residuals)
     known = np.where(present, residuals, 0.0)
     largest = float(np.max(np.abs(known), initial=0.0)) or 1.0  # its square might overflow
-    weight = _gaussian(bandwidth)
+    _, weight = _kernel(bandwidth)
     with np.errstate(invalid="ignore"):
         square = _windowed_sum((known / largest) ** 2, weight) / _windowed_sum(present, weight)
     return largest * np.sqrt(square)
 
 
-def _gaussian(bandwidth: float) -> Curve:
-    return np.exp(-0.5 * (_offsets(bandwidth) / bandwidth) ** 2)
-
-
-def _offsets(bandwidth: float) -> Curve:
+def _kernel(bandwidth: float) -> tuple[Curve, Curve]:
+    """Returns the offsets of the neighbours that count, and their Gaussian weights."""
     reach = int(np.ceil(_REACH * bandwidth))
-    return np.arange(-reach, reach + 1, dtype=np.float64)
+    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
+    return offsets, np.exp(-0.5 * (offsets / bandwidth) ** 2)
 
 
 def _windowed_sum(signal: NDArray[np.float64] | NDArray[np.bool_], kernel: Curve) -> Curve:
-    """Returns, for each point, the sum of its neighbours times the kernel centred on it."""
+    """Returns, for each point, the sum of its neighbours times the kernel centred on it.
+
+    An odd kernel gives the negative of it: where two such sums are multiplied, that cancels.
+    """
     if not len(signal):
         return np.empty(0)
     reach = len(kernel) // 2
-    return np.convolve(signal, kernel[::-1])[reach : reach + len(signal)]
+    return np.convolve(signal, kernel)[reach : reach + len(signal)]
 
 
 def _bridge_gaps(height: Curve, reached: NDArray[np.bool_], present: NDArray[np.bool_]) -> Curve:
@@ -169,7 +170,7 @@ def _median(values: Curve) -> float:
     return float(np.median(values)) if len(values) else 0.0
 
 
-_WINDOW_FRACS = (0.05, 0.08, 0.12, 0.18, 0.27)  # of the sweep
+_WINDOW_FRACS = np.array([0.05, 0.08, 0.12, 0.18, 0.27])  # of the sweep
 _EVIDENCE_LEAD_FRAC = 0.15
 _MIN_STEPS = 3
 _MOST_ENDS = 150  # places at which a window may end; a longer sweep is looked at in larger strides
@@ -195,12 +196,12 @@ def fall_by_rank(values: Curve, planned_steps: int) -> float:
     0.0
     """
     known = values[np.isfinite(values)]
-    widths = sorted({max(_MIN_STEPS, round(share * planned_steps)) for share in _WINDOW_FRACS})
+    widths = np.unique(np.maximum(_MIN_STEPS, np.round(_WINDOW_FRACS * planned_steps))).astype(int)
     lead = max(_MIN_STEPS, round(_EVIDENCE_LEAD_FRAC * planned_steps))
     stride = -(-planned_steps // _MOST_ENDS)
     deepest = 0.0
     for end in range(lead + widths[0], len(known) + 1, stride):
-        fitting = np.array([width for width in widths if end - width >= lead])
+        fitting = widths[end - widths >= lead]
         summed = np.cumsum(_ranks(known[:end])[::-1])[fitting - 1]
         spread = np.sqrt(fitting * (end - fitting) * (end + 1) / 12)
         deepest = max(deepest, float(np.max((fitting * (end + 1) / 2 - summed) / spread)))
@@ -264,7 +265,8 @@ def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
     """
     finite = values[np.isfinite(values)]
     bandwidth = bandwidth_for(planned_steps)
-    lead = _lead_steps(lrs, planned_steps)
+    near_first = int(np.count_nonzero(lrs <= _LEAD_LR_RATIO * lrs[0]))
+    lead = max(_LEAD_MIN_STEPS, min(near_first, int(_LEAD_FRAC * planned_steps)))
     start = float(np.median(finite[:lead]))
     noise = noise_level(finite)
     best = float(np.min(running_median(finite, _MEDIAN_STEPS)))
@@ -289,11 +291,6 @@ def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
         rise_sds=float(np.nanmax(-fall)),
         fall_by_rank=fall_by_rank(values, planned_steps),
     )
-
-
-def _lead_steps(lrs: Curve, planned_steps: int) -> int:
-    near_first = int(np.count_nonzero(lrs <= _LEAD_LR_RATIO * lrs[0]))
-    return max(_LEAD_MIN_STEPS, min(near_first, int(_LEAD_FRAC * planned_steps)))
 
 
 _START_STEPS = 10

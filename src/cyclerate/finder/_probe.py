@@ -25,6 +25,7 @@ from cyclerate.finder._curve import noise_level
 from cyclerate.finder._race import (
     DECADES_PER_TENFOLD,
     OFFSETS_PER_DECADE,
+    Look,
     Race,
     best_offset,
     next_offset,
@@ -135,8 +136,7 @@ class Probe:
         stop_early: bool = True,
     ) -> None:
         self._sweep = RangeTest(sweep, metric=metric, mode=mode, stop_early=stop_early)
-        self._policy = POLICIES[check_choice("policy", policy, POLICIES)]
-        self.policy = policy
+        self.policy = check_choice("policy", policy, POLICIES)
         self.horizon_steps = (
             None if horizon_steps is None else check_count("horizon_steps", horizon_steps)
         )
@@ -144,6 +144,8 @@ class Probe:
         least = self._sweep.sweep.steps + LEAST_RACING_STEPS
         if self.max_steps < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
+        lrs = self._sweep.lrs
+        self._lowest_lr = lrs[0] or lrs[1]  # a linear sweep may begin at 0
         self._totals: list[float] = []
         self._scores: dict[int, float] = {}
         self._raced: list[tuple[float, float]] = []
@@ -155,22 +157,18 @@ class Probe:
         self._race_steps = 0
         self._centre = math.nan  # log10
         self._offset = 0
-        self._run: Run | None = Race(())
-
-    @property
-    def run(self) -> Run | None:
+        self.run: Run | None = Look()
         """What to do next; None when there is nothing more to do."""
-        return self._run
 
     @property
     def done(self) -> bool:
         """Whether there is nothing more to do."""
-        return self._run is None
+        return self.run is None
 
     @property
     def wants_score(self) -> bool:
         """Whether the present run ends with a score: all but the sweep, and races that failed."""
-        run = self._run
+        run = self.run
         return isinstance(run, Race) and not run.failed
 
     @property
@@ -201,8 +199,7 @@ class Probe:
         Raises:
             ValueError: Another policy.
         """
-        schedule = POLICIES[check_choice("policy", policy, POLICIES)](max_lr, self._race_steps)
-        return self._race_by(schedule, max_lr, self._race_steps)
+        return self._race(max_lr, self._race_steps, check_choice("policy", policy, POLICIES))
 
     def tell(self, score: Any) -> None:
         """Ends the present run.
@@ -215,25 +212,26 @@ class Probe:
             ValueError: `score` is not a single number.
             CyclerateError: The run is not over, or there is none.
         """
-        run = self._run
+        run = self.run
         if run is None or not run.done:
             raise CyclerateError("a score belongs to a run that is over; see Probe.run")
         if run is self._sweep:
             self._after_sweep()
-        elif isinstance(run, Race) and run.max_lr is None:
+        elif isinstance(run, Look):
             self._start = self.to_minimise(score)
-            self._run = self._sweep
+            self.run = self._sweep
         else:
             failed = isinstance(run, Race) and run.failed
             ended_at = math.inf if failed else self.to_minimise(score)
             self._spent_steps += run.index
             if not self._scouts_left:
-                self._raced.append((self._lr(self._offset), ended_at))
+                sign = 1 if self._sweep.mode == "min" else -1
+                self._raced.append((self._lr(self._offset), sign * ended_at))
                 if isinstance(run, Race) and not run.failed:
                     self._totals.append(run.total)
             bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
             self._after_race(ended_at if ended_at < bar else math.inf)
-            self._run = self._next_run()
+            self.run = self._next_run()
 
     def result(self, *, seconds: float | None = None) -> RangeTestResult:
         """Reads what the runs told so far.
@@ -245,9 +243,16 @@ class Probe:
             The curve of the sweep, with the rates that the races chose; method "probe".
         """
         swept = self._sweep.result(method="probe", seconds=seconds)
-        answer = self._no_answer() or self._answer()
-        sign = 1 if swept.mode == "min" else -1
-        races = tuple((lr, sign * score) for lr, score in sorted(self._raced))
+        why_none = self._why_none()
+        answer = {
+            "base_lr": None,
+            "max_lr": None,
+            "interval": None,
+            "verdict": f"No clear answer: {why_none}.",
+        }
+        if why_none is None:
+            answer = self._answer()
+        races = tuple(sorted(self._raced))
         return dataclasses.replace(swept, steps=self._spent_steps, races=races, **answer)
 
     def _after_sweep(self) -> None:
@@ -257,7 +262,7 @@ class Probe:
         self._centre = self._centre_of(swept)
         self._scouts_left = SCOUTS if swept.max_lr is None else 0
         self._plan_races()
-        self._run = self._next_run()
+        self.run = self._next_run()
 
     def _plan_races(self) -> None:
         steps = (self.max_steps - self._spent_steps) // RACES
@@ -272,7 +277,7 @@ class Probe:
         if math.isfinite(score):
             self._scouts_left = 0
         else:
-            self._centre = max(self._centre - _SCOUT_DECADES, math.log10(self._lowest_lr()))
+            self._centre = max(self._centre - _SCOUT_DECADES, math.log10(self._lowest_lr))
         self._plan_races()
 
     def _take_level(self, swept: RangeTestResult) -> None:
@@ -294,39 +299,31 @@ class Probe:
         if swept.max_lr is not None:
             return math.log10(swept.max_lr)
         if swept.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE):
-            return math.log10(max(swept.lrs[-1] / _BREAKDOWN_FACTOR, self._lowest_lr()))
-        return (math.log10(self._lowest_lr()) + math.log10(sweep.end_lr)) / 2
-
-    def _lowest_lr(self) -> float:
-        """Returns the first rate of the sweep, or the second if that is 0."""
-        return next(lr for lr in self._sweep.sweep.lrs() if lr > 0)
+            return math.log10(max(swept.lrs[-1] / _BREAKDOWN_FACTOR, self._lowest_lr))
+        return (math.log10(self._lowest_lr) + math.log10(sweep.end_lr)) / 2
 
     def _next_run(self) -> Race | None:
-        if self._scouts_left:
-            steps = max(1, self._race_steps // SCOUTS)
-            return self._race(10**self._centre, steps)
-        return self._next_race()
+        """Returns the next scout or race that there are steps for.
 
-    def _next_race(self) -> Race | None:
-        """Returns the next race there is money for; rates outside the sweep's count as failures."""
+        Rates outside those of the sweep count as failures.
+        """
+        if self._scouts_left:
+            return self._race(10**self._centre, max(1, self._race_steps // SCOUTS), self.policy)
         while (offset := next_offset(self._scores)) is not None:
             lr = self._lr(offset)
-            if self._lowest_lr() * 0.999 <= lr <= self._sweep.sweep.end_lr * 1.001:
+            if self._lowest_lr * 0.999 <= lr <= self._sweep.sweep.end_lr * 1.001:
                 if self._spent_steps + self._race_steps > self.max_steps:
                     return None
                 self._offset = offset
-                return self._race(lr, self._race_steps)
+                return self._race(lr, self._race_steps, self.policy)
             self._scores[offset] = math.inf
             if all(map(math.isinf, self._scores.values())):
                 return None
         return None
 
-    def _race(self, lr: float, steps: int) -> Race:
-        return self._race_by(self._policy(lr, steps), lr, steps)
-
-    def _race_by(self, schedule: Schedule, lr: float, steps: int) -> Race:
-        lrs = schedule(np.arange(steps)).tolist()
-        return Race(lrs, lr, ceiling=self._ceiling, summit=self._summit, mode=self._sweep.mode)
+    def _race(self, max_lr: float, steps: int, policy: str) -> Race:
+        lrs = POLICIES[policy](max_lr, steps)(np.arange(steps)).tolist()
+        return Race(lrs, max_lr, ceiling=self._ceiling, summit=self._summit, mode=self._sweep.mode)
 
     def _lr(self, offset: float) -> float:
         return 10 ** (self._centre + offset / OFFSETS_PER_DECADE)
@@ -336,17 +333,6 @@ class Probe:
         number = one_number(score)
         number = number if self._sweep.mode == "min" else -number
         return number if math.isfinite(number) else math.inf
-
-    def _no_answer(self) -> dict[str, Any] | None:
-        why = self._why_none()
-        if why is None:
-            return None
-        return {
-            "base_lr": None,
-            "max_lr": None,
-            "interval": None,
-            "verdict": f"No clear answer: {why}.",
-        }
 
     def _why_none(self) -> str | None:
         metric = self._sweep.metric
@@ -388,7 +374,7 @@ class Probe:
         max_lr = self._lr(chosen)
         usual = raced_best / 10 ** (DECADES_PER_TENFOLD * tenfolds)
         low, high = _INTERVAL_DECADES
-        count = sum(math.isfinite(score) for score in self._scores.values())
+        count = len(self._scores) - [*self._scores.values()].count(math.inf)
         return {
             "base_lr": BASE_FRAC * max_lr,
             "max_lr": max_lr,
@@ -402,9 +388,9 @@ class Probe:
 
     def _caution(self) -> str:
         best = best_offset(self._scores)
-        if not any(offset > best for offset in self._scores):
+        if best == max(self._scores):
             return "; higher rates were not raced, and may be better"
-        if not any(offset < best for offset in self._scores):
+        if best == min(self._scores):
             return "; lower rates were not raced, and may be better"
         return ""
 

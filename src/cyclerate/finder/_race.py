@@ -39,8 +39,7 @@ def next_offset(scores: Mapping[int, float]) -> int | None:
     best = best_offset(scores)
     if math.isinf(scores[best]):
         return min(scores) - OFFSETS_PER_DECADE
-    above = min((offset for offset in scores if offset > best), default=None)
-    below = max((offset for offset in scores if offset < best), default=None)
+    below, above = _neighbours(scores, best)
     if above is None:
         return best + _WIDE
     if below is None:
@@ -57,6 +56,14 @@ def best_offset(scores: Mapping[int, float]) -> int:
     return min(scores, key=lambda offset: (scores[offset], offset))
 
 
+def _neighbours(scores: Mapping[int, float], best: int) -> tuple[int | None, int | None]:
+    """Returns the nearest offsets below and above; None where there is none."""
+    offsets = sorted(scores)
+    place = offsets.index(best)
+    below = offsets[place - 1] if place else None
+    return below, offsets[place + 1] if place + 1 < len(offsets) else None
+
+
 def valley(scores: Mapping[int, float], start: float) -> float:
     """Returns where a parabola through the best and its neighbours has its lowest point.
 
@@ -68,8 +75,7 @@ def valley(scores: Mapping[int, float], start: float) -> float:
     (0.0, 0.0)
     """
     best = best_offset(scores)
-    above = min((offset for offset in scores if offset > best), default=None)
-    below = max((offset for offset in scores if offset < best), default=None)
+    below, above = _neighbours(scores, best)
     if above is None or below is None:
         return float(best)
     ceiling = start + _WORST * (start - scores[best])
@@ -144,7 +150,7 @@ class Race(Run):
     Its first half may shake: there the rate still rises, or the first steps at it are rough.
 
     Args:
-        lrs: The rate of each step; none at all for a look at the untouched model.
+        lrs: The rate of each step.
         max_lr: The highest rate of the policy that the race is a small copy of.
         ceiling: In the second half, the median of five losses to be minimised must not exceed it.
         summit: After the first quarter, no single one must exceed it.
@@ -170,28 +176,27 @@ class Race(Run):
         self.summit = summit
         self.mode = mode
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
-        self._total = 0.0
-        self._failed = False
-
-    @property
-    def total(self) -> float:
+        self.total = 0.0
         """The sum of all losses told: two races with the same took the same course."""
-        return self._total
-
-    @property
-    def failed(self) -> bool:
+        self.failed = False
         """Whether the loss stayed too high or was not finite."""
-        return self._failed
 
     @property
     def done(self) -> bool:
         """Whether the race is over."""
-        return self._failed or self.index == len(self.lrs)
+        return self.failed or self.index == len(self.lrs)
 
     def _take(self, number: float) -> None:
         loss = number if self.mode == "min" else -number
-        self._total += number
+        self.total += number
         self._last.append(loss)
         too_high = median(self._last) > self.ceiling and 2 * self.index > len(self.lrs)
         shot_up = loss > self.summit and 4 * self.index > len(self.lrs)
-        self._failed = too_high or shot_up or not math.isfinite(loss)
+        self.failed = too_high or shot_up or not math.isfinite(loss)
+
+
+class Look(Race):
+    """A race of no steps: a look at the untouched model, for its score."""
+
+    def __init__(self) -> None:
+        super().__init__(())

@@ -237,7 +237,7 @@ def range_test(
             ended = time.perf_counter()
             results.append(procedure.result(seconds=ended - began))
             began = ended
-    return combine(results)
+    return results[0] if len(results) == 1 else combine(results)
 
 
 def sample_seed(seed: int) -> int:

@@ -195,12 +195,6 @@ def _readings(log_lr: Curve, done: Curve) -> Curve:
     return np.array([arrival, floor, edge + np.log(_BRINK_FACTOR)])
 
 
-def _begin(done: Curve) -> int:
-    """Returns the first index from which on the fall has begun, up to its lowest point."""
-    before = np.flatnonzero(done[: int(np.argmax(done))] < _BEGUN)
-    return int(before[-1]) + 1 if len(before) else 0
-
-
 def _crossing(log_lr: Curve, done: Curve, index: int, level: float) -> float:
     """Returns where, between the point before `index` and `index`, the fall passes `level`."""
     if index == 0:
@@ -210,7 +204,8 @@ def _crossing(log_lr: Curve, done: Curve, index: int, level: float) -> float:
 
 
 def _caution(done: Curve, lead_steps: int) -> str:
-    if _begin(done) < lead_steps:
+    waiting = np.flatnonzero(done[: int(np.argmax(done))] < _BEGUN)
+    if (waiting[-1] + 1 if len(waiting) else 0) < lead_steps:
         return "; it improves from the first rates on: a lower start_lr would tell more"
     if int(np.argmax(done)) == len(done) - 1:
         return "; it still improved at the last rate: a higher end_lr would tell more"

@@ -270,12 +270,10 @@ class RangeTest(Run):
 
     def _take(self, number: float) -> None:
         self._values.append(number)
-        self._stop_reason = self._verdict_on(number)
-
-    def _verdict_on(self, number: float) -> StopReason | None:
-        if not abs(number) < _INFINITE:
-            return StopReason.NON_FINITE
         loss = number if self.mode == "min" else -number
-        if self._monitor is not None and self._monitor.update(loss):
-            return StopReason.DIVERGED
-        return StopReason.END_OF_RANGE if self.index == self.sweep.steps else None
+        if not abs(number) < _INFINITE:
+            self._stop_reason = StopReason.NON_FINITE
+        elif self._monitor is not None and self._monitor.update(loss):
+            self._stop_reason = StopReason.DIVERGED
+        elif self.index == self.sweep.steps:
+            self._stop_reason = StopReason.END_OF_RANGE
