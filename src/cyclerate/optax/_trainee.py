@@ -21,8 +21,7 @@ from cyclerate._randomness import (
     seed_global_randomness,
 )
 from cyclerate.finder import Run, Trainee
-from cyclerate.finder._run import Passes, length_of
-from cyclerate.finder._run import SCORE_ROWS
+from cyclerate.finder._run import SCORE_ROWS, Passes, length_of
 from cyclerate.optax._step import (
     Batch,
     MakeOptimizer,

@@ -326,8 +326,8 @@ class Sequence(InPieces):
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
 
-    schedules: tuple[Schedule, ...]
-    boundaries: tuple[int, ...]
+    schedules: AbstractSequence[Schedule]
+    boundaries: AbstractSequence[int]
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedules, Iterable) or not tuple(self.schedules):
