@@ -1,0 +1,339 @@
+"""Small faults, one at a time, in a copy of the sources: the tests named beside each must notice.
+
+    python scripts/mutants.py            all of them
+    python scripts/mutants.py WORD...    those whose name has one of the words
+
+A fault is a piece of the sources, which occurs there once, and what takes its place. One that no
+test notices survives: a test is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+LONGEST_SECONDS = 600
+TESTS_FAILED = 1  # pytest's answer; others say that it could not run them
+
+
+class Mutant(NamedTuple):
+    """A fault: its name, the text and what replaces it, and arguments of pytest."""
+
+    name: str
+    old: str
+    new: str
+    tests: str
+
+
+SCHEDULES = "tests/schedules/test_laws.py tests/schedules/test_arguments.py"
+SUGGESTION = "tests/finder/test_suggestion.py"
+PROBE = "tests/finder/test_probe.py"
+CHOICE = "tests/finder/test_race_choice.py tests/finder/test_probe.py"
+PASSES = "tests/finder/test_passes.py"
+RESTORE = "tests/torch/test_restore.py"
+CONFORMANCE = "tests/adapters/test_conformance.py -k "
+
+MUTANTS = [
+    Mutant(
+        "schedules: triangular2 begins at half of its amplitude",
+        "return xp.power_of_half(cycles_before)",
+        "return xp.power_of_half(cycles_before + 1)",
+        SCHEDULES,
+    ),
+    Mutant(
+        "schedules: the peak of one cycle is a step late",
+        "wanted = math.floor(self.up_frac * self.total_steps + 0.5) - 1",
+        "wanted = math.floor(self.up_frac * self.total_steps + 0.5)",
+        "tests/schedules/test_parity.py -k one_cycle",
+    ),
+    Mutant(
+        "schedules: a restart takes effect a step late",
+        "return cosine(xp.real(start + steps - n) / xp.real(steps), xp)",
+        "return cosine(xp.real(start + steps - n) / xp.real(steps + 1), xp)",
+        SCHEDULES,
+    ),
+    Mutant(
+        "momentum cycling: it runs with the rate, not against it",
+        "return blend(self.high, self.low, self.schedule.height_at(n, xp), xp)",
+        "return blend(self.low, self.high, self.schedule.height_at(n, xp), xp)",
+        SCHEDULES,
+    ),
+    Mutant(
+        "momentum cycling: PyTorch sets the momentum of Adam, which has none",
+        'for n in ("betas", "momentum")',
+        'for n in ("momentum", "betas")[:1]',
+        "tests/torch/test_scheduled_lr.py",
+    ),
+    Mutant(
+        "smoothing: the curve sags at its ends",
+        "height = np.where(fits, (s2 * t0 - s1 * t1) / spread, t0 / s0)",
+        "height = t0 / s0",
+        "tests/finder/test_smoothing.py",
+    ),
+    Mutant(
+        "smoothing: spikes stay and all else goes",
+        "np.where(far, centre, known)",
+        "np.where(far, known, centre)",
+        "tests/finder/test_smoothing.py",
+    ),
+    Mutant(
+        "stopping: NaN and infinity do not end a sweep",
+        "if not abs(number) < _INFINITE:",
+        "if abs(number) == _INFINITE:",
+        "tests/finder/test_core.py",
+    ),
+    Mutant(
+        "stopping: noise ends a sweep",
+        "_NOISE_SDS = 6.0",
+        "_NOISE_SDS = 2.0",
+        "tests/finder/test_stopping.py",
+    ),
+    Mutant(
+        "stopping: a rising accuracy is taken for a rising loss",
+        'loss = number if self.mode == "min" else -number\n        if self._monitor',
+        "loss = number\n        if self._monitor",
+        "tests/finder/test_suggestion.py tests/finder/test_core.py",
+    ),
+    Mutant(
+        "suggestion: the highest of the three readings, not the middle one",
+        "max_lr = float(np.exp(np.median(readings)))",
+        "max_lr = float(np.exp(np.max(readings)))",
+        SUGGESTION,
+    ),
+    Mutant(
+        "suggestion: noise has an answer",
+        "SIGNIFICANT_SDS = 3.5",
+        "SIGNIFICANT_SDS = 2.0",
+        SUGGESTION,
+    ),
+    Mutant(
+        "suggestion: a second valley, beyond the ruin of the model, is read too",
+        "    if not len(lost):\n        return done\n",
+        "    if len(lost) >= 0:\n        return done\n",
+        SUGGESTION,
+    ),
+    Mutant(
+        "probe: a race that ended worse than it began may win",
+        "self._after_race(ended_at if ended_at < bar else math.inf)",
+        "self._after_race(ended_at)",
+        PROBE,
+    ),
+    Mutant(
+        "probe: a scout that got nowhere is followed by one at a higher rate",
+        "self._centre - _SCOUT_DECADES",
+        "self._centre + _SCOUT_DECADES",
+        PROBE,
+    ),
+    Mutant(
+        "probe: what the races cost is not counted",
+        "self._spent_steps += run.index",
+        "self._spent_steps += 0",
+        PROBE,
+    ),
+    Mutant(
+        "race choice: a longer training gets the rate of a race",
+        "DECADES_PER_TENFOLD = 0.2",
+        "DECADES_PER_TENFOLD = 0.0",
+        CHOICE,
+    ),
+    Mutant(
+        "race choice: noisy batches move the answer up",
+        "return valley(scores, start) + up - down - shift",
+        "return valley(scores, start) + up + down - shift",
+        CHOICE,
+    ),
+    Mutant(
+        "race choice: the valley leans to the worse side",
+        "(left * c**2 - right * a**2)",
+        "(right * a**2 - left * c**2)",
+        CHOICE,
+    ),
+    Mutant(
+        "interval: a probe's reaches further up than down",
+        "_INTERVAL_DECADES = (0.4, 0.3)",
+        "_INTERVAL_DECADES = (0.3, 0.4)",
+        PROBE,
+    ),
+    Mutant(
+        "interval: of repeats it is that of the first",
+        "float(intervals[:, 0].min()), float(intervals[:, 1].max())",
+        "float(intervals[0, 0]), float(intervals[0, 1])",
+        "tests/finder/test_repeats.py",
+    ),
+    Mutant(
+        "passes: the next repeat begins where the last run stopped, not the longest",
+        "self._place += max(self._taken, self._most_taken)",
+        "self._place += self._taken",
+        PASSES,
+    ),
+    Mutant(
+        "passes: a sample has a batch more than it needs",
+        "if count >= wanted:",
+        "if count > wanted:",
+        PASSES,
+    ),
+    Mutant(
+        "seeds: the fixed sample has the seed of the runs",
+        "return (seed + _SAMPLE_SEEDS_FROM) % _SAMPLE_SEEDS_BELOW",
+        "return seed % _SAMPLE_SEEDS_BELOW",
+        "tests/finder/test_procedure.py",
+    ),
+    Mutant(
+        "seeds: all repeats have the same one",
+        "seed=settings.seed + repeat",
+        "seed=settings.seed",
+        "tests/finder/test_procedure.py",
+    ),
+    Mutant(
+        "restore: weights",
+        "lambda value: tensor.detach().copy_(value)",
+        "lambda value: value",
+        RESTORE,
+    ),
+    Mutant(
+        "restore: the state of the optimizer",
+        "isinstance(thing, (Optimizer, GradScaler)) else None",
+        "isinstance(thing, GradScaler) else None",
+        RESTORE,
+    ),
+    Mutant(
+        "restore: NumPy's random state",
+        "actions = [_remember_python(), _remember_numpy()]",
+        "actions = [_remember_python()]",
+        RESTORE,
+    ),
+    Mutant(
+        "restore: gradients of parameters outside the optimizer",
+        "        self._snapshot.set_gradients_aside()\n",
+        "",
+        RESTORE,
+    ),
+    Mutant(
+        "restore: train mode after a score",
+        "        module.training = training\n    if not rows:",
+        "        module.training = False\n    if not rows:",
+        "tests/torch/test_probe.py",
+    ),
+    Mutant(
+        "restore: a model handed over in evaluation mode is trained in it",
+        "            model.train()\n        at_a_time",
+        "            model.eval()\n        at_a_time",
+        "tests/torch/test_range_test.py",
+    ),
+    Mutant(
+        "restore: Keras's optimizer",
+        "    found += [variable for optimizer in optimizers_of(model)"
+        " for variable in optimizer.variables]\n",
+        "",
+        CONFORMANCE + "keras",
+    ),
+    Mutant(
+        "restore: the second run on Optax goes on where the first ended",
+        "training = jax.tree.map(_copy, self._begin())",
+        "training = self._trained or jax.tree.map(_copy, self._begin())",
+        CONFORMANCE + "optax",
+    ),
+    Mutant(
+        "records: a result is saved without its interval",
+        'values["interval"] = None if result.interval is None else list(result.interval)',
+        'values["interval"] = None',
+        "tests/finder/test_saving.py",
+    ),
+    Mutant(
+        "records: a cell of other settings is taken for this one",
+        "if differing := _differing(there, plain(here)):",
+        "if differing := _differing(there, there):",
+        "tests/compare/test_cells.py",
+    ),
+    Mutant(
+        "records: a cell that another process finished meanwhile is computed again",
+        "return folder.load(cell) or folder.save(cell, work(cell))",
+        "return folder.save(cell, work(cell))",
+        "tests/compare/test_cells.py",
+    ),
+    Mutant(
+        "records: two processes hold the lock of one cell",
+        "fcntl.LOCK_EX |",
+        "fcntl.LOCK_SH |",
+        "tests/compare/test_cells.py",
+    ),
+]
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """The files that faults are put into."""
+    return sorted((root / "src").rglob("*.py"))
+
+
+def places(mutant: Mutant, files: list[Path]) -> list[Path]:
+    """The files that have the mutant's text, each as often as it occurs there."""
+    texts = [(file, file.read_text(encoding="utf-8")) for file in files]
+    return [file for file, text in texts for _ in range(text.count(mutant.old))]
+
+
+def main(words: list[str]) -> int:
+    """Tries the mutants; returns 0 where each is noticed."""
+    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="cyclerate-mutants-") as folder:
+        copy = Path(folder)
+        for name in ("src", "tests"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for mutant in chosen:
+            began = time.monotonic()
+            answer = tried(mutant, copy)
+            print(f"{answer:9}  {time.monotonic() - began:4.0f} s  {mutant.name}", flush=True)
+            if answer != "noticed":
+                wrong.append(f"{mutant.name} ({answer})")
+    print(f"{len(chosen) - len(wrong)} of {len(chosen)} faults were noticed.", *wrong, sep="\n  ")
+    return 1 if wrong or not chosen else 0
+
+
+def tried(mutant: Mutant, copy: Path) -> str:
+    """Puts a fault into the copy, runs its tests, and takes it out again."""
+    found = places(mutant, sources(copy))
+    if len(found) != 1:
+        return "no text" if not found else "no place"
+    (file,) = found
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        return noticed(mutant.tests.split(), copy)
+    finally:
+        file.write_text(text, encoding="utf-8")
+
+
+def noticed(tests: list[str], copy: Path) -> str:
+    """What the tests make of the copy as it is."""
+    # Without compiled files: a change within a second that keeps a file's size would go unseen.
+    paths = os.pathsep.join((str(copy / "src"), str(copy)))
+    environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            command,
+            cwd=copy,
+            env=environment,
+            timeout=LONGEST_SECONDS,
+            capture_output=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "noticed"  # a run that does not end is no run that passes
+    if done.returncode not in (0, TESTS_FAILED):
+        print(done.stdout.decode()[-2000:])
+        return "no run"
+    return "noticed" if done.returncode == TESTS_FAILED else "SURVIVES"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
