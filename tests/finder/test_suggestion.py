@@ -159,6 +159,28 @@ def test_a_weak_fall_gives_a_lower_rate_a_wider_interval_and_says_so():
     assert widths[1] > widths[0] + 0.5
 
 
+def test_the_answer_is_the_middle_one_of_the_three_readings():
+    result = sweep_over(fall_and_blow_up() + noise(0, 0.05))
+    assert result.verdict.startswith("The loss improves by")
+    _, max_lr, low, high = answer(result)
+    lowest, highest = 2 * low, high / 2  # a clear fall: the interval is twice as wide on each side
+    assert 1.1 * lowest < max_lr < highest / 1.1
+    listed = [float(rate.rstrip(".")) for rate in result.verdict.split(" at ")[1].split(", ")]
+    assert [lowest, max_lr, highest] == pytest.approx(listed, rel=0.05)
+
+
+def test_a_deeper_valley_beyond_the_ruin_of_the_model_is_not_read():
+    def step_at(place: float) -> np.ndarray:
+        return 1 / (1 + np.exp(-4.0 * (np.log10(LRS) - place)))
+
+    first = 2.3 - 1.4 * step_at(-5)
+    ruined = first + 1.2 * step_at(-3)
+    _, alone, _, _ = answer(sweep_over(ruined + noise(0, 0.05)))
+    _, max_lr, _, _ = answer(sweep_over(ruined - 1.8 * step_at(-1) + noise(0, 0.05)))
+    assert 10**-5 < max_lr < 10**-3
+    assert abs(np.log10(max_lr / alone)) < 0.2
+
+
 def test_a_dip_among_the_first_points_is_no_valley():
     curve = fall_and_blow_up(drop=1.0) + noise(6, 0.3)
     curve[:3] = 0.3
