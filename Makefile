@@ -3,6 +3,7 @@
 #   make demo     the command on a small problem: range test, comparison, report
 #   make test     the whole suite, under every Keras backend
 #   make test-fast      its core in less than a minute, for whoever is changing something
+#   make mutants        small faults, one at a time: which do the tests not notice?
 #   make check    format, lint, types, spelling
 #   make format   rewrites the files as `make check` wants them
 #   make reproduce NAME=cardio  a published experiment, run again; ARGS=--quick: in some seconds
@@ -24,7 +25,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test test-fast check format reproduce bench bench-peers bench-finders clean
+.PHONY: demo test test-fast mutants check format reproduce bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -34,6 +35,9 @@ test: $(DEV) $(PACKAGE)
 
 test-fast: $(DEV) $(PACKAGE)
 	scripts/test $(BIN)/python fast
+
+mutants: $(DEV) $(PACKAGE)
+	$(BIN)/python scripts/mutants.py
 
 check: $(DEV) $(PACKAGE)
 	$(BIN)/ruff format --check .

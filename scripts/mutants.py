@@ -229,15 +229,14 @@ MUTANTS = [
     ),
     Mutant(
         "restore: Keras's optimizer",
-        "    found += [variable for optimizer in optimizers_of(model)"
-        " for variable in optimizer.variables]\n",
-        "",
+        "            found += value.variables\n",
+        "            found += []\n",
         CONFORMANCE + "keras",
     ),
     Mutant(
-        "restore: the second run on Optax goes on where the first ended",
-        "training = jax.tree.map(_copy, self._begin())",
-        "training = self._trained or jax.tree.map(_copy, self._begin())",
+        "restore: a second run on Optax goes on in the data",
+        "            self._batches.rewind()\n        seed_global_randomness(seed)\n",
+        "        seed_global_randomness(seed)\n",
         CONFORMANCE + "optax",
     ),
     Mutant(
