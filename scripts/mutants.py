@@ -193,8 +193,8 @@ MUTANTS = [
     ),
     Mutant(
         "restore: weights",
-        "lambda value: tensor.detach().copy_(value)",
-        "lambda value: value",
+        "tensor.detach().copy_(next(copies))",
+        "tensor.detach().clone().copy_(next(copies))",
         RESTORE,
     ),
     Mutant(
@@ -217,14 +217,14 @@ MUTANTS = [
     ),
     Mutant(
         "restore: train mode after a score",
-        "        module.training = training\n    if not rows:",
-        "        module.training = False\n    if not rows:",
+        "            module.training = training\n        if not rows:",
+        "            module.training = False\n        if not rows:",
         "tests/torch/test_probe.py",
     ),
     Mutant(
         "restore: a model handed over in evaluation mode is trained in it",
-        "            model.train()\n        at_a_time",
-        "            model.eval()\n        at_a_time",
+        "            training.model.train()\n",
+        "            training.model.eval()\n",
         "tests/torch/test_range_test.py",
     ),
     Mutant(
