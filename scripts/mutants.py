@@ -97,8 +97,8 @@ MUTANTS = [
     ),
     Mutant(
         "stopping: a rising accuracy is taken for a rising loss",
-        'loss = number if self.mode == "min" else -number\n        if self._monitor',
-        "loss = number\n        if self._monitor",
+        "elif self._monitor is not None and self._monitor.update(loss):",
+        "elif self._monitor is not None and self._monitor.update(number):",
         "tests/finder/test_suggestion.py tests/finder/test_core.py",
     ),
     Mutant(
