@@ -100,6 +100,7 @@ def test_the_range_test_of_a_recipe_has_the_rates_of_the_layers():
             model,
             np.concatenate([ONES] * 8),
             np.concatenate([0 * ONES] * 8),
+            epochs=1,
             batch_size=4,
             callbacks=[ck.LayerRates(decay, groups=[low, top])],
             verbose=0,

@@ -68,7 +68,7 @@ def test_no_clear_answer_trains_nothing_and_says_what_to_do():
     model = one_weight(keras.optimizers.SGD())
     with pytest.raises(CyclerateError, match="Give max_lr yourself"):
         ck.fit_one_cycle(
-            model, 0 * ONES, ZEROS, verbose=0, range_test_options={"steps": 20, "end_lr": 1e-3}
+            model, 0 * ONES, ZEROS, 1, verbose=0, range_test_options={"steps": 20, "end_lr": 1e-3}
         )
     assert int(model.optimizer.iterations) == 0
 
@@ -97,6 +97,36 @@ def test_other_callbacks_run_too_and_validation_data_are_looked_at():
     assert len(history.history["val_loss"]) == 2
 
 
+@pytest.mark.parametrize("find", ["warmup", "probe", "sweep", "given"])
+def test_total_steps_are_all_there_are_with_those_of_finding(find: str):
+    model = linear_model()
+    how = {"max_lr": 0.1} if find == "given" else {"find": find}
+    options: dict[str, Any] = {"batch_size": 8, "verbose": 0, **how}
+    history = ck.fit_one_cycle(model, X, Y, total_steps=100, **options)
+    found = history.range_test
+    rates = history.steps["learning_rate"]
+    assert (found is not None) == (find in ("probe", "sweep"))
+    assert (history.finding is not None) == (find == "warmup")
+    assert len(rates) + (0 if found is None else found.steps) == 100
+    if find == "warmup":
+        assert rates[-1] == pytest.approx(history.finding["top"] / 100, rel=0.01)
+    else:
+        assert rates[-1] == pytest.approx(cr.OneCycle(max(rates), len(rates))(len(rates) - 1))
+        assert int(model.optimizer.iterations) == len(rates)
+
+
+def test_the_cycle_finds_its_own_top_unless_only_the_policy_has_what_is_given():
+    options: dict[str, Any] = {"batch_size": 8, "verbose": 0}
+    warmup = ck.fit_one_cycle(linear_model(), X, Y, 4, **options)
+    assert len(warmup.steps["learning_rate"]) == 24
+    assert warmup.finding["source"] == "prior"  # 24 steps are too few for a way up
+    assert warmup.range_test is None
+    probed = ck.fit_one_cycle(
+        linear_model(), X, Y, 4, **options, shape="linear", range_test_options={"steps": 40}
+    )
+    assert (probed.finding, probed.range_test.method) == (None, "probe")
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -109,20 +139,26 @@ class TestRefusals:
             ({"validation_split": 0.2}, "validation_split must be left out"),
             ({"initial_epoch": 1}, "initial_epoch must be left out"),
             ({"range_test_options": {"steps": -1}, "max_lr": None}, "steps must be"),
+            ({"epochs": None}, "epochs or total_steps must be given, one of them"),
+            ({"total_steps": 9}, "epochs or total_steps must be given, one of them"),
+            ({"find": "probe"}, "find must be left out where max_lr is given"),
+            ({"find": "guess", "max_lr": None}, "find must be one of"),
+            ({"find": "warmup", "max_lr": None, "guard": True}, "guard must be left out"),
+            ({"find": "sweep", "max_lr": None, "epochs": None, "total_steps": 9}, ">= 80"),
         ],
         ids=lambda part: str(part) if isinstance(part, dict) else "",
     )
     def test_wrong_arguments(self, options: dict, message: str):
         model = linear_model()
         with pytest.raises(ValueError, match=message):
-            ck.fit_one_cycle(model, X, Y, **{"max_lr": 0.1, **options})
+            ck.fit_one_cycle(model, X, Y, **{"max_lr": 0.1, "epochs": 1, **options})
         assert int(model.optimizer.iterations) == 0
 
     def test_data_that_do_not_say_how_many_batches_they_have(self):
         endless = ((ONES, ZEROS) for _ in iter(int, 1))
         model = one_weight(keras.optimizers.SGD())
         with pytest.raises(ValueError, match="steps_per_epoch must be given"):
-            ck.fit_one_cycle(model, endless, max_lr=0.1)
+            ck.fit_one_cycle(model, endless, epochs=1, max_lr=0.1)
         history = ck.fit_one_cycle(
             model, endless, epochs=2, max_lr=0.1, steps_per_epoch=3, verbose=0
         )

@@ -12,7 +12,8 @@ from cyclerate._errors import bad_argument, check_count
 from cyclerate.cycles import cycle_ends
 from cyclerate.keras._internals import RATE, innermost, rate_of, raw_iterations
 from cyclerate.keras._schedule import KerasSchedule
-from cyclerate.keras._train_function import ScheduledFunction
+from cyclerate.keras._step import Updates
+from cyclerate.keras._train_function import Plan, ScheduledFunction
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
 
@@ -101,7 +102,7 @@ def _found(model: Any, optimizer: Any) -> tuple[Schedule | None, int, int]:
     """The schedule, the steps before its step 0, and the number of batches in a step of it."""
     function, accumulated = model.train_function, optimizer.gradient_accumulation_steps or 1
     for plan in function.plans if isinstance(function, ScheduledFunction) else ():
-        if plan.attribute == RATE:
+        if isinstance(plan, Plan) and plan.attribute == RATE:
             return plan.schedule, plan.offset, accumulated
     rate = rate_of(optimizer)
     if isinstance(rate, KerasSchedule):  # Keras gives it the count of batches, not of updates
@@ -155,8 +156,7 @@ class CycleClock:
         """Goes on to after this batch of the epoch; tells of the cycle that it ended, if any."""
         if self._skips:
             # A skipped batch makes no update, and only the optimizer knows.
-            up_to_date(self._model)
-            counted = int(raw_iterations(self._optimizer))
+            counted = batches_counted(self._model)
         else:
             counted = self._counted + self.batches_after(batch)
         made = range(self.step, self._rate.step_at(counted))
@@ -184,6 +184,29 @@ class CycleClock:
                     f"which a cycle ends (step {step})"
                 )
                 raise bad_argument("steps_per_execution", allowed, steps)
+
+
+class OwnLosses:
+    """The loss of each batch, from the mean of the epoch so far that Keras tells.
+
+    Args:
+        batches: Batches of the epoch that are not in the mean, since the metrics were reset.
+    """
+
+    def __init__(self, batches: int = 0) -> None:
+        self._not_in_it = self._batches = batches
+        self._mean = 0.0
+
+    def after(self, batches: int, mean: float) -> float:
+        """Returns the loss of the latest of so many batches; the mean of those since the last call.
+
+        Where the epoch's last batch is smaller, its distance from the mean is smaller by as much.
+        """
+        before, self._batches = self._batches, batches
+        counted = batches - self._not_in_it
+        loss = self._mean + (mean - self._mean) * counted / (batches - before)
+        self._mean = mean
+        return loss
 
 
 def up_to_date(model: Any) -> None:
@@ -237,3 +260,31 @@ class CycleCallback(keras.callbacks.Callback):
     def on_cycle_end(self, end: CycleEnd) -> None:
         """Does what is to be done when a cycle that counts is over."""
         raise NotImplementedError
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends a fit with an update, wherever in an epoch that is.
+
+    Args:
+        updates: How many updates there are.
+    """
+
+    def __init__(self, updates: int) -> None:
+        super().__init__()
+        self._left = updates
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        # Held, since `self.model` brings all variables up to date on JAX.
+        self._fitted = self.model
+        self._updates = Updates(self._fitted, lambda: batches_counted(self._fitted))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._left -= self._updates.loss_after(0.0) is not None
+        if self._left == 0:
+            self._fitted.stop_training = True
+
+
+def batches_counted(model: Any) -> int:
+    """The count of the model's optimizer in the midst of an epoch."""
+    up_to_date(model)
+    return int(raw_iterations(innermost(model.optimizer)))

@@ -278,7 +278,7 @@ def _iterable(x: Any) -> Data:
             "batches, or a function that returns one"
         )
         raise bad_argument("x", allowed, x)
-    make: Callable[[], Iterable[Any]]
+    make: Callable[[], Any]
     if callable(x):
         make = x
     elif isinstance(x, Iterator):

@@ -10,7 +10,7 @@ import keras
 
 from cyclerate._errors import bad_argument
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
-from cyclerate.keras._clock import CycleClock, rate_in_use, up_to_date
+from cyclerate.keras._clock import CycleClock, OwnLosses, rate_in_use, up_to_date
 from cyclerate.keras._internals import is_built
 from cyclerate.keras._state import Snapshot
 from cyclerate.schedules import Schedule
@@ -72,7 +72,7 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._clock: CycleClock | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._batches, self._mean = 0, 0.0
+        self._losses = OwnLosses()
         if self._clock is not None:
             self._clock.begin_epoch()
             return
@@ -87,7 +87,7 @@ class DivergenceGuard(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self._clock is None or self.explosion is not None:
             return
-        loss = self._loss_of(self._clock.batches_after(batch), (logs or {})["loss"])
+        loss = self._losses.after(self._clock.batches_after(batch), (logs or {})["loss"])
         step, end = self._clock.step, self._clock.ended(batch)
         self.explosion = self._guard.take(step, loss)
         if self.explosion is not None:
@@ -96,12 +96,6 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._last_good.step_was_fine(step)
         if end is not None:
             self._last_good.cycle_is_over(end.step)
-
-    def _loss_of(self, batches: int, mean: float) -> float:
-        """The batch's own loss: Keras tells the mean of the epoch so far."""
-        loss = self._mean + (mean - self._mean) * batches / (batches - self._batches)
-        self._batches, self._mean = batches, mean
-        return loss
 
     def _stop(self, explosion: Explosion) -> None:
         model = self.model

@@ -64,8 +64,12 @@ def build_from_batch(model: Any, batch: Any) -> None:
     model._symbolic_build(data_batch=batch)  # noqa: SLF001
 
 
-def untraced_function(model: Any) -> TrainFunction:
+def untraced_function(
+    model: Any, wrap: Callable[[TrainFunction], TrainFunction] | None = None
+) -> TrainFunction:
     """A new train function of the model, not traced yet; the model keeps the one it has.
+
+    Made of what `wrap` makes of `model.train_step`, if it is given.
 
     JAX takes functions that compare equal for one function, and gives the second the trace of the
     first: here of `model.train_step`, whose every mention is equal to every other. So the new
@@ -73,7 +77,7 @@ def untraced_function(model: Any) -> TrainFunction:
     """
     attributes = vars(model)
     before = dict(attributes)
-    step = model.train_step
+    step = model.train_step if wrap is None else wrap(model.train_step)
 
     def train_step(*arguments: Any) -> Any:
         return step(*arguments)

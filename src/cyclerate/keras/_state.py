@@ -6,8 +6,10 @@ import sys
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from cyclerate._errors import bad_argument
 from cyclerate._randomness import (
     PutBack,
     all_of,
@@ -80,6 +82,25 @@ class Snapshot:
             variable.assign(_copy(value) if again else value)
         if self._torch is not None:
             self._torch.put_back()
+
+    def arrays(self) -> list[Any]:
+        """The values, for a file."""
+        return [keras.ops.convert_to_numpy(value) for _, value in self._values]
+
+    def take(self, parts: list[tuple[str, bytes]]) -> None:
+        """Takes other values, as types and bytes of such arrays of the same model.
+
+        Raises:
+            ValueError: They are those of another model.
+        """
+        mine = self.arrays()
+        if [(str(a.dtype), a.nbytes) for a in mine] != [(kind, len(raw)) for kind, raw in parts]:
+            raise bad_argument("model", "the one that the values are of", len(parts))
+        for i, (array, (_, raw)) in enumerate(zip(mine, parts, strict=True)):
+            value = np.frombuffer(raw, array.dtype).reshape(array.shape)
+            variable = self._values[i][0]
+            tensor = ops.convert_to_tensor(value.copy(), dtype=variable.dtype)
+            self._values[i] = variable, tensor
 
 
 def variables_of(model: Any, *, metrics: bool = True) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ class StepFunction:
 
     def __init__(self, model: Any) -> None:
         self.lr = 0.0
-        self._model, self._optimizer = model, innermost(model.optimizer)
+        self.model, self._optimizer = model, innermost(model.optimizer)
         self._rate = rate_of(self._optimizer)
         known: TrainFunction | None = model.train_function
         whole_steps = model.steps_per_execution == 1
@@ -46,7 +46,7 @@ class StepFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs a step; what it takes and gives is the backend's own."""
-        self._model.reset_metrics()
+        self.model.reset_metrics()
         self._rate.assign(self.lr)
         return self._inner(*arguments)
 
@@ -118,14 +118,17 @@ class Updates:
     With `gradient_accumulation_steps` = k, an update has the mean loss of its batches. A batch that
     a LossScaleOptimizer skips, because its gradient overflowed, has led to no update.
 
+    Args:
+        model: The model in its fit.
+        count: Gives the optimizer's own count of batches.
+
     Attributes:
-        function: Takes the steps.
         each_batch_is_one: Whether every batch leads to an update.
     """
 
-    def __init__(self, model: Any, function: StepFunction) -> None:
+    def __init__(self, model: Any, count: Callable[[], int]) -> None:
         optimizer = innermost(model.optimizer)
-        self.function = function
+        self._count = count
         self._batches_per_update = optimizer.gradient_accumulation_steps or 1
         self._skips = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         self._counted = int(raw_iterations(optimizer))
@@ -135,7 +138,7 @@ class Updates:
 
     def loss_after(self, batch_loss: float) -> float | None:
         """The loss of the update that this batch completed, or None if it completed none."""
-        counted = self.function.batches_counted() if self._skips else self._counted + 1
+        counted = self._count() if self._skips else self._counted + 1
         if counted == self._counted:
             self._skipped_in_a_row += 1
             return math.nan if self._skipped_in_a_row > MOST_SKIPPED_BATCHES else None

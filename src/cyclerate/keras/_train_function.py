@@ -27,6 +27,7 @@ from cyclerate.keras._internals import (
     TrainFunction,
     untraced_function,
 )
+from cyclerate.keras._steering import Steered, Steering
 from cyclerate.schedules import Constant, Schedule
 
 _WHOLE = Constant(1.0)
@@ -87,20 +88,22 @@ class ScheduledFunction:
 
     Attributes:
         plain: The train function that the model had before.
-        plans: The attributes of the optimizer that are scheduled, and how.
+        plans: The attributes of the optimizer that are scheduled or steered, and how.
         shares: The part of the update that each variable gets, if not all the same.
+        steering: Of the attributes that are steered.
     """
 
     def __init__(self, model: Any, optimizer: Any) -> None:
         self._model, self._optimizer = model, optimizer
         self.plain: TrainFunction = model.train_function
-        self.plans: tuple[Plan, ...] = ()
+        self.plans: tuple[Plan | Steered, ...] = ()
         self.shares: Shares | None = None
+        self.steering: Steering | None = None
         self._inner: TrainFunction | None = None
         # PyTorch runs this adapter's Python at every step unless the step itself is compiled.
         self._eager_numbers = keras.backend.backend() == "torch" and not model.jit_compile
 
-    def add(self, plans: tuple[Plan | Shares, ...]) -> None:
+    def add(self, plans: tuple[Plan | Steered | Shares, ...]) -> None:
         """Adds plans; the next step is traced with them.
 
         Raises:
@@ -111,9 +114,13 @@ class ScheduledFunction:
         if twice:
             allowed = "callbacks that schedule different things"
             raise bad_argument("callbacks", allowed, sorted(twice))
-        self.plans += tuple(plan for plan in plans if isinstance(plan, Plan))
         for plan in plans:
-            self.shares = plan if isinstance(plan, Shares) else self.shares
+            if isinstance(plan, Shares):
+                self.shares = plan
+                continue
+            self.plans += (plan,)
+            if isinstance(plan, Steered):
+                self.steering = plan.steering
         self._inner = None
 
     def retrace(self) -> None:
@@ -127,6 +134,8 @@ class ScheduledFunction:
         attributes = vars(self._optimizer)
         attributes["apply"] = self._apply
         try:
+            if self.steering is not None:
+                return self.steering.step(self._inner, arguments)
             return self._inner(*arguments)
         finally:
             del attributes["apply"]
@@ -139,6 +148,8 @@ class ScheduledFunction:
         try:
             for plan in self.plans:
                 attributes[plan.attribute] = plan.value(iterations, plain=self._eager_numbers)
+            if self.steering is not None:
+                grads = self.steering.clipped(grads)
             shares = self.shares
             variables = self._model.trainable_variables
             with nullcontext() if shares is None else shares.during(variables, iterations):
@@ -155,7 +166,8 @@ class ScheduledFunction:
         key = self.plain, self.plans, self.shares
         latest, function = vars(self._model).get(LATEST_FUNCTION, (None, None))
         if latest != key:
-            function = untraced_function(self._model)
+            steered = None if self.steering is None else self.steering.steered
+            function = untraced_function(self._model, steered)
             vars(self._model)[LATEST_FUNCTION] = key, function
         return function
 
@@ -176,7 +188,10 @@ class Replacement(Protocol):
 
 
 def install(
-    model: Any, optimizer: Any, plans: tuple[Plan | Shares, ...], when_over: Callable[[], None]
+    model: Any,
+    optimizer: Any,
+    plans: tuple[Plan | Steered | Shares, ...],
+    when_over: Callable[[], None],
 ) -> None:
     """Makes the model's updates use `plans` until `remove`; the fit has not taken a step.
 

@@ -21,6 +21,7 @@ from cyclerate.keras._state import (
     seed_all_randomness,
 )
 from cyclerate.keras._step import (
+    StepFunction,
     Updates,
     build,
     quiet_about_the_end_of_data,
@@ -125,12 +126,12 @@ class KerasTrainee(Trainee):
     def train(self, run: Run) -> None:
         if run.done:
             return
-        updates = Updates(self._model, self._function)
+        updates = Updates(self._model, self._function.batches_counted)
         each_step = self._validation if self._metric.startswith(VALIDATION) else None
         # TensorFlow is told of each batch's logs in any case, and waits for them.
         late = each_step is None and updates.each_batch_is_one
         kind = _OneBehind if late and keras.backend.backend() != "tensorflow" else _StepByStep
-        steps = kind(self._model, run, updates, self._metric, each_step)
+        steps = kind(self._function, run, updates, self._metric, each_step)
         self._model.train_function = steps
         with quiet_about_the_end_of_data():
             # Passes without end: the steps stop it. Keras's own loop reads the data.
@@ -186,7 +187,7 @@ class _Steps(keras.callbacks.Callback):
 
     def __init__(
         self,
-        model: Any,
+        function: StepFunction,
         run: Run,
         updates: Updates,
         metric: str,
@@ -194,7 +195,7 @@ class _Steps(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         # Not by Keras's `self.model`, which copies the state of all variables on JAX.
-        self._trained, self._function, self._run = model, updates.function, run
+        self._trained, self._function, self._run = function.model, function, run
         self._updates, self._metric, self._validation = updates, metric, validation
         self._begun = self._begun_before_this_pass = 0
         self.waiting: Any = None

@@ -1,0 +1,294 @@
+"""A cycle that finds its own top, in a plain fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._files import replacing
+from cyclerate.cycles._rules import opposite_cycle
+from cyclerate.finder._prior import kind_of, prior_lr
+from cyclerate.finder._warmup import FindingCycle
+from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
+from cyclerate.keras._internals import (
+    RATE,
+    has_momentum,
+    innermost,
+    is_built,
+    momentum_attribute,
+    rate_of,
+)
+from cyclerate.keras._state import Snapshot
+from cyclerate.keras._steering import Steered, Steering, steering_of
+from cyclerate.keras._step import Updates, build_from_iterator
+from cyclerate.keras._train_function import install, remove
+from cyclerate.schedules import Linear
+
+_FORMAT = "cyclerate_self_finding_cycle_1"
+
+
+class SelfFindingCycle(keras.callbacks.Callback):
+    """One cycle of a fit whose way up is the range test: nothing is trained beside the training.
+
+    The rate rises from far below the expected one until the loss diverges; the fit goes back to the
+    last good mark, and from there the rate falls in a straight line to zero. A loss that explodes
+    or becomes NaN later goes back to the latest mark, with a third of the rate. A training that
+    would end above the loss that it began with ends as its last mark.
+
+    A step is an update of the weights. Gradients are clipped at three times the median of their
+    latest norms (not where they accumulate, nor in a LossScaleOptimizer). The mark costs one copy
+    of weights and optimizer state, and the host looks at each batch's loss. The data go on as they
+    come; where the fit goes back, the means that Keras logs begin again.
+
+    A callback that is used in several fits goes on, until all steps are taken. `save` and `load` go
+    on in another process.
+
+    Args:
+        total_steps: All the updates there are; with the last of them the fit ends. Default: those
+            of the fit.
+        momentum: (lowest, highest), against the rate; left alone if None, or if the optimizer has
+            no momentum. Default (0.85, 0.95).
+        batch_size: Rows of an update, for the rate to expect. Default: 64.
+        fine_tuned: Whether the weights were trained before: lower rates are expected then. Default
+            False.
+
+    Attributes:
+        history: What was used, one value per update, under "learning_rate" and "momentum".
+            `History.steps` gets this fit's part of it, and `History.finding` what `found` gives.
+
+    Raises:
+        ValueError: A wrong argument. When the fit begins: the length is not known, the optimizer's
+            rate is a schedule, several steps are executed as one, or all steps are taken.
+
+    Source: `docs/budget.md`.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> keras.utils.set_random_seed(0)
+    >>> x = np.random.default_rng(0).normal(size=(128, 4))
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+    >>> cycle = SelfFindingCycle(total_steps=200, batch_size=8)
+    >>> _ = model.fit(x, x.sum(1), batch_size=8, epochs=99, callbacks=[cycle], verbose=0)
+    >>> len(cycle.history["learning_rate"]), model.evaluate(x, x.sum(1), verbose=0) < 0.01
+    (200, True)
+    >>> cycle.found["source"]
+    'sweep and prior'
+    """
+
+    def __init__(
+        self,
+        total_steps: int | None = None,
+        *,
+        momentum: tuple[float, float] | None = (0.85, 0.95),
+        batch_size: int | None = None,
+        fine_tuned: bool = False,
+    ) -> None:
+        super().__init__()
+        self.total_steps = None if total_steps is None else check_count("total_steps", total_steps)
+        opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
+        self.momentum = momentum
+        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size)
+        self.fine_tuned = check_choice("fine_tuned", fine_tuned, (True, False))
+        self.history: dict[str, list[float]] = {}
+        self._cycle: FindingCycle | None = None
+        self._mark: Snapshot | None = None
+        self._saved_mark: list[Any] | None = None  # from a file, while there is no model
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What happened so far, as plain JSON.
+
+        Keys: `top`, the highest rate, and its `source`: "prior", "sweep" or "sweep and prior";
+        `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
+        `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
+        `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
+        `given_back`, whether the training ended worse than its last mark, and has that now.
+
+        Raises:
+            CyclerateError: No fit has begun.
+        """
+        return self._running.history()
+
+    @property
+    def _running(self) -> FindingCycle:
+        if self._cycle is None:
+            raise CyclerateError("this SelfFindingCycle was not in a fit yet")
+        return self._cycle
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        # Held, since `self.model` brings all variables up to date on JAX.
+        model = self._fitted = self.model
+        optimizer = self._optimizer = innermost(model.optimizer)
+        if model.steps_per_execution != 1:
+            raise bad_argument("steps_per_execution", "1", model.steps_per_execution)
+        if not isinstance(rate_of(optimizer), keras.Variable):
+            raise bad_argument("model.optimizer", "one whose learning_rate is a number", optimizer)
+        if self._cycle is not None and self._cycle.done:
+            allowed = "a new SelfFindingCycle: this one has taken all its steps"
+            raise bad_argument("callbacks", allowed, self)
+        attributes = [RATE]
+        if self.momentum is not None and has_momentum(optimizer):
+            attributes.append(momentum_attribute(optimizer))
+        self._steering: Steering = steering_of(model)
+        plans = tuple(Steered(attribute, self._steering) for attribute in attributes)
+        install(model, optimizer, plans, when_over=lambda: None)
+        self._names = ("learning_rate", "momentum")[: len(attributes)]
+        self._fit_start = len(self.history.get("learning_rate", []))
+        self._ready = False
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._losses = OwnLosses()
+        if self._ready:
+            return
+        self._ready = True
+        if self._cycle is None:
+            self._cycle = self._new_cycle(epoch)
+        self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
+        if is_built(self._fitted):
+            self._begin()
+        else:  # on TensorFlow, the first step builds
+            self._steering.before_the_first = self._build_and_begin
+        self._steer()
+
+    def _new_cycle(self, epoch: int) -> FindingCycle:
+        optimizer, total = self._optimizer, self.total_steps
+        if total is None:
+            if self.params.get("steps") is None:
+                allowed = "given where the fit does not know how many batches it has"
+                raise bad_argument("total_steps", allowed, None)
+            batches = (self.params["epochs"] - epoch) * self.params["steps"]
+            updates = batches // (optimizer.gradient_accumulation_steps or 1)
+            total = check_count("epochs, counted in updates of the weights", updates)
+        kind = kind_of(
+            type(optimizer).__name__,
+            momentum=getattr(optimizer, "momentum", 0.0),
+            nesterov=getattr(optimizer, "nesterov", False),
+        )
+        parameters = sum(int(np.prod(v.shape)) for v in self._fitted.trainable_variables)
+        prior = prior_lr(
+            kind,
+            batch_size=self.batch_size,
+            total_steps=total,
+            fine_tuned=self.fine_tuned,
+            parameters=max(parameters, 1),
+        )
+        return FindingCycle(total, prior)
+
+    def _build_and_begin(self, iterator: Any) -> None:
+        build_from_iterator(self._fitted, iterator)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Takes the first mark, or that of the file that this was loaded from."""
+        if self._mark is None:
+            self._mark = Snapshot(self._fitted, metrics=False)
+            if self._saved_mark is not None:
+                self._mark.take(self._saved_mark)
+                self._saved_mark = None
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        cycle, steering = self._running, self._steering
+        loss = self._updates.loss_after(self._losses.after(batch + 1, (logs or {})["loss"]))
+        if loss is None or cycle.done:
+            return
+        for name, value in zip(self._names, (steering.lr, steering.momentum), strict=False):
+            self.history.setdefault(name, []).append(value)
+        cycle.tell(loss, steering.norm)
+        if cycle.go_back or cycle.keep:
+            up_to_date(self._fitted)
+        if cycle.go_back:
+            assert self._mark is not None  # noqa: S101 - taken before the first step
+            self._mark.put_back(again=True)
+            self._fitted.reset_metrics()
+            self._losses = OwnLosses(batch + 1)
+            self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
+        if cycle.keep:
+            self._mark = None  # two copies are not needed
+            self._mark = Snapshot(self._fitted, metrics=False)
+        if cycle.done:
+            self._fitted.stop_training = True
+        self._steer()
+
+    def _steer(self) -> None:
+        cycle, steering = self._running, self._steering
+        steering.lr, steering.clip_norm = cycle.lr, cycle.clip_norm
+        if self.momentum is not None:
+            low, high = self.momentum
+            steering.momentum = high - (high - low) * cycle.height
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self.history:
+            return
+        latest = {name: values[-1] for name, values in self.history.items()}
+        rate_of(self._optimizer).assign(latest["learning_rate"])
+        if logs is not None:
+            logs.update(latest)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        remove(self._fitted)
+        if self._running.done:
+            self._mark = None
+        history = vars(self._fitted).get("history")
+        if history is not None:
+            steps = {name: values[self._fit_start :] for name, values in self.history.items()}
+            history.steps = {**getattr(history, "steps", {}), **steps}
+            history.finding = self.found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes where the cycle stands, with its mark, between two epochs or two fits.
+
+        The model is yours to save. With both loaded, a fit on the same batches goes on exactly.
+
+        Args:
+            path: A file, which is replaced as a whole.
+
+        Raises:
+            CyclerateError: No fit has begun.
+        """
+        mark = [] if self._mark is None else self._mark.arrays()
+        told = {
+            "cycle": self._running.state(),
+            "history": self.history,
+            "momentum": self.momentum,
+            "dtypes": [str(array.dtype) for array in mark],
+        }
+        # Types that NumPy knows only by name, as bfloat16, would not come back from its own file.
+        parts: dict[str, Any] = {
+            f"mark_{i}": np.frombuffer(a.tobytes(), "uint8") for i, a in enumerate(mark)
+        }
+        parts[_FORMAT] = np.array(json.dumps(told))
+        with replacing(path) as temporary, open(temporary, "wb") as file:  # noqa: PTH123
+            np.savez(file, **parts)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SelfFindingCycle:
+        """Reads what `save` has written, for a fit that goes on.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: It is no such file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                told = json.loads(str(file[_FORMAT]))
+                mark = [file[f"mark_{i}"].tobytes() for i in range(len(told["dtypes"]))]
+            momentum = told["momentum"]
+            loaded = cls(momentum=None if momentum is None else tuple(momentum))
+            loaded._cycle = FindingCycle.from_state(told["cycle"])
+            loaded.history = {name: list(map(float, v)) for name, v in told["history"].items()}
+            loaded._saved_mark = list(zip(told["dtypes"], mark, strict=True))
+        except OSError:
+            raise
+        except Exception as error:
+            allowed = "a file that SelfFindingCycle.save has written"
+            raise bad_argument("path", allowed, os.fspath(path)) from error
+        return loaded

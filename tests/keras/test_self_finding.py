@@ -1,0 +1,230 @@
+"""A cycle that finds its own top, in a fit: exact lengths, marks, repairs, clipping, resuming."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import cyclerate.keras as ck
+from cyclerate.keras._state import seed_all_randomness, variables_of
+from tests.keras.toys import BACKEND, ONES, ZEROS, SGDByHand, Weights, fit_steps, one_weight, value
+
+pytestmark = pytest.mark.keras_backend
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(80, 4)).astype("float32") * np.array([2.0, 1.0, 0.5, 0.2], "float32")
+Y = X.sum(axis=1, keepdims=True) + RNG.normal(size=(80, 1)).astype("float32") * 0.1
+STEPS = 160  # 24 of them are the way up
+
+
+def new_model(optimizer: Any = None, dropout: float = 0.1) -> Any:
+    seed_all_randomness(1)
+    hidden = [keras.layers.Dense(4, "tanh"), *([keras.layers.Dropout(dropout)] if dropout else [])]
+    model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(1)])
+    model.compile(optimizer or keras.optimizers.SGD(momentum=0.9), "mse")
+    return model
+
+
+def fit(model: Any, *callbacks: Any, epochs: int = 99, **options: Any) -> Any:
+    told = {"batch_size": 8, "shuffle": False, "verbose": 0, **options}
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **told)
+
+
+def state_of(model: Any) -> list[bytes]:
+    return [value(variable).tobytes() for variable in variables_of(model, metrics=False)]
+
+
+class Marks(keras.callbacks.Callback):
+    """Compares what the fit goes back to with what it was when the mark was taken."""
+
+    def __init__(self, cycle: ck.SelfFindingCycle) -> None:
+        super().__init__()
+        self.cycle, self.returns = cycle, 0
+        self.mark: list[bytes] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.mark = self.mark or state_of(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        running = self.cycle._running
+        if running.go_back:
+            self.returns += 1
+            assert state_of(self.model) == self.mark
+        if running.keep:
+            self.mark = state_of(self.model)
+
+
+def test_it_takes_exactly_its_steps_and_goes_back_to_the_mark_bit_for_bit():
+    model, cycle = new_model(), ck.SelfFindingCycle(STEPS)
+    marks, before = Marks(cycle), new_model().evaluate(X, Y, verbose=0)
+    history = fit(model, cycle, marks)
+    assert marks.returns >= 1
+    assert [len(cycle.history[name]) for name in ("learning_rate", "momentum")] == [STEPS, STEPS]
+    assert history.steps == cycle.history
+    assert history.finding == cycle.found
+    assert history.history["learning_rate"][-1] == cycle.history["learning_rate"][-1]
+    found = cycle.found
+    assert 0 < found["returned_to"] <= len(found["sweep"]["lrs"])
+    way_down = cycle.history["learning_rate"][len(found["sweep"]["lrs"]) :]
+    assert way_down[0] == pytest.approx(found["top"])
+    np.testing.assert_allclose(np.diff(way_down), -found["top"] / len(way_down), rtol=1e-6)
+    assert model.evaluate(X, Y, verbose=0) < before
+    assert model.train_function is None or not hasattr(model.train_function, "steering")
+    assert model.optimizer.momentum == 0.9
+
+
+def test_equal_seeds_give_equal_trainings():
+    trained = []
+    for _ in range(2):
+        model = new_model()
+        fit(model, ck.SelfFindingCycle(40))
+        trained.append(state_of(model))
+    assert trained[0] == trained[1]
+
+
+class ANaN(keras.utils.PyDataset):
+    """The data in order, with NaN in the batch that is read as number `at`."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.read = at, 0
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Any:
+        self.read += 1
+        rows = slice(8 * index, 8 * index + 8)
+        return X[rows], Y[rows] * (math.nan if self.read == self.at else 1.0)
+
+
+def test_a_nan_later_is_repaired_within_the_same_steps():
+    model, cycle = new_model(), ck.SelfFindingCycle(STEPS)
+    marks = Marks(cycle)
+    model.fit(ANaN(at=96), epochs=99, shuffle=False, callbacks=[cycle, marks], verbose=0)
+    (repair,) = cycle.found["repairs"]
+    assert (repair["why"], repair["returned_to"] < repair["step"]) == ("not finite", True)
+    assert repair["top"] == pytest.approx(cycle.found["top"] / 3)
+    assert len(cycle.history["learning_rate"]) == STEPS
+    assert marks.returns == 2
+    assert np.isfinite(model.evaluate(X, Y, verbose=0))
+
+
+def test_rate_and_momentum_are_those_of_the_history():
+    model = one_weight(keras.optimizers.SGD(momentum=0.9))
+    weights, cycle = Weights(), ck.SelfFindingCycle(STEPS)
+    fit_steps(model, STEPS, weights, cycle)
+    up = len(cycle.found["sweep"]["lrs"])
+    rates, momenta = cycle.history["learning_rate"], cycle.history["momentum"]
+    by_hand = SGDByHand(rates.__getitem__, momenta.__getitem__)  # type: ignore[arg-type]
+    weight, expected = 1.0, []
+    for step in range(up - 1):
+        weight = by_hand(weight, 2.0 * weight, step)
+        expected.append(weight)
+    assert cycle.found["clipped_steps"] == 0
+    np.testing.assert_allclose(weights.seen[: up - 1], expected, rtol=1e-4)
+    assert (max(momenta), min(momenta)) == (pytest.approx(0.95), pytest.approx(0.85))
+    assert momenta[-1] > 0.94
+
+
+def test_a_gradient_far_above_the_median_is_clipped():
+    x = np.ones((4 * 60, 1), "float32")
+    x[4 * 50 : 4 * 51] = 100.0  # the gradient of (w x)**2 is 2 w x**2
+    model = one_weight(keras.optimizers.SGD())
+    weights, cycle = Weights(), ck.SelfFindingCycle(60)
+    model.fit(x, 0 * x, batch_size=4, shuffle=False, callbacks=[weights, cycle], verbose=0)
+    assert cycle.found["clipped_steps"] == 1
+    before, after = weights.seen[49:51]
+    rate = cycle.history["learning_rate"][50]
+    limit = 3 * np.median([2 * w for w in [1.0, *weights.seen[:49]][-50:]])
+    assert before - after == pytest.approx(rate * limit, rel=1e-2)
+
+
+@pytest.mark.parametrize("epochs", [1, 4], ids=["on the way up", "on the way down"])
+def test_a_resumed_training_is_the_same_to_the_last_bit(epochs: int, tmp_path: Path):
+    # Keras does not save where the random numbers of dropout stand.
+    whole, cycle = new_model(dropout=0.0), ck.SelfFindingCycle(STEPS)
+    fit(whole, cycle)
+    first, begun = new_model(dropout=0.0), ck.SelfFindingCycle(STEPS)
+    fit(first, begun, epochs=epochs)
+    first.save(tmp_path / "half.keras")
+    begun.save(tmp_path / "cycle.npz")
+    del first, begun
+    again = keras.saving.load_model(tmp_path / "half.keras")
+    resumed = ck.SelfFindingCycle.load(tmp_path / "cycle.npz")
+    fit(again, resumed, initial_epoch=epochs)
+    assert resumed.history == cycle.history
+    assert resumed.found == cycle.found
+    assert state_of(again) == state_of(whole)
+    (tmp_path / "cycle.npz").write_bytes(b"nothing of ours")
+    with pytest.raises(ValueError, match="path must be a file that"):
+        ck.SelfFindingCycle.load(tmp_path / "cycle.npz")
+
+
+def test_updates_are_counted_where_gradients_accumulate():
+    model = new_model(keras.optimizers.SGD(momentum=0.9, gradient_accumulation_steps=2))
+    cycle = ck.SelfFindingCycle()
+    fit(model, cycle, epochs=5)
+    assert len(cycle.history["learning_rate"]) == 25
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_layers_keep_rates_of_their_own(first: bool):
+    model, cycle = new_model(), ck.SelfFindingCycle(20)
+    callbacks = [cycle, ck.LayerRates(1e-9)]
+    before = value(model.weights[0])
+    fit(model, *(callbacks if first else callbacks[::-1]))
+    np.testing.assert_allclose(value(model.weights[0]), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, keras.optimizers.RMSprop])
+@pytest.mark.parametrize("how", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=str)
+def test_other_optimizers_and_ways_to_run(optimizer: Any, how: dict[str, Any]):
+    if BACKEND == "torch" and "jit_compile" in how:
+        pytest.skip("takes a C++ compiler")
+    model = new_model(optimizer())
+    model.compile(optimizer(), "mse", **how)
+    cycle = ck.SelfFindingCycle(30)
+    fit(model, cycle)
+    assert len(cycle.history["learning_rate"]) == 30
+    assert np.isfinite(model.evaluate(X, Y, verbose=0))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"total_steps": 0}, "total_steps must be"),
+            ({"momentum": 0.9}, "momentum must be"),
+            ({"momentum": (0.9, 0.8)}, "low must be"),
+            ({"batch_size": 0}, "batch_size must be"),
+            ({"fine_tuned": "yes"}, "fine_tuned must be"),
+        ],
+        ids=str,
+    )
+    def test_wrong_arguments(self, options: dict[str, Any], message: str):
+        with pytest.raises(ValueError, match=message):
+            ck.SelfFindingCycle(**options)
+
+    def test_another_fit_when_all_steps_are_taken(self):
+        model, cycle = one_weight(keras.optimizers.SGD()), ck.SelfFindingCycle(3)
+        fit_steps(model, 3, cycle)
+        with pytest.raises(ValueError, match="taken all its steps"):
+            fit_steps(model, 3, cycle)
+        model.fit(ONES, ZEROS, verbose=0)
+
+    def test_a_schedule_in_the_optimizer_or_beside(self):
+        import cyclerate as cr
+
+        scheduled = one_weight(keras.optimizers.SGD(ck.as_schedule(cr.Constant(0.1))))
+        with pytest.raises(ValueError, match="learning_rate is a number"):
+            fit_steps(scheduled, 3, ck.SelfFindingCycle())
+        model = one_weight(keras.optimizers.SGD())
+        beside = ck.ScheduleCallback(cr.Constant(0.1))
+        with pytest.raises(ValueError, match="schedule different things"):
+            fit_steps(model, 3, beside, ck.SelfFindingCycle())
