@@ -198,6 +198,14 @@ def test_marks_are_taken_only_where_training_stands_well():
     assert found.cycle.history()["returned_to"] == max(step for step in kept if step < up)
 
 
+def test_arrays_of_one_number_are_told_like_numbers():
+    cycle = FindingCycle(100, Prior(0.02, 0.4))
+    cycle.tell(np.float32(1.0), np.array(2.0))
+    json.dumps(cycle.state(), allow_nan=False)
+    with pytest.raises(ValueError, match="a single number"):
+        cycle.tell(1.0, np.ones(2))
+
+
 def test_momentum_can_follow_the_height():
     cycle = FindingCycle(500, Prior(0.02, 0.4))
     heights = []

@@ -179,20 +179,21 @@ class FindingCycle:
             return math.inf
         return self.rules.clip_factor * self._norms.quantile(0.5)
 
-    def tell(self, loss: Any, norm: float | None = None) -> None:
+    def tell(self, loss: Any, norm: Any = None) -> None:
         """Takes the loss of a step, and the norm of its gradient before it was clipped.
 
         Raises:
-            ValueError: `loss` is not a single number.
+            ValueError: One of them is not a single number.
             CyclerateError: All steps were told already.
         """
         if self.done:
             raise CyclerateError(f"all {self.total_steps} steps of this cycle were told")
         number = one_number(loss)
         self.keep = self.go_back = False
-        if norm is not None and math.isfinite(norm):
-            self._history["clipped_steps"] += norm > self.clip_norm
-            self._norms.append(norm)
+        length = math.nan if norm is None else one_number(norm)
+        if math.isfinite(length):
+            self._history["clipped_steps"] += int(length > self.clip_norm)
+            self._norms.append(length)
         self.step += 1
         if math.isfinite(number):
             self._level.take(number)
