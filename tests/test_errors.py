@@ -116,3 +116,24 @@ def test_require_does_not_hide_a_fault_inside_an_installed_package(tmp_path, mon
     with pytest.raises(ModuleNotFoundError, match="no_such_package_here") as caught:
         require("installed_but_broken", "keras")
     assert not isinstance(caught.value, MissingExtra)
+
+
+@pytest.mark.parametrize("value", [10**400, 1e308, 2**128])
+def test_a_count_that_would_overflow_later_is_refused_now(value):
+    with pytest.raises(ValueError, match=r"steps must be a whole number >= 1 and below 2\*\*128"):
+        check_count("steps", value)
+
+
+@pytest.mark.parametrize("value", [[], ["min"], {"min": 1}, np.array(["min", "max"]), {"min"}])
+def test_a_choice_that_cannot_be_looked_up_is_refused_by_name(value):
+    for choices in (("min", "max"), {"min": 1, "max": 2}):
+        with pytest.raises(ValueError, match="mode must be one of 'min', 'max'. Received"):
+            check_choice("mode", value, choices)
+
+
+@pytest.mark.parametrize("value", [np.arange(900.0).reshape(30, 30), "x" * 5000, list(range(999))])
+def test_errors_stay_short_whatever_was_received(value):
+    message = str(bad_argument("data", "a number", value))
+    assert len(message) < 300
+    assert "\n" not in message
+    assert message.startswith("data must be a number. Received: ")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_MOST_SHOWN = 120
+_COUNT_LIMIT = 2**128  # a few of them multiplied still fit a float
 
 
 class CyclerateError(Exception):
@@ -26,7 +30,10 @@ def bad_argument(name: str, allowed: str, received: object) -> ValueError:
     >>> bad_argument("step_size", "a whole number >= 1", 0)
     ValueError('step_size must be a whole number >= 1. Received: 0')
     """
-    return ValueError(f"{name} must be {allowed}. Received: {received!r}")
+    shown = " ".join(repr(received).split())  # an array's text has many lines
+    if len(shown) > _MOST_SHOWN:
+        shown = f"{shown[:_MOST_SHOWN]}... ({len(shown)} characters)"
+    return ValueError(f"{name} must be {allowed}. Received: {shown}")
 
 
 def check_number(
@@ -46,17 +53,18 @@ def check_number(
     >>> check_number("gamma", 1, low=0, high=1, low_open=True)
     1.0
     """
-    allowed = f"a finite number{_range_text(low, high, low_open, high_open)}"
-    if isinstance(value, (bool, str, bytes, complex)):
-        raise bad_argument(name, allowed, value)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise bad_argument(name, allowed, value) from error
+    number = math.nan
+    if not isinstance(value, (bool, str, bytes, complex)):
+        with suppress(TypeError, ValueError, OverflowError):
+            number = float(value)
     too_low = low is not None and (number <= low if low_open else number < low)
     too_high = high is not None and (number >= high if high_open else number > high)
     if not math.isfinite(number) or too_low or too_high:
-        raise bad_argument(name, allowed, value)
+        lower = "" if low is None else f" {'>' if low_open else '>='} {low:g}"
+        upper = "" if high is None else f" {'<' if high_open else '<='} {high:g}"
+        raise bad_argument(
+            name, "a finite number" + " and".join(filter(None, (lower, upper))), value
+        )
     return number
 
 
@@ -81,6 +89,8 @@ def check_count(name: str, value: Any, *, low: int = 1) -> int:
         count = int(number)
     if count < low:
         raise bad_argument(name, allowed, value)
+    if count >= _COUNT_LIMIT:
+        raise bad_argument(name, f"{allowed} and below 2**128", value)
     return count
 
 
@@ -90,7 +100,8 @@ def check_choice(name: str, value: T, choices: Collection[T]) -> T:
     Raises:
         ValueError: It is not; the message lists the choices.
     """
-    if value not in choices:
+    # Lists and arrays cannot be looked up, and compare element by element.
+    if not isinstance(value, Hashable) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise bad_argument(name, f"one of {listed}", value)
     return value
@@ -111,10 +122,3 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(
             f"this needs {package}, which is not installed. Run: pip install 'cyclerate[{extra}]'"
         ) from error
-
-
-def _range_text(low: float | None, high: float | None, low_open: bool, high_open: bool) -> str:
-    lower = None if low is None else f"{'>' if low_open else '>='} {low:g}"
-    upper = None if high is None else f"{'<' if high_open else '<='} {high:g}"
-    bounds = [bound for bound in (lower, upper) if bound]
-    return " " + " and ".join(bounds) if bounds else ""

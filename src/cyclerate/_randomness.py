@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,11 @@ PutBack = Callable[[], None]
 
 def remember_global_randomness() -> PutBack:
     """Notes the state of the global generators of Python, NumPy and, if it is loaded, PyTorch."""
-    actions = [_remember_python(), _remember_numpy()]
+    actions: list[PutBack] = [
+        partial(random.setstate, random.getstate()),
+        # Many data sets shuffle with the global generator.
+        partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002
+    ]
     if "torch" in sys.modules:
         actions.append(_remember_torch())
     return all_of(actions)
@@ -83,35 +88,17 @@ def _kind(thing: Any) -> str | None:
 def _remember(generator: Any) -> PutBack:
     kind = _kind(generator)
     if kind == "numpy":
-        state = generator.bit_generator.state
-        return lambda: setattr(generator.bit_generator, "state", state)
+        return partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
     if kind == "python":
-        state = generator.getstate()
-        return lambda: generator.setstate(state)
-    state = generator.get_state()
-    return lambda: generator.set_state(state)
-
-
-def _remember_python() -> PutBack:
-    state = random.getstate()
-    return lambda: random.setstate(state)
-
-
-def _remember_numpy() -> PutBack:
-    state = np.random.get_state()  # noqa: NPY002 - many data sets shuffle with the global generator
-    return lambda: np.random.set_state(state)  # noqa: NPY002
+        return partial(generator.setstate, generator.getstate())
+    return partial(generator.set_state, generator.get_state())
 
 
 def _remember_torch() -> PutBack:
     torch = sys.modules["torch"]
-    devices = [(torch.get_rng_state, torch.set_rng_state)]
+    actions = [partial(torch.set_rng_state, torch.get_rng_state())]
     if torch.cuda.is_initialized():
-        devices.append((torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all))
+        actions.append(partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     if torch.backends.mps.is_available():
-        devices.append((torch.mps.get_rng_state, torch.mps.set_rng_state))
-    return all_of([_remember_state(get, put) for get, put in devices])
-
-
-def _remember_state(get: Callable[[], Any], put: Callable[[Any], Any]) -> PutBack:
-    state = get()
-    return lambda: put(state)
+        actions.append(partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    return all_of(actions)

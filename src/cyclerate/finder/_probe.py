@@ -53,9 +53,8 @@ _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
 _CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
 _LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
-_MOST_NOISE_FRAC = (
-    0.25  # of the level at the start: more of it gained is a gain, whatever the noise
-)
+# Of the level at the start: more of it gained is a gain, whatever the noise.
+_MOST_NOISE_FRAC = 0.25
 _SAME_FRAC = 1e-6  # what rounding makes of the same race run twice
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5

@@ -53,7 +53,7 @@ def next_offset(scores: Mapping[int, float]) -> int | None:
 
 def best_offset(scores: Mapping[int, float]) -> int:
     """Returns the offset with the lowest score; the lowest of them if several are equal."""
-    return min(scores, key=lambda offset: (scores[offset], offset))
+    return min(sorted(scores), key=scores.__getitem__)
 
 
 def _neighbours(scores: Mapping[int, float], best: int) -> tuple[int | None, int | None]:
@@ -89,10 +89,8 @@ def valley(scores: Mapping[int, float], start: float) -> float:
 
 DECADES_PER_TENFOLD = 0.2
 
-_NOISY_GAIN_SDS = (
-    3.0,
-    10.0,
-)  # a gain of so many standard deviations calls for all caution, for none
+# A gain of so many standard deviations calls for all caution, for none.
+_NOISY_GAIN_SDS = (3.0, 10.0)
 _GIVEN_UP_FRAC = 0.03  # of the gain: what caution may cost, per tenfold length
 _SMALL_GAIN_SDS = 1.25  # fewer than this is no gain over the noise; from twice of it on it is one
 _TAKEN_UP_FRAC = 0.15  # of the gain: what a race may cost on the high side then
@@ -131,11 +129,9 @@ def _reach(scores: Mapping[int, float], start: float, side: int, share: float) -
     if share == 0:
         return 0.0
     best = best_offset(scores)
-    other = min(
-        (offset for offset in scores if (offset - best) * side > 0),
-        key=lambda offset: abs(offset - best),
-        default=best,
-    )
+    other = _neighbours(scores, best)[side > 0]
+    if other is None:
+        return 0.0
     gain = start - scores[best]
     lost = (min(scores[other], start) - scores[best]) / gain
     return abs(other - best) * min(1.0, share / lost) if lost > 0 else float(abs(other - best))

@@ -10,6 +10,7 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence as AbstractSequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 
 import numpy as np
@@ -289,7 +290,7 @@ class Pieces:
         self, starts: AbstractSequence[int], schedules: AbstractSequence[Schedule]
     ) -> None:
         self.starts = tuple(starts)
-        self._formulas = tuple(schedule.value_at for schedule in schedules)
+        self._formulas = tuple(map(attrgetter("value_at"), schedules))
 
     def value(self, n: Any, xp: Namespace) -> Any:
         """The value at whole steps `n`."""
