@@ -127,7 +127,7 @@ def test_a_count_that_would_overflow_later_is_refused_now(value):
 @pytest.mark.parametrize("value", [[], ["min"], {"min": 1}, np.array(["min", "max"]), {"min"}])
 def test_a_choice_that_cannot_be_looked_up_is_refused_by_name(value):
     for choices in (("min", "max"), {"min": 1, "max": 2}):
-        with pytest.raises(ValueError, match="mode must be one of 'min', 'max'. Received"):
+        with pytest.raises(ValueError, match=r"mode must be one of 'min', 'max'\. Received"):
             check_choice("mode", value, choices)
 
 
