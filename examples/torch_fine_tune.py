@@ -24,10 +24,10 @@ body = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
 model = nn.Sequential(*body, nn.Linear(64, 5))
 loss_fn = nn.CrossEntropyLoss()
 
-# One call finds the rate, and trains with one cycle of it.
+# One call trains with one cycle, which finds its own top on its way up.
 optimizer = torch.optim.AdamW(model.parameters())
 history = ct.fit_one_cycle(model, optimizer, loss_fn, (x[old], y[old]), epochs=10, batch_size=64)
-print(history.range_test)
+print(history)
 print(f"the old task: loss {history.epochs['loss'][-1]:.3f}")
 
 # A new head on what was learnt. A layer has 1/2.6 of the rate of the one above it; the head trains

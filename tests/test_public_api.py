@@ -113,6 +113,7 @@ PUBLIC = {
         "FitHistory",
         "GradualUnfreezing",
         "ScheduledLR",
+        "SelfFindingCycle",
         "SnapshotEnsemble",
         "WeightAveraging",
         "fit_cycles",

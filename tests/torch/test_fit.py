@@ -122,7 +122,7 @@ def test_no_clear_answer_trains_nothing():
     still = [(0 * X[:BATCH], 0 * Y[:BATCH])]
     with pytest.raises(CyclerateError, match="Give max_lr yourself"):
         ct.fit_one_cycle(
-            model, sgd(model), squared_error, still, range_test_options={"method": "range"}
+            model, sgd(model), squared_error, still, 1, range_test_options={"method": "range"}
         )
 
 
@@ -188,7 +188,7 @@ class TestRefusals:
         model = Regression()
         with pytest.raises(ValueError, match=f"^{name} must be"):
             ct.fit_one_cycle(
-                model, sgd(model), squared_error, BATCHES, **{"max_lr": 0.1, **options}
+                model, sgd(model), squared_error, BATCHES, **{"max_lr": 0.1, "epochs": 1, **options}
             )
         assert not model.w.any()
 

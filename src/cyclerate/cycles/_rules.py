@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,36 @@ def batches_per_epoch(
     if batches is None:
         raise bad_argument("steps_per_epoch", f"given for a {type(data).__name__}", None)
     return batches
+
+
+def way_to_find(find: str, max_lr: float | None, chosen: Mapping[str, tuple[Any, Any]]) -> str:
+    """Returns how one cycle comes to its rate: "given", or "warmup", "probe" or "sweep".
+
+    Args:
+        find: As `fit_one_cycle` takes it.
+        max_lr: The rate, if it is known.
+        chosen: What a cycle that finds its own top does not take, each with its default.
+
+    Raises:
+        ValueError: They do not go together.
+
+    >>> way_to_find("auto", None, {"shape": ("cosine", "cosine")})
+    'warmup'
+    >>> way_to_find("auto", None, {"shape": ("welch", "cosine")})
+    'probe'
+    """
+    check_choice("find", find, ("auto", "warmup", "probe", "sweep"))
+    if max_lr is not None:
+        if find != "auto":
+            raise bad_argument("find", "left out where max_lr is given", find)
+        return "given"
+    own = [name for name, (value, default) in chosen.items() if value != default]
+    if find == "warmup" and own:
+        allowed = 'left out with find="warmup", whose cycle has its own form'
+        raise bad_argument(own[0], allowed, chosen[own[0]][0])
+    if find == "auto":
+        return "probe" if own else "warmup"
+    return find
 
 
 def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> Schedule | None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles
+from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
 from cyclerate.schedules import OneCycle
 from cyclerate.torch._loop import Fit, FitHistory, Watch
 from cyclerate.torch._step import Metric, Options
@@ -20,9 +20,11 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     optimizer: Optimizer,
     loss_fn: Callable[..., Any] | None,
     data: Any,
-    epochs: int = 1,
+    epochs: int | None = None,
     max_lr: float | None = None,
     *,
+    total_steps: int | None = None,
+    find: str = "auto",
     steps_per_epoch: int | None = None,
     validation_data: Any = None,
     metric: str | Metric = "loss",
@@ -34,14 +36,18 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     three_phase: bool = False,
     guard: bool = False,
     unfreeze_epochs: int | None = None,
+    fine_tuned: bool = False,
     range_test_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> FitHistory:
-    """Trains a model by the 1cycle policy, for all of its epochs.
+    """Trains a model in one cycle of the rate, for all of its epochs or steps.
 
-    Without `max_lr`, a range test on the same data finds it first; everything is given back by that
-    as it was, so the training itself is the same as with that number given. The loop is the plain
-    one: rate and momentum of the step, the gradient of a batch, a step of the optimizer.
+    With `max_lr`, it is the 1cycle policy. Without, the cycle finds its own top on its way up, as a
+    `SelfFindingCycle`: nothing is trained beside the training, a loss that explodes is repaired,
+    and there is always an answer. With `find="probe"` or "sweep", a range test on the same data
+    finds `max_lr` first, gives everything back as it was, and the 1cycle policy follows. The loop
+    is the plain one: rate and momentum of the step, the gradient of a batch, a step of the
+    optimizer.
 
     Afterwards the modes and the momentum are as before, the rates the last ones.
 
@@ -53,9 +59,13 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         loss_fn: `loss_fn(output, target)`; None if `forward` returns the loss.
         data: A DataLoader, an iterable of batches, a function that returns one, or a tuple of
             tensors, whose rows come shuffled in whole batches. A pass over it is an epoch.
-        epochs: How many epochs the cycle spans. Default 1.
-        max_lr: The peak of the rate. Default: found by `range_test`, for a training of this length.
-        steps_per_epoch: Batches of an epoch; needed where `data` does not say.
+        epochs: How many epochs the cycle spans; or give `total_steps`.
+        max_lr: The peak of the rate. Default: found.
+        total_steps: How many optimizer steps there are, those for finding `max_lr` included.
+        find: "warmup", on the way up of the cycle; "probe" or "sweep", by a range test before it,
+            beside the epochs or as a part of `total_steps`, and the 1cycle policy then. Default
+            "auto": "warmup", or "probe" where something is given that only the policy has.
+        steps_per_epoch: Batches of an epoch; needed with `epochs` where `data` does not say.
         validation_data: As `data`: measured in eval mode after every epoch. The range test does not
             look at it.
         metric: What is measured there: "loss" (default), "accuracy", or a function of output and
@@ -67,15 +77,19 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         end_div: As in `OneCycle`.
         shape: As in `OneCycle`.
         three_phase: As in `OneCycle`.
-        guard: Whether a `DivergenceGuard` watches the loss. Default False.
+        guard: Whether a `DivergenceGuard` watches the loss; a cycle that finds its own top repairs
+            itself. Default False.
         unfreeze_epochs: After how many epochs one more parameter group trains, the last one first
             (`GradualUnfreezing`). Default: all train at once.
+        fine_tuned: Whether the weights were trained before: "warmup" expects lower rates then.
+            Default False.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
         **options: `batch_size`, `forward`, `accumulation_steps`, `scaler`, `autocast`,
             `clip_grad_norm`, `device` and `verbose`, as in `range_test`.
 
     Returns:
-        The rates, momenta and losses of all steps, the means of the epochs, and the range test.
+        The rates, momenta and losses of all steps, the means of the epochs, and the range test, or
+        what the cycle found and repaired.
 
     Raises:
         ValueError: A wrong argument; the number of batches is not known.
@@ -96,7 +110,22 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     (80, 0.1)
     >>> history.epochs["loss"][-1] < 0.01 * history.epochs["loss"][0]
     True
+    >>> found = fit_one_cycle(
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), total_steps=90, batch_size=16
+    ... )
+    >>> len(found.steps["learning_rate"]), found.finding["source"]
+    (90, 'sweep and prior')
     """
+    only_of_the_policy = {
+        "up_frac": (up_frac, 0.3),
+        "start_div": (start_div, 25.0),
+        "end_div": (end_div, 1e4),
+        "shape": (shape, "cosine"),
+        "three_phase": (three_phase, False),
+        "guard": (guard, False),
+        "range_test_options": (range_test_options, None),
+    }
+    way = way_to_find(find, max_lr, only_of_the_policy)
     fit = Fit(
         model,
         optimizer,
@@ -106,8 +135,13 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         metric=metric,
         steps_per_epoch=steps_per_epoch,
         options=Options(**options),
+        total_steps=total_steps,
     )
     steps = fit.steps(epochs)
+    if way == "warmup":
+        return fit.run_finding(
+            momentum, steps=steps, unfreeze_epochs=unfreeze_epochs, fine_tuned=fine_tuned
+        )
     policy = OneCycle(
         1.0 if max_lr is None else max_lr,
         steps,
@@ -120,12 +154,13 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     fit.settings(policy, momentum)  # refuses before anything is tried
     found = None
     if max_lr is None:
-        max_lr, found = fit.find("one_cycle", steps, range_test_options)
-        policy = dataclasses.replace(policy, max_lr=max_lr)
+        method = "range" if way == "sweep" else way
+        max_lr, found, steps = fit.find("one_cycle", method, steps, range_test_options)
+        policy = dataclasses.replace(policy, max_lr=max_lr, total_steps=steps)
     return fit.run(
         policy,
         momentum,
-        epochs=epochs,
+        steps=steps,
         watch=Watch(guard, unfreeze_epochs=unfreeze_epochs),
         found=found,
     )
@@ -219,15 +254,16 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
     )
     step_size = plan.step_size(fit.batches_per_epoch, settings.accumulation_steps)
     schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
+    steps = fit.steps(plan.epochs)
     fit.settings(schedule, momentum)  # refuses before anything is tried
     found = None
     if max_lr is None:
-        max_lr, found = fit.find("triangular", fit.steps(plan.epochs), range_test_options)
+        max_lr, found, _ = fit.find("triangular", "probe", steps, range_test_options)
         schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
     return fit.run(
         schedule,
         momentum,
-        epochs=plan.epochs,
+        steps=steps,
         watch=Watch(guard, patience_cycles, unfreeze_epochs),
         found=found,
         start_step=FIRST_STEP,

@@ -224,7 +224,7 @@ def momentum_setting(groups: Sequence[Group], momentum: Any) -> GroupParam | Non
     """Returns the setting of the momentum or the first beta; None where it is not scheduled."""
     if momentum is None:
         return None
-    name = next((n for n in ("betas", "momentum") if all(n in group for group in groups)), None)
+    name = momentum_key(groups)
     if name is None:
         raise bad_argument("momentum", "None: the optimizer has no momentum and no betas", momentum)
     setting = _setting("momentum", name, momentum, len(groups))
@@ -233,6 +233,11 @@ def momentum_setting(groups: Sequence[Group], momentum: Any) -> GroupParam | Non
         if low < 0 or high >= 1:
             raise bad_argument("momentum", "a schedule of values in [0, 1)", schedule)
     return setting
+
+
+def momentum_key(groups: Sequence[Group]) -> str | None:
+    """Returns the name under which all groups hold a momentum or betas; None if they do not."""
+    return next((n for n in ("betas", "momentum") if all(n in group for group in groups)), None)
 
 
 def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> GroupParam | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager
@@ -18,14 +19,24 @@ from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._range_test import require_answer
+from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
-from cyclerate.torch._data import batches_of_an_epoch
+from cyclerate.torch._data import batches_of_an_epoch, rows_of_a_batch
 from cyclerate.torch._depth import GradualUnfreezing
 from cyclerate.torch._finder import range_test
-from cyclerate.torch._groups import GroupParam, copied, momentum_setting, rate_setting
+from cyclerate.torch._groups import (
+    GroupParam,
+    copied,
+    momentum_key,
+    momentum_setting,
+    rate_setting,
+)
+from cyclerate.torch._self_finding import SelfFindingCycle
 from cyclerate.torch._step import Metric, Options, Training, metric_of
+
+_START_LR = 1e-6  # where a sweep of few steps begins
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,9 @@ class FitHistory:
             its batches before it, and "momentum" where that was cycled.
         epochs: Of every epoch, the mean "loss" of its steps, and the metric of the validation data
             after it, as "val_loss".
-        range_test: How the rate was found; None where it was given.
+        range_test: How the rate was found; None where it was given, or found on the way.
+        finding: What a cycle that finds its own top has found and repaired, as `found` of
+            `SelfFindingCycle`; None of another training.
         explosion: What the guard saw; None if nothing happened.
         stopped_cycle: The cycle after which it was stopped early; None if it was not.
         best_cycle: The cycle whose weights the model has, where `patience_cycles` was given.
@@ -55,6 +68,7 @@ class FitHistory:
     explosion: Explosion | None = None
     stopped_cycle: int | None = None
     best_cycle: int | None = None
+    finding: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         """The lengths and the last epoch; the lists themselves would fill the screen."""
@@ -63,6 +77,8 @@ class FitHistory:
         lengths = [f"{len(self.steps['loss'])} steps", f"{count} epoch{'s' * (count != 1)}"]
         if self.range_test is not None and self.range_test.max_lr is not None:
             last.append(f"max_lr {self.range_test.max_lr:.2g}")
+        if self.finding is not None:
+            last.append(f"max_lr {self.finding['top']:.2g}")
         return f"{type(self).__name__}({', '.join([*lengths, *last])})"
 
 
@@ -82,9 +98,12 @@ class _Watchers:
     guard: DivergenceGuard | None = None
     stopping: CycleEarlyStopping | None = None
     unfreezing: GradualUnfreezing | None = None
+    finding: SelfFindingCycle | None = None
 
     def stop_after(self, loss: Tensor, measure: Callable[[], float]) -> bool:
         """Takes a step; returns whether it was the last one."""
+        if self.finding is not None:
+            self.finding.step(loss)
         if self.guard is not None and self.guard.step(loss):
             return True
         if self.unfreezing is not None:
@@ -120,6 +139,7 @@ class Fit:
         validation_data: What is measured after every epoch, or None.
         metric: What is measured there.
         steps_per_epoch: Batches of an epoch; needed where the data do not say.
+        total_steps: Steps of the optimizer; data that do not say are one epoch then.
         options: How a batch is trained on.
 
     Raises:
@@ -137,6 +157,7 @@ class Fit:
         metric: str | Metric,
         steps_per_epoch: int | None,
         options: Options,
+        total_steps: int | None = None,
     ) -> None:
         self._given = {
             "model": model,
@@ -158,33 +179,49 @@ class Fit:
             measure=measure,
             step_value="loss",
         )
-        self._model, self._optimizer = model, optimizer
+        self._model, self._optimizer, self._total_steps = model, optimizer, total_steps
         self._latest = (-1, 0.0)  # the last value of the metric, and the steps before it
         self.batches_per_epoch = batches_per_epoch(
-            steps_per_epoch, data, lambda: batches_of_an_epoch(data, options.batch_size)
+            steps_per_epoch, data, lambda: self._batches_in(data)
         )
 
-    def steps(self, epochs: int) -> int:
-        """Optimizer steps in so many epochs.
+    def steps(self, epochs: int | None) -> int:
+        """Optimizer steps of the training: those of the epochs, or as many as were given.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is none, or both are given.
         """
-        batches = check_count("epochs", epochs) * self.batches_per_epoch
-        steps = batches // self._options.accumulation_steps
+        if (epochs is None) == (self._total_steps is None):
+            given = (epochs, self._total_steps)
+            raise bad_argument("epochs or total_steps", "given, one of them", given)
+        if epochs is None:
+            return check_count("total_steps", self._total_steps)
+        steps = self._steps_until(check_count("epochs", epochs))
         return check_count("epochs, counted in optimizer steps", steps)
 
     def find(
-        self, policy: str, steps: int, options: Mapping[str, Any] | None
-    ) -> tuple[float, RangeTestResult]:
-        """The highest rate for a policy over so many steps, and how it was found.
+        self, policy: str, method: str, steps: int, options: Mapping[str, Any] | None
+    ) -> tuple[float, RangeTestResult, int]:
+        """The highest rate for a policy, how it was found, and the steps that are left.
+
+        Of `total_steps`, finding takes its part.
 
         Raises:
             CyclerateError: There is no clear answer.
         """
-        asked: dict[str, Any] = {"horizon_steps": steps, "policy": policy, **self._given}
+        asked: dict[str, Any] = {"policy": policy, "method": method, **self._given}
+        asked["horizon_steps"] = steps
+        if self._total_steps is not None:
+            check_count("total_steps", steps, low=LEAST_BUDGET_STEPS)
+            tuning = tuning_for(steps, policies=1)
+            asked |= {"start_lr": _START_LR, "horizon_steps": steps - tuning.steps}
+            asked["steps"] = tuning.sweep_steps if method == "probe" else tuning.steps
+            asked |= {"max_steps": tuning.steps} if method == "probe" else {}
         found = range_test(**{**asked, **(options or {})})
-        return require_answer(found), found
+        max_lr = require_answer(found)
+        if self._total_steps is not None:
+            steps = check_count("total_steps, without the range test's", steps - found.steps)
+        return max_lr, found, steps
 
     def settings(
         self, policy: Schedule, momentum: tuple[float, float] | None
@@ -197,10 +234,8 @@ class Fit:
         groups = self._optimizer.param_groups
         scale = "keep" if len(groups) > 1 else None
         found = {"learning_rate": cast(GroupParam, rate_setting(groups, policy, None, scale))}
-        mirrored = opposite_cycle(policy, momentum)
-        if mirrored is not None and all(
-            "betas" in group or group.get("momentum") for group in groups
-        ):
+        mirrored, key = opposite_cycle(policy, momentum), momentum_key(groups)
+        if mirrored is not None and key is not None and all(group[key] for group in groups):
             setting = momentum_setting(groups, mirrored)
             found |= {} if setting is None else {"momentum": setting}
         return found
@@ -210,59 +245,97 @@ class Fit:
         policy: Schedule,
         momentum: tuple[float, float] | None,
         *,
-        epochs: int,
+        steps: int,
         watch: Watch,
         found: RangeTestResult | None,
         start_step: int = 0,
     ) -> FitHistory:
-        """Trains; the model is left in the mode that it came in."""
-        settings = self.settings(policy, momentum)
-        watchers = self._watchers(watch, policy, start_step, self.steps(epochs))
+        """Trains along a schedule; the model is left in the mode that it came in."""
+        settings, groups = self.settings(policy, momentum), self._optimizer.param_groups
+
+        def write(step: int) -> dict[str, float]:
+            written = {name: s.write(groups, start_step + step) for name, s in settings.items()}
+            return {name: max(map(float, values)) for name, values in written.items()}
+
+        watchers = self._watchers(watch, policy, start_step, steps)
+        with self._in_train_mode():
+            history = self._train(write, watchers, steps)
+        return dataclasses.replace(history, range_test=found)
+
+    def run_finding(
+        self,
+        momentum: tuple[float, float] | None,
+        *,
+        steps: int,
+        unfreeze_epochs: int | None,
+        fine_tuned: bool,
+    ) -> FitHistory:
+        """Trains by the cycle that finds its own top."""
+        rows = rows_of_a_batch(self._given["data"], self._options.batch_size)
+        with self._in_train_mode():
+            cycle = SelfFindingCycle(
+                self._model,
+                self._optimizer,
+                steps,
+                momentum=momentum,
+                batch_size=rows and rows * self._options.accumulation_steps,
+                fine_tuned=fine_tuned,
+                scaler=self._options.scaler,
+            )
+            with closing(cycle):
+                watchers = _Watchers(finding=cycle, unfreezing=self._unfreezing(unfreeze_epochs))
+                return self._train(lambda _step: cycle.values, watchers, steps)
+
+    def _train(
+        self, write: Callable[[int], dict[str, float]], watchers: _Watchers, steps: int
+    ) -> FitHistory:
         record = _Record()
-        with (
-            closing(self._training.batches),
-            closing(self._line),
-            self._in_train_mode(settings, watchers),
-        ):
-            self._loop(settings, watchers, record, start_step, epochs)
-        stopping = watchers.stopping
+        with closing(self._training.batches), closing(self._line):
+            try:
+                self._loop(write, watchers, record, steps)
+            finally:
+                if watchers.unfreezing is not None:
+                    watchers.unfreezing.thaw_all()
+        stopping, finding = watchers.stopping, watchers.finding
         if stopping is not None:
             stopping.restore()
         return FitHistory(
             record.steps,
             record.epochs,
-            found,
-            watchers.guard.explosion if watchers.guard else None,
-            stopping.stopped_cycle if stopping else None,
-            stopping.best_cycle if stopping else None,
+            explosion=watchers.guard.explosion if watchers.guard else None,
+            stopped_cycle=stopping.stopped_cycle if stopping else None,
+            best_cycle=stopping.best_cycle if stopping else None,
+            finding=finding.found if finding else None,
         )
 
     def _loop(
         self,
-        settings: dict[str, GroupParam],
+        write: Callable[[int], dict[str, float]],
         watchers: _Watchers,
         record: _Record,
-        start_step: int,
-        epochs: int,
+        steps: int,
     ) -> None:
-        groups = self._optimizer.param_groups
-        step = start_step
-        for epoch in range(1, epochs + 1):
-            over = False
-            while step < start_step + self._steps_until(epoch) and not over:
-                for name, setting in settings.items():
-                    written = max(float(value) for value in setting.write(groups, step))
-                    record.steps.setdefault(name, []).append(written)
+        step, epoch, over = 0, 0, False
+        while step < steps and not over:
+            epoch += 1
+            while step < min(self._steps_until(epoch), steps) and not over:
+                for name, value in write(step).items():
+                    record.steps.setdefault(name, []).append(value)
                 loss = self._training.step_as_set().detach()
                 record.waiting.append(loss)
                 step += 1
                 over = watchers.stop_after(loss, functools.partial(self._measure, step))
                 if self._line.due:
-                    self._line.show(f"epoch {epoch}/{epochs}, step {step}, loss {float(loss):.4g}")
+                    self._line.show(f"epoch {epoch}, step {step}/{steps}, loss {float(loss):.4g}")
             measured = self._training.begin_validation is not None
             record.end_epoch({self._metric: self._measure(step)} if measured else {})
-            if over:
-                return
+
+    def _batches_in(self, data: Any) -> int | None:
+        batches = batches_of_an_epoch(data, self._options.batch_size)
+        if batches is None and self._total_steps is not None:
+            total_steps = check_count("total_steps", self._total_steps)
+            return total_steps * self._options.accumulation_steps
+        return batches
 
     def _steps_until(self, epoch: int) -> int:
         return epoch * self.batches_per_epoch // self._options.accumulation_steps
@@ -294,19 +367,20 @@ class Fit:
                 batch_size=self._options.batch_size,
                 start_step=start_step,
             )
-        if watch.unfreeze_epochs is not None:
-            turn = self._steps_until(check_count("unfreeze_epochs", watch.unfreeze_epochs))
-            watchers.unfreezing = GradualUnfreezing(self._optimizer, max(turn, 1))
+        watchers.unfreezing = self._unfreezing(watch.unfreeze_epochs)
         return watchers
 
+    def _unfreezing(self, epochs: int | None) -> GradualUnfreezing | None:
+        if epochs is None:
+            return None
+        turn = self._steps_until(check_count("unfreeze_epochs", epochs))
+        return GradualUnfreezing(self._optimizer, max(turn, 1))
+
     @contextmanager
-    def _in_train_mode(
-        self, settings: dict[str, GroupParam], watchers: _Watchers
-    ) -> Generator[None]:
-        """Gives back modes, momentum and what was frozen; the rates stay at the last ones."""
-        keys = {setting.key for name, setting in settings.items() if name != "learning_rate"}
-        groups = self._optimizer.param_groups
-        before = [{key: copied(group[key]) for key in keys} for group in groups]
+    def _in_train_mode(self) -> Generator[None]:
+        """Gives back modes and momentum; the rates stay at the last ones."""
+        groups, names = self._optimizer.param_groups, ("betas", "momentum")
+        before = [{n: copied(group[n]) for n in names if n in group} for group in groups]
         modes = [(module, module.training) for module in self._model.modules()]
         if not self._model.training:
             self._model.train()
@@ -318,5 +392,3 @@ class Fit:
                 group.update(values)
             for module, training in modes:
                 module.training = training
-            if watchers.unfreezing is not None:
-                watchers.unfreezing.thaw_all()

@@ -103,10 +103,13 @@ class Snapshot:
     Of each: the values of all tensors, the contents of all containers and attributes, the states of
     generators; of each parameter also `requires_grad` and its gradient, which is set aside, and
     copied only where that does not do. Objects of other kinds are taken to stay as they are.
-    What hangs below the roots belongs to them. `place` and `stack` are those of `keep`.
+    What hangs below the roots belongs to them. `place` and `stack` are those of `keep`. A mark, for
+    a training that goes on, leaves out gradients and `requires_grad`: they are not its past.
     """
 
-    def __init__(self, roots: Iterable[Any], place: str, stack: ExitStack) -> None:
+    def __init__(
+        self, roots: Iterable[Any], place: str, stack: ExitStack, *, mark: bool = False
+    ) -> None:
         found = _everything_below(roots)
         modules = [thing for thing in found if isinstance(thing, nn.Module)]
         containers = [thing for thing in found if isinstance(thing, CONTAINERS)]
@@ -122,7 +125,7 @@ class Snapshot:
         self._leaves: list[tuple[Tensor, bool, Tensor | None]] = []
         self._bare: list[Tensor] = []  # whose gradients are copied, and let go of
         for tensor in tensors:
-            if tensor.is_leaf:
+            if tensor.is_leaf and not mark:
                 self._leaves.append((tensor, tensor.requires_grad, self._gradient(tensor, place)))
         gradients = [cast(Tensor, tensor.grad) for tensor in self._bare]
         self._copies = keep([*self._contents, *gradients], place, stack)

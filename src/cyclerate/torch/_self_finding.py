@@ -1,0 +1,263 @@
+"""A cycle that finds its own top, in a training loop of one's own."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.amp import GradScaler
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate.cycles._rules import opposite_cycle
+from cyclerate.finder._prior import kind_of, prior_lr
+from cyclerate.finder._run import one_number
+from cyclerate.finder._warmup import FindingCycle
+from cyclerate.schedules import Linear
+from cyclerate.torch._groups import current_ratios, momentum_key, updated
+from cyclerate.torch._state import Snapshot
+
+
+class SelfFindingCycle:
+    """One cycle whose way up is the range test: nothing is trained beside the training.
+
+    The rate rises from far below the expected one until the loss diverges; the training goes back
+    to the last good mark, and from there the rate falls in a straight line to zero. A loss that
+    explodes or becomes NaN later goes back to the latest mark, with a third of the rate. A training
+    that would end above the loss that it began with ends as its last mark.
+
+    Call `step(loss)` after every `optimizer.step()`. Gradients are clipped at three times the
+    median of their latest norms, in a hook of the optimizer's step (not where they are sparse). The
+    mark costs one copy of weights and optimizer state, and the host waits for each loss. The data
+    go on as they come; a step that a scaler skips is none.
+
+    Args:
+        model: The model, on its device.
+        optimizer: The optimizer of its parameters. Groups keep the ratios of their rates.
+        total_steps: All the optimizer steps there are, those of the way up included.
+        momentum: (lowest, highest), against the rate; left alone if None, or if the optimizer has
+            no momentum. Default (0.85, 0.95).
+        batch_size: Rows of a step, for the rate to expect. Default: 64.
+        fine_tuned: Whether the weights were trained before: lower rates are expected then. Default
+            False.
+        scaler: The GradScaler, if there is one: it belongs to the mark.
+
+    Raises:
+        ValueError: A wrong argument.
+
+    Source: `docs/finders.md`.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(64, 4)
+    >>> y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> cycle = SelfFindingCycle(model, optimizer, total_steps=200, batch_size=16)
+    >>> while not cycle.done:
+    ...     rows = torch.randperm(64)[:16]
+    ...     optimizer.zero_grad()
+    ...     loss = torch.nn.functional.mse_loss(model(x[rows]), y[rows])
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     cycle.step(loss)
+    >>> loss.item() < 0.001, cycle.found["source"]
+    (True, 'sweep and prior')
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        total_steps: int,
+        *,
+        momentum: tuple[float, float] | None = (0.85, 0.95),
+        batch_size: int | None = None,
+        fine_tuned: bool = False,
+        scaler: GradScaler | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise bad_argument("model", "a torch.nn.Module", model)
+        if not isinstance(optimizer, Optimizer):
+            raise bad_argument("optimizer", "a torch.optim.Optimizer", optimizer)
+        if scaler is not None and not isinstance(scaler, GradScaler):
+            raise bad_argument("scaler", "a torch.amp.GradScaler", scaler)
+        groups = optimizer.param_groups
+        against = opposite_cycle(Linear(0.0, 1.0, 1), momentum)
+        if against is not None and not 0 <= against.bounds[0] <= against.bounds[1] < 1:
+            raise bad_argument("momentum", "(lowest, highest) in [0, 1), or None", momentum)
+        prior = prior_lr(
+            kind_of(
+                type(optimizer).__name__,
+                momentum=groups[0].get("momentum", 0.0),
+                nesterov=groups[0].get("nesterov", False),
+            ),
+            batch_size=batch_size,
+            total_steps=check_count("total_steps", total_steps),
+            fine_tuned=check_choice("fine_tuned", fine_tuned, (True, False)),
+            parameters=sum(p.numel() for p in self._weights_of(optimizer)) or 1,
+        )
+        self._cycle = FindingCycle(total_steps, prior)
+        self._model, self._optimizer, self._scaler = model, optimizer, scaler
+        self._ratios, self._momentum = current_ratios(groups), momentum
+        key = None if momentum is None else momentum_key(groups)
+        self.momentum_key = key if key and all(group[key] for group in groups) else None
+        self._stepped, self._norm = False, None
+        self._hook = optimizer.register_step_pre_hook(self._clip)
+        self._mark: Snapshot | None = None
+        self._go_on()
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps were taken."""
+        return self._cycle.done
+
+    @property
+    def steps(self) -> int:
+        """How many were."""
+        return self._cycle.step
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What happened so far, as plain JSON.
+
+        Keys: `top`, the highest rate, and its `source`: "prior", "sweep" or "sweep and prior";
+        `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
+        `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
+        `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
+        `given_back`, whether the training ended worse than it began, and has its last mark now.
+        """
+        return self._cycle.history()
+
+    @property
+    def verdict(self) -> str:
+        """The same in a few sentences."""
+        return self._cycle.verdict
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What the next step is taken with: "learning_rate", and "momentum" where it is cycled."""
+        values = {"learning_rate": self._cycle.lr}
+        if self.momentum_key is not None and self._momentum is not None:
+            low, high = self._momentum
+            values["momentum"] = high - (high - low) * self._cycle.height
+        return values
+
+    def step(self, loss: float | Tensor) -> None:
+        """Takes the loss of the step just taken, and writes the rate of the next one.
+
+        Args:
+            loss: That of the step's own batches, a single number.
+
+        Raises:
+            CyclerateError: All steps were taken before.
+        """
+        value, norm = self._read(loss)
+        stepped, self._stepped, self._norm = self._stepped, False, None
+        if stepped or not math.isfinite(value):
+            self._cycle.tell(value, norm)
+            self._go_on()
+
+    def close(self) -> None:
+        """Lets go of the mark, and clips no more; where a training is given up before its end."""
+        self._mark = None
+        self._hook.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the cycle stands, and its mark, for `torch.save`; model and optimizer are yours."""
+        state: dict[str, Any] = {"cycle": self._cycle.state(), "mark": None}
+        if self._mark is not None:
+            now = self._snapshot()
+            self._mark.put_back()
+            state["mark"] = [copy.deepcopy(part.state_dict()) for part in self._parts()]
+            now.put_back()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on where the state was taken; load the model's and the optimizer's own state first.
+
+        Args:
+            state_dict: What `state_dict` gave; it is not changed.
+
+        Raises:
+            ValueError: It is no state of a `SelfFindingCycle`, or one of another length.
+        """
+        try:
+            cycle, mark = FindingCycle.from_state(state_dict["cycle"]), state_dict["mark"]
+        except (KeyError, TypeError) as error:
+            raise bad_argument(
+                "state_dict", "the state of a SelfFindingCycle", state_dict
+            ) from error
+        if cycle.total_steps != self._cycle.total_steps:
+            allowed = f"saved with the same total_steps, {self._cycle.total_steps}"
+            raise bad_argument("state_dict", allowed, cycle.total_steps)
+        self._cycle, self._mark = cycle, None
+        if mark is not None:
+            now = self._snapshot()
+            for part, state in zip(self._parts(), mark, strict=True):
+                part.load_state_dict(copy.deepcopy(state))
+            self._mark = self._snapshot()
+            now.put_back()
+        if cycle.done:
+            self.close()
+        self._write()
+
+    def _parts(self) -> list[Any]:
+        parts = [self._model, self._optimizer, self._scaler]
+        return [part for part in parts if part is not None]
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self._parts(), "memory", ExitStack(), mark=True)
+
+    def _go_on(self) -> None:
+        """Does what the cycle asks for, and writes what the next step is taken with."""
+        cycle = self._cycle
+        if cycle.go_back and self._mark is not None:
+            self._mark.put_back()
+        if cycle.keep:
+            self._mark = None  # two copies are not needed
+            self._mark = self._snapshot()
+        if cycle.done:
+            self.close()
+        self._write()
+
+    def _write(self) -> None:
+        values, key = self.values, self.momentum_key
+        for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
+            group["lr"] = updated(group["lr"], values["learning_rate"] * ratio)
+            if key is not None:
+                group[key] = updated(group[key], values["momentum"])
+
+    def _clip(self, *_: Any) -> None:
+        """Clips the gradients of the step that is about to be taken."""
+        self._stepped = True
+        weights = self._weights_of(self._optimizer)
+        if not any(p.grad.is_sparse for p in weights if p.grad is not None):
+            self._norm = clip_grad_norm_(weights, self._cycle.clip_norm)
+
+    def _read(self, loss: float | Tensor) -> tuple[float, float | None]:
+        """The loss, of all ranks together, and the norm: read at once, for it waits."""
+        if not isinstance(loss, Tensor):
+            return one_number(loss), None if self._norm is None else float(self._norm)
+        if loss.numel() != 1:
+            raise bad_argument("loss", "a single number", tuple(loss.shape))
+        value = loss.detach().reshape(()).clone()
+        if isinstance(self._model, DistributedDataParallel):
+            distributed.all_reduce(value)
+            value /= distributed.get_world_size()
+        if self._norm is None:
+            return value.item(), None
+        both = torch.stack([value.double(), self._norm.to(value.device).double()])
+        told, norm = both.tolist()
+        return told, norm
+
+    @staticmethod
+    def _weights_of(optimizer: Optimizer) -> list[Tensor]:
+        return [p for group in optimizer.param_groups for p in group["params"]]
