@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Protocol, cast
 
@@ -168,10 +168,21 @@ def conduct(
     """
     while (run := procedure.run) is not None:
         trainee.restore(seed)
-        if progress is not None and progress.wanted:
+        if progress is not None:
             run.watcher = progress.show
         trainee.train(run)
         procedure.tell(trainee.score(sample_seed(seed)) if procedure.wants_score else None)
+
+
+def shown(verbose: str | int, repeats: int, method: str) -> AbstractContextManager[Progress | None]:
+    """Lends a line of progress; none where nothing is ever to be shown.
+
+    Raises:
+        ValueError: As `Progress`.
+    """
+    if verbose == 0:
+        return nullcontext()
+    return closing(Progress(verbose, repeats, method))
 
 
 def drive(
@@ -228,12 +239,12 @@ def range_test(
     settings = settings or RangeTestSettings()
     began = time.perf_counter() if since is None else since
     results: list[RangeTestResult] = []
-    progress = Progress(verbose, settings.repeats, settings.method)
-    with closing(progress), trainee.lent():
+    with shown(verbose, settings.repeats, settings.method) as progress, trainee.lent():
         for repeat in range(settings.repeats):
             procedure = settings.new()
             conduct(procedure, trainee, seed=settings.seed + repeat, progress=progress)
-            progress.sweep += 1
+            if progress is not None:
+                progress.sweep += 1
             ended = time.perf_counter()
             results.append(procedure.result(seconds=ended - began))
             began = ended

@@ -10,15 +10,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_number
 from cyclerate.finder._probe import POLICIES, RACES, Probe
-from cyclerate.finder._progress import Progress
 from cyclerate.finder._race import Race
-from cyclerate.finder._range_test import conduct
+from cyclerate.finder._range_test import conduct, shown
 from cyclerate.finder._recommendation import DECADES, PolicyRace, Recommendation, choose
 from cyclerate.finder._result import RangeTestResult
 from cyclerate.finder._run import Run, Trainee
@@ -425,7 +423,7 @@ def recommend(
     """
     began = time.perf_counter() if since is None else since
     recommender = settings.new(since=began)
-    with closing(Progress(verbose, 1, "probe")) as progress, trainee.lent():
+    with shown(verbose, 1, "probe") as progress, trainee.lent():
         conduct(recommender, trainee, seed=settings.seed, progress=progress)
     return recommender.recommendation(seconds=time.perf_counter() - began)
 

@@ -221,9 +221,9 @@ class RangeTestResult:
 
     def _check_rates(self) -> None:
         rates = (self.base_lr, self.max_lr, self.interval)
-        if all(rate is None for rate in rates):
+        if self.base_lr is None and self.max_lr is None and self.interval is None:
             return
-        if any(rate is None for rate in rates):
+        if self.base_lr is None or self.max_lr is None or self.interval is None:
             raise bad_argument("base_lr, max_lr and interval", "all given or all None", rates)
         max_lr = check_number("max_lr", self.max_lr, low=0, low_open=True)
         base_lr = check_number(
