@@ -1,6 +1,6 @@
 """Recipes for your own model: policies compared, folds cross-validated."""
 
-from cyclerate.compare._comparing import compare as compare
+from cyclerate.compare._compare import compare as compare
 from cyclerate.compare._comparison import Comparison as Comparison
 from cyclerate.compare._cross_validation import (
     CrossValidation as CrossValidation,

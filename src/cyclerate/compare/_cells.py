@@ -221,7 +221,10 @@ class Processes:
     def __call__(
         self, call: Callable[[Cell], T], cells: Sequence[Cell]
     ) -> Iterable[tuple[Cell, T]]:
-        """Yields what is done as it comes."""
+        """Yields what is done as it comes; a single cell is computed here."""
+        if len(cells) < 2:
+            yield from in_turn(call, cells)
+            return
         joblib = require("joblib", "cli")
         threads = max((os.cpu_count() or 1) // self.number, 1)
         calls = [joblib.delayed(_answered)(call, cell) for cell in cells]

@@ -1,28 +1,45 @@
-"""The result of `compare`: all cells, the table, and the differences pair by pair."""
+"""The result of `compare`: all runs, the table, the differences, and what was compared."""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclerate._errors import require
-from cyclerate._text import count
+from cyclerate._errors import bad_argument, require
+from cyclerate._files import write_json
+from cyclerate._words import count
 from cyclerate.compare._paired import Difference, difference
-from cyclerate.compare._record import Cell, SummaryRow
-from cyclerate.compare._summary import final, steps_to_reference, summarise
-from cyclerate.finder import RangeTestResult
-from cyclerate.schedules import Schedule
+from cyclerate.compare._plain import build, plain
+from cyclerate.compare._record import (
+    About,
+    Place,
+    Run,
+    SummaryRow,
+    about_from,
+    final,
+    finish_lines,
+    steps_to_reference,
+    summarise,
+)
+from cyclerate.compare._wording import MISSING, Numbers, aligned
+from cyclerate.range_test import RangeTestResult
+from cyclerate.schedules import Schedule, from_dict
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-NONE = "-"
+SCHEMA = 2
+FILE_NAME = "record.json"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Comparison:
     """What policies gave on one model: `print` it for the table.
 
@@ -31,18 +48,21 @@ class Comparison:
         policies: The names, in the order of the table.
         reference: The policy that the others are compared with.
         metric: The name of what is recorded beside the held-out loss; None if nothing is.
-        schedules: The schedule of each policy: that of the first seed and fold.
+        schedules: The schedule of each policy: that of the first seed and fold. A comparison that
+            was read from a file has none where a function of your own is not loaded.
         range_tests: What the range tests found, by (seed, fold); empty if `max_lr` was given.
+        about: What was compared, where and how.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Run, ...]
     policies: tuple[str, ...]
     reference: str
     metric: str | None
-    schedules: dict[str, Schedule]
-    range_tests: dict[tuple[int, int], RangeTestResult]
+    schedules: dict[str, Schedule] = field(compare=False)
+    range_tests: dict[Place, RangeTestResult]
+    about: About
 
-    @property
+    @cached_property
     def summary(self) -> tuple[SummaryRow, ...]:
         """A row for each policy: means, spreads, and the steps to the reference's final loss."""
         return summarise(self.cells, self.policies, self.reference)
@@ -63,11 +83,18 @@ class Comparison:
             than: The other policy. Default: the reference.
         """
         than = than or self.reference
-        ends = [{_place(c): _end(c, value) for c in self._sound(name)} for name in (policy, than)]
-        common = [place for place in ends[0] if place in ends[1]]
-        pairs = [(ends[0][place], ends[1][place]) for place in sorted(common)]
+        curve = "heldout_loss" if value == "loss" else "heldout_metric"
+        ends = [
+            {run.place: final(getattr(run, curve)) for run in self._sound(name)}
+            for name in (policy, than)
+        ]
+        pairs = [(ends[0][place], ends[1].get(place)) for place in sorted(ends[0])]
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         return difference(policy, than, value, known)
+
+    def runs_of(self, policy: str) -> tuple[Run, ...]:
+        """The runs of one policy."""
+        return tuple(run for run in self.cells if run.policy == policy)
 
     def to_frame(self) -> pd.DataFrame:
         """The cells as a pandas DataFrame: one row each, with the values at the end.
@@ -75,13 +102,9 @@ class Comparison:
         Raises:
             MissingExtra: pandas is not installed.
         """
-        pandas = require("pandas", "cli")
-        lines = {
-            _place(cell): loss
-            for cell in self.cells
-            if cell.policy == self.reference and (loss := final(cell.heldout_loss)) is not None
-        }
-        return pandas.DataFrame([_row(cell, self.metric, lines) for cell in self.cells])
+        lines = finish_lines(self.cells, self.reference)
+        rows = [_frame_row(run, self.metric, lines.get(run.place)) for run in self.cells]
+        return require("pandas", "cli").DataFrame(rows)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws the held-out loss over the steps: the mean of each policy, its runs paler.
@@ -94,12 +117,12 @@ class Comparison:
         """
         axes: Any = ax or require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
         for i, name in enumerate(self.policies):
-            cells = self._sound(name)
-            for cell in cells:
-                axes.plot(cell.steps, cell.heldout_loss, color=f"C{i}", alpha=0.25, linewidth=0.8)
-            if cells:
-                shortest = min((cell.steps for cell in cells), key=len)
-                ends = zip(*(c.heldout_loss[: len(shortest)] for c in cells), strict=True)
+            runs = self._sound(name)
+            for run in runs:
+                axes.plot(run.steps, run.heldout_loss, color=f"C{i}", alpha=0.25, linewidth=0.8)
+            if runs:
+                shortest = min((run.steps for run in runs), key=len)
+                ends = zip(*(r.heldout_loss[: len(shortest)] for r in runs), strict=True)
                 mean = [statistics.fmean(v for v in values if v is not None) for values in ends]
                 axes.plot(shortest, mean, color=f"C{i}", label=name)
         axes.set(xlabel="step", ylabel="held-out loss")
@@ -107,91 +130,117 @@ class Comparison:
         return axes
 
     def __str__(self) -> str:
-        seeds, folds = ({getattr(cell, of) for cell in self.cells} for of in ("seed", "fold"))
+        seeds, folds = ({getattr(run, of) for run in self.cells} for of in ("seed", "fold"))
         many = f", {count(len(folds), 'fold')}" if len(folds) > 1 else ""
         steps = max(row.steps for row in self.summary)
         title = f"{count(len(seeds), 'seed')}{many}, {steps:,} steps a run. Held-out values."
         heads = ["policy", "top rate", "loss", *([self.metric] if self.metric else []), "reached"]
-        rows = [self._line(row) for row in self.summary]
-        table = aligned([heads, *rows])
+        losses = Numbers.fitting(row.loss_mean for row in self.summary)
+        scores = Numbers.fitting(row.metric_mean for row in self.summary)
+        table = aligned([heads, *(self._line(row, losses, scores) for row in self.summary)])
         legend = f"reached: runs that reached the final loss of {self.reference}, and mean steps."
-        parts = [title, "", table, "", legend]
-        if said := [told(one) for one in self.differences]:
-            parts += ["", f"Less {self.reference}, pair by pair, with a 95 % interval:", *said]
+        parts = [title, "", *table, "", legend]
+        if pairs := [one.in_a_line() for one in self.differences]:
+            parts += ["", f"Less {self.reference}, pair by pair, with a 95 % interval:", *pairs]
         return "\n".join(parts)
 
-    def _line(self, row: SummaryRow) -> list[str]:
+    def _line(self, row: SummaryRow, losses: Numbers, scores: Numbers) -> list[str]:
         own = self.schedules.get(row.policy)
         when = "" if row.steps_to_reference is None else f" in {row.steps_to_reference:,.0f}"
         diverged = f" ({row.diverged} diverged)" if row.diverged else ""
         return [
             row.policy[:20],
-            NONE if own is None else f"{own.bounds[1]:.3g}",
-            spread(row.loss_mean, row.loss_std) + diverged,
-            *([spread(row.metric_mean, row.metric_std)] if self.metric else []),
-            NONE if row.policy == self.reference else f"{row.reached}{when}",
+            MISSING if own is None else f"{own.bounds[1]:.3g}",
+            losses.text(row.loss_mean, row.loss_std) + diverged,
+            *([scores.text(row.metric_mean, row.metric_std)] if self.metric else []),
+            MISSING if row.policy == self.reference else f"{row.reached}{when}",
         ]
 
-    def _sound(self, policy: str) -> list[Cell]:
-        return [cell for cell in self.cells if cell.policy == policy and not cell.diverged]
+    def _sound(self, policy: str) -> list[Run]:
+        return [run for run in self.runs_of(policy) if not run.diverged]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it as plain JSON values; the table is there for other programs."""
+        tests = [
+            {"seed": seed, "fold": fold, "result": result.to_dict()}
+            for (seed, fold), result in self.range_tests.items()
+        ]
+        values = {
+            "schema": SCHEMA,
+            **asdict(self.about),
+            "reference": self.reference,
+            "metric": self.metric,
+            "range_tests": tests,
+            "cells": [asdict(run) for run in self.cells],
+            "summary": [asdict(row) for row in self.summary],
+        }
+        return plain(values)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
+        """Builds a comparison from what `to_dict` returned.
+
+        Raises:
+            ValueError: It is of another schema, or a part is missing or unknown.
+        """
+        if not isinstance(values, Mapping) or values.get("schema") != SCHEMA:
+            found = values.get("schema") if isinstance(values, Mapping) else type(values).__name__
+            raise bad_argument("schema of the record", str(SCHEMA), found)
+        parts = {k: v for k, v in values.items() if k not in {"schema", "summary"}}
+        runs = tuple(build(Run, run, "cells") for run in parts.pop("cells", ()))
+        tests = {
+            (test["seed"], test["fold"]): RangeTestResult.from_dict(test["result"])
+            for test in parts.pop("range_tests", ())
+        }
+        reference, metric = str(parts.pop("reference", "")), parts.pop("metric", None)
+        about = about_from(parts)
+        made = {policy.name: revived(policy.schedule) for policy in about.policies}
+        schedules = {name: schedule for name, schedule in made.items() if schedule is not None}
+        return cls(runs, tuple(made), reference, metric, schedules, tests, about)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes it to `path` as strict JSON, replacing the file in one step."""
+        return write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Comparison:
+        """Reads what `save` wrote; a folder stands for the `record.json` in it.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not the record of a comparison.
+        """
+        file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+        text = file.read_bytes()
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{file} is not a record: it is not JSON ({error}).") from error
+        return cls.from_dict(values)
 
 
-def _place(cell: Cell) -> tuple[int, int]:
-    return cell.seed, cell.fold
-
-
-def _end(cell: Cell, value: str) -> float | None:
-    return final(cell.heldout_loss if value == "loss" else cell.heldout_metric)
-
-
-def _row(cell: Cell, metric: str | None, lines: dict[tuple[int, int], float]) -> dict[str, Any]:
-    finish = lines.get(_place(cell))
+def _frame_row(run: Run, metric: str | None, finish: float | None) -> dict[str, Any]:
     return {
-        "policy": cell.policy,
-        "seed": cell.seed,
-        "fold": cell.fold,
-        "loss": final(cell.heldout_loss),
-        **({metric: final(cell.heldout_metric)} if metric else {}),
-        "train_loss": final(cell.train_loss),
-        "steps": cell.steps[-1],
-        "steps_to_reference": None if finish is None else steps_to_reference(cell, finish),
-        "seconds": cell.seconds,
-        "diverged": cell.diverged,
+        "policy": run.policy,
+        "seed": run.seed,
+        "fold": run.fold,
+        "loss": final(run.heldout_loss),
+        **({metric: final(run.heldout_metric)} if metric else {}),
+        "train_loss": final(run.train_loss),
+        "steps": run.steps[-1],
+        "steps_to_reference": None if finish is None else steps_to_reference(run, finish),
+        "seconds": run.seconds,
+        "diverged": run.diverged,
     }
 
 
-def told(found: Difference) -> str:
-    """A line for a difference, of less than 80 columns where the names are short."""
-    name = f"  {found.policy[:20]}, {found.value[:20]}: "
-    if found.mean is None:
-        return name + found.verdict
-    interval = "" if found.low is None else f" [{found.low:+.2g}, {found.high:+.2g}]"
-    return f"{name}{found.mean:+.2g}{interval}: {found.verdict}"
+def revived(schedule: Mapping[str, Any]) -> Schedule | None:
+    """Makes a schedule of its dict; None if that cannot be done here.
 
-
-def spread(mean: float | None, deviation: float | None) -> str:
-    """A mean with its standard deviation, to the digits that say something.
-
-    >>> spread(0.53456, 0.0123), spread(0.53456, None), spread(None, None)
-    ('0.535 ± 0.012', '0.5346', '-')
+    That is so for a schedule with a function of the user's own, when the module that defines the
+    function is not loaded, and for a record that was damaged.
     """
-    if mean is None:
-        return NONE
-    if not deviation:
-        return f"{mean:.4g}"
-    return f"{mean:#.3g} ± {deviation:.2g}"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts in columns: the first to the left, the others to the right.
-
-    >>> print(aligned([["policy", "loss"], ["fixed", "0.5"]]))
-    policy  loss
-    fixed    0.5
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines: list[str] = []
-    for first, *others in rows:
-        cells = [text.rjust(size) for text, size in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
+    try:
+        return from_dict(dict(schedule))
+    except ValueError:
+        return None

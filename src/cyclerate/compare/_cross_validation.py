@@ -11,24 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import check_choice, require
-from cyclerate._text import count
-from cyclerate.compare._comparison import aligned, spread
+from cyclerate._errors import bad_argument, check_choice, require
+from cyclerate._words import count
 from cyclerate.compare._folds import make_folds
-from cyclerate.compare._jobs import Data, Done
 from cyclerate.compare._learner import MakeModel
-from cyclerate.compare._policies import Budget
-from cyclerate.compare._record import Cell
-from cyclerate.compare._study import (
-    NamedPolicy,
-    PolicyLike,
-    Study,
-    array,
-    check_seeds,
-    named_policies,
-)
-from cyclerate.compare._summary import final
-from cyclerate.finder import RangeTestResult
+from cyclerate.compare._policies import Budget, Policy, PolicyLike, named_policies
+from cyclerate.compare._record import Place, Run, final
+from cyclerate.compare._study import Data, Job, Study, Trained, array, check_seeds, make_learner
+from cyclerate.compare._wording import Numbers, aligned
+from cyclerate.range_test import RangeTestResult
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -56,7 +47,7 @@ class CrossValidation:
         range_tests: What the range tests found, by (seed, fold); empty if `max_lr` was given.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Run, ...]
     policy: str
     reset: str
     metric: str | None
@@ -64,7 +55,7 @@ class CrossValidation:
     times_heldout: NDArray[np.int_]
     schedules: tuple[Schedule, ...]
     first_steps: tuple[int, ...]
-    range_tests: dict[tuple[int, int], RangeTestResult]
+    range_tests: dict[Place, RangeTestResult]
 
     @property
     def scores(self) -> dict[str, NDArray[np.float64]]:
@@ -103,10 +94,10 @@ class CrossValidation:
         title = f"{self.policy}, {how}: {count(folds, 'fold')}, {count(seeds, 'seed')}."
         rows = [["fold", *scores, "first step"]]
         for fold in range(folds):
-            values = [_text(column[:, fold]) for column in scores.values()]
+            values = [_text(column[:, fold], column) for column in scores.values()]
             rows.append([str(fold), *values, f"{self.first_steps[fold]:,}"])
-        rows.append(["all", *(_text(column.ravel()) for column in scores.values()), ""])
-        return "\n".join([title, "", aligned(rows), *self._notes()])
+        rows.append(["all", *(_text(column, column) for column in scores.values()), ""])
+        return "\n".join([title, "", *aligned(rows), *self._notes()])
 
     def _notes(self) -> list[str]:
         never, often = (self.times_heldout == 0).sum(), (self.times_heldout > 1).sum()
@@ -197,8 +188,10 @@ def cross_validate(
     x, y = array("x", x), array("y", y)
     groups = None if groups is None else np.asarray(groups)
     name = policy if isinstance(policy, str) else "policy"
+    if len(x) != len(y):
+        raise bad_argument("y", f"as long as x ({len(x)} rows)", len(y))
     study = Study(
-        make_model=make_model,
+        learner=make_learner(make_model, batch_size),
         data=Data(x, y),
         folds=make_folds(y, folds, groups),
         seeds=check_seeds(seeds),
@@ -216,7 +209,7 @@ def cross_validate(
     return _validated(study, named_policies({name: policy})[0], reset)
 
 
-def _validated(study: Study, policy: NamedPolicy, reset: str) -> CrossValidation:
+def _validated(study: Study, policy: Policy, reset: str) -> CrossValidation:
     first_steps = _first_steps(study.budgets, reset)
     schedules = {
         (seed, fold): _schedule(study, policy, seed, fold, reset)
@@ -224,16 +217,17 @@ def _validated(study: Study, policy: NamedPolicy, reset: str) -> CrossValidation
         for fold in range(len(study.folds))
     }
     jobs = [
-        study.job(policy.name, schedule, *place, first_step=first_steps[place[1]], predicts=True)
+        Job(policy.name, schedule, *place, first_step=first_steps[place[1]], predicts=True)
         for place, schedule in schedules.items()
     ]
-    done = study.run(jobs)
-    predictions, times = _out_of_fold(study, done)
+    done = {job.name: trained for job, trained in study.run(jobs)}
+    trained = [done[job.name] for job in jobs]
+    predictions, times = _out_of_fold(study, trained)
     return CrossValidation(
-        cells=tuple(one.cell for one in done),
+        cells=tuple(one.run for one in trained),
         policy=policy.name,
         reset=reset,
-        metric=done[0].metric,
+        metric=trained[0].metric,
         predictions=predictions,
         times_heldout=times,
         schedules=tuple(schedules[study.seeds[0], fold] for fold in range(len(study.folds))),
@@ -242,14 +236,14 @@ def _validated(study: Study, policy: NamedPolicy, reset: str) -> CrossValidation
     )
 
 
-def _schedule(study: Study, policy: NamedPolicy, seed: int, fold: int, reset: str) -> Schedule:
+def _schedule(study: Study, policy: Policy, seed: int, fold: int, reset: str) -> Schedule:
     """One for the fold; or, if it goes on, one for the steps of all folds together."""
-    rates = study.rates(seed, fold, policy.kind if policy.needs_rate else "")
+    rates = study.rates(seed, fold, policy.races_as or "")
     budget = study.budgets[fold]
     if reset == "continue":
         first = study.budgets[0]
         budget = Budget(first.steps_per_epoch, first.cycles * len(study.folds), first.step_size)
-    return policy.make(rates, budget)
+    return policy.schedule(rates, budget)
 
 
 def _first_steps(budgets: Sequence[Budget], reset: str) -> tuple[int, ...]:
@@ -259,7 +253,7 @@ def _first_steps(budgets: Sequence[Budget], reset: str) -> tuple[int, ...]:
     return (0, *ends[:-1])
 
 
-def _out_of_fold(study: Study, done: Sequence[Done]) -> tuple[NDArray[Any], NDArray[np.int_]]:
+def _out_of_fold(study: Study, done: Sequence[Trained]) -> tuple[NDArray[Any], NDArray[np.int_]]:
     rows = len(study.data.x)
     times = np.zeros(rows, dtype=np.int64)
     for fold in study.folds:
@@ -267,14 +261,15 @@ def _out_of_fold(study: Study, done: Sequence[Done]) -> tuple[NDArray[Any], NDAr
     outputs = [one.outputs for one in done if one.outputs is not None]
     total = np.zeros((rows, *outputs[0].shape[1:]))
     for one, values in zip(done, outputs, strict=True):
-        total[study.folds[one.cell.fold].heldout] += values
+        total[study.folds[one.run.fold].heldout] += values
     number = (times * len(study.seeds)).astype(np.float64)
     number[number == 0] = np.nan
     return total / number.reshape(-1, *(1,) * (total.ndim - 1)), times
 
 
-def _text(values: NDArray[np.float64]) -> str:
+def _text(values: NDArray[np.float64], column: NDArray[np.float64]) -> str:
     known = values[np.isfinite(values)].tolist()
     if not known:
         return "diverged"
-    return spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return Numbers.fitting(column.ravel().tolist()).text(statistics.fmean(known), deviation)

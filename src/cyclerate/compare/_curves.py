@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._record import Cell, Record
+from cyclerate.compare._comparison import Comparison
+from cyclerate.compare._record import Run
 from cyclerate.schedules import Schedule
 
 Array = NDArray[np.float64]
@@ -50,19 +51,19 @@ class Curve:
         return None if line is None else float(line.values[-1])
 
 
-def curves(record: Record, quantity: str) -> tuple[Curve, ...]:
+def curves(comparison: Comparison, quantity: str) -> tuple[Curve, ...]:
     """Returns the curves of every policy that has a point.
 
     Args:
-        record: The comparison.
+        comparison: The comparison.
         quantity: "heldout_loss", "heldout_metric" or "train_loss".
     """
     found = []
-    for policy in record.policies:
-        cells = record.cells_of(policy.name)
+    for policy in comparison.policies:
+        cells = comparison.runs_of(policy)
         seeds = tuple(_line(cell, quantity) for cell in cells if not cell.diverged)
         diverged = tuple(_line(cell, quantity) for cell in cells if cell.diverged)
-        found.append(Curve(policy.name, seeds, diverged, _mean(seeds)))
+        found.append(Curve(policy, seeds, diverged, _mean(seeds)))
     return tuple(curve for curve in found if curve.end is not None)
 
 
@@ -113,7 +114,7 @@ def rate_envelope(schedule: Schedule, steps: int, bins: int = 600) -> tuple[Arra
     return n.mean(axis=1), values.min(axis=1), values.max(axis=1)
 
 
-def _line(cell: Cell, quantity: str) -> Line:
+def _line(cell: Run, quantity: str) -> Line:
     values = np.array(getattr(cell, quantity), dtype=np.float64)  # None becomes NaN
     kept = np.isfinite(values)
     return Line(np.asarray(cell.steps, dtype=np.float64)[kept], values[kept])

@@ -1,4 +1,4 @@
-"""The figures of a comparison: pure functions from a record to a matplotlib Figure.
+"""The figures of a comparison, each with its caption and its content as text.
 
 Every figure is as wide as a phone, so that its text is legible there without zooming. No pyplot:
 nothing global is opened, changed or left behind.
@@ -6,6 +6,8 @@ nothing global is opened, changed or left behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cyclerate._errors import bad_argument, check_choice
+from cyclerate.compare._answer import Answer
 from cyclerate.compare._curves import Curve, curves, is_wide, rate_envelope, span, wide_steps
 from cyclerate.compare._drawing import (
     POINTS,
@@ -26,53 +29,124 @@ from cyclerate.compare._drawing import (
     step_axis,
     words,
 )
-from cyclerate.compare._headline import (
-    loss_numbers,
-    metric_numbers,
-    policy_label,
-    policy_name,
-)
-from cyclerate.compare._ranking import is_sooner, rank, reference_steps
-from cyclerate.compare._rates import schedule_of
-from cyclerate.compare._record import Record
+from cyclerate.compare._record import SummaryRow
+from cyclerate.compare._table import rows
 from cyclerate.compare._theme import LIGHT, Style, Theme, styles
-from cyclerate.compare._wording import Numbers, count, rate
-from cyclerate.finder import RangeTestResult
+from cyclerate.compare._wording import MISSING, Numbers, joined, rate, whole
+from cyclerate.range_test import RangeTestResult
 
 CURVE_INCHES = 3.1
 ROW_INCHES = 0.34
 MARGIN_INCHES = 0.8
 
 
-def draw_all(record: Record, theme: Theme = LIGHT) -> dict[str, Figure]:
-    """Draws every figure that the record has something for, by file name without ending."""
-    figures = {}
-    if any(cell.steps for cell in record.cells):
-        for name in ("loss", "metric"):
-            if curves(record, f"heldout_{name}"):
-                figures[f"learning_curves_{name}"] = learning_curves(record, name, theme)
-    if any(row.metric_mean is not None for row in record.summary):
-        figures["final"] = final(record, theme)
-    if rank(record).reference is not None and len(record.summary) > 1:
-        figures["steps_to_reference"] = steps_to_reference(record, theme)
-    if record.range_test is not None:
-        figures["range_test"] = range_test(record, theme)
-    if any(schedule_of(policy) for policy in record.policies):
-        figures["schedules"] = schedules(record, theme)
+def draw_all(answer: Answer, theme: Theme = LIGHT) -> dict[str, Figure]:
+    """Draws every figure that the comparison has something for, by file name without ending."""
+    made = answer.comparison
+    figures: dict[str, Figure] = {}
+    for name in ("loss", "metric"):
+        if curves(made, f"heldout_{name}"):
+            figures[f"learning_curves_{name}"] = learning_curves(answer, name, theme)
+    if any(row.metric_mean is not None for row in answer.rows):
+        figures["final"] = final(answer, theme)
+    if answer.reference is not None and len(answer.rows) > 1:
+        figures["steps_to_reference"] = steps_to_reference(answer, theme)
+    if made.range_tests:
+        figures["range_test"] = range_test(answer, theme)
+    if made.schedules:
+        figures["schedules"] = schedules(answer, theme)
     return figures
 
 
-def learning_curves(record: Record, quantity: str = "loss", theme: Theme = LIGHT) -> Figure:
+@dataclass(frozen=True)
+class Caption:
+    """The words of a figure: what to look at, and its content as text."""
+
+    text: str
+    alt: str
+
+
+def describe_all(answer: Answer) -> dict[str, Caption]:
+    """Returns the words of every figure, by its name in `draw_all`."""
+    made, rival, metric = answer.comparison, answer.rival, answer.metric
+    several = len(made.about.seeds) > 1
+    lines = " Strong lines are means, pale ones single seeds." if several else ""
+    if any(run.diverged for run in made.cells):
+        lines += " A cross ends a run that diverged."
+    goal = f" Dashed: the final loss of {rival}." if answer.reference and answer.rows[1:] else ""
+    if any(map(answer.is_sooner, answer.rows)):
+        goal += " A dot shows where a policy reached it sooner."
+    bars = " Pale dots are seeds, the diamond is their mean, the bar their standard deviation."
+    losses = _each(answer, lambda row: answer.loss(row))
+    scores = _each(answer, lambda row: answer.score(row))
+    arrivals = "; ".join(f"{row.label} {_or_none(row.to_reference)}" for row in rows(answer))
+    labels = joined(policy.label for policy in made.about.policies) if made.policies else "none"
+    captions = {
+        "learning_curves_loss": Caption(
+            f"Held-out loss after each evaluation.{lines}{goal}",
+            f"Line chart of the held-out loss. At the end: {losses}.",
+        ),
+        "learning_curves_metric": Caption(
+            f"Held-out {metric} after each evaluation.{lines}",
+            f"Line chart of the held-out {metric}. At the end: {scores}.",
+        ),
+        "final": Caption(
+            f"Final held-out {metric}.{bars if several else ''} Dashed: that of {rival}.",
+            f"Dot chart of the final held-out {metric}: {scores}.",
+        ),
+        "steps_to_reference": Caption(
+            f"Optimizer steps until every run had the final held-out loss of {rival}: less is "
+            "better.",
+            f"Chart of the steps to the final loss of {rival}: {arrivals}.",
+        ),
+        "schedules": Caption(
+            f"The learning rate over the {whole(made.about.total_steps)} steps of the training, on "
+            "one scale; at the right the lowest and highest rate.",
+            f"Small line charts of the learning rates over the steps: {labels}.",
+        ),
+    }
+    for result in made.range_tests.values():
+        captions["range_test"] = _of_range_test(result)
+    return captions
+
+
+def _each(answer: Answer, value: Callable[[SummaryRow], str]) -> str:
+    return "; ".join(f"{answer.label(row.policy)} {_or_none(value(row))}" for row in answer.rows)
+
+
+def _or_none(value: str) -> str:
+    return "has none" if value == MISSING else value
+
+
+def _of_range_test(result: RangeTestResult) -> Caption:
+    found = "no clear answer"
+    if result.max_lr is not None:
+        base = "" if result.base_lr is None else f", base_lr is {rate(result.base_lr)}"
+        between = " and ".join(map(rate, result.interval or ()))
+        found = f"max_lr is {rate(result.max_lr)}{base}"
+        found += f", max_lr lies between {between}" if between else ""
+    tried = f"from {rate(float(result.lrs[0]))} to {rate(float(result.lrs[-1]))}"
+    races = " Marks: short trainings, each at its highest rate." if result.races else ""
+    curve = (
+        "The loss of each batch while the learning rate grows: pale as measured, strong smoothed."
+    )
+    return Caption(
+        f"{curve}{races}",
+        f"Line chart of the {result.metric} over learning rates {tried}; {found}.",
+    )
+
+
+def learning_curves(answer: Answer, quantity: str = "loss", theme: Theme = LIGHT) -> Figure:
     """Draws a held-out quantity over the steps: the mean of each policy, and each seed faint.
 
     Args:
-        record: The comparison; one cell at least has a finite value.
+        answer: Of the comparison; one cell at least has a finite value.
         quantity: "loss" (with the reference's final loss as a dashed line) or "metric".
         theme: The colours.
     """
     check_choice("quantity", quantity, ("loss", "metric"))
-    drawn = curves(record, f"heldout_{quantity}")
-    lines = _styles(record, theme)
+    drawn = curves(answer.comparison, f"heldout_{quantity}")
+    lines = _styles(answer, theme)
     figure = new_figure(CURVE_INCHES, theme)
     ax = figure.add_subplot()
     for curve in drawn:
@@ -82,15 +156,15 @@ def learning_curves(record: Record, quantity: str = "loss", theme: Theme = LIGHT
     if not wide:
         ax.set_xlim(left=0.0)
     if quantity == "loss":
-        _value_axis(ax, drawn, loss_numbers(record))
-        _reference_line(ax, record, lines, theme)
+        _value_axis(ax, drawn, answer.losses)
+        _reference_line(ax, answer, lines, theme)
         dress(ax, theme, "Held-out loss")
     else:
-        _value_axis(ax, drawn, metric_numbers(record))
-        dress(ax, theme, f"Held-out {drawable(record.metric.name, 30)}")
+        _value_axis(ax, drawn, answer.scores)
+        dress(ax, theme, f"Held-out {drawable(answer.metric, 30)}")
     _crosses(ax, drawn, lines)
     ends = [
-        Named(drawable(policy_label(record, curve.policy)), curve.end, lines[curve.policy])
+        Named(drawable(answer.label(curve.policy)), curve.end, lines[curve.policy])
         for curve in drawn
         if curve.end is not None
     ]
@@ -98,17 +172,21 @@ def learning_curves(record: Record, quantity: str = "loss", theme: Theme = LIGHT
     return figure
 
 
-def final(record: Record, theme: Theme = LIGHT) -> Figure:
+def final(answer: Answer, theme: Theme = LIGHT) -> Figure:
     """Draws the final held-out metric of each policy: its seeds, their mean and spread."""
-    numbers = metric_numbers(record)
-    figure, ax = _rows_of_policies(record, theme)
-    lines = _styles(record, theme)
-    for y, row in enumerate(record.summary):
+    numbers = answer.scores
+    figure, ax = _rows_of_policies(answer, theme)
+    lines = _styles(answer, theme)
+    for y, row in enumerate(answer.rows):
         color = lines[row.policy].color
         if row.metric_mean is None:
             _remark(ax, y, "diverged" if row.diverged else "no value", theme)
             continue
-        ends = [curve for curve in curves(record, "heldout_metric") if curve.policy == row.policy]
+        ends = [
+            curve
+            for curve in curves(answer.comparison, "heldout_metric")
+            if curve.policy == row.policy
+        ]
         values = [line.values[-1] for curve in ends for line in curve.seeds if len(line)]
         ax.plot(values, [y] * len(values), "o", color=color, alpha=0.45, markersize=4)
         spread = row.metric_std or 0.0
@@ -116,52 +194,51 @@ def final(record: Record, theme: Theme = LIGHT) -> Figure:
             row.metric_mean, y, xerr=spread or None, fmt="D", color=color, markersize=6, capsize=4
         )
         _remark(ax, y, numbers.text(row.metric_mean), theme)
-    _reference_mean(ax, record, theme)
+    _reference_mean(ax, answer, theme)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(nbins=4))
     ax.xaxis.set_major_formatter(_formatter(numbers))
-    better = "more is better" if record.metric.mode == "max" else "less is better"
-    ax.set_xlabel(f"held-out {drawable(record.metric.name, 24)} ({better})", parse_math=False)
-    dress(ax, theme, f"Final {drawable(record.metric.name, 30)}")
+    better = {"max": " (more is better)", "min": " (less is better)", None: ""}
+    mode = better[answer.comparison.about.mode]
+    ax.set_xlabel(f"held-out {drawable(answer.metric, 24)}{mode}", parse_math=False)
+    dress(ax, theme, f"Final {drawable(answer.metric, 30)}")
     ax.grid(False, axis="y")
     return figure
 
 
-def steps_to_reference(record: Record, theme: Theme = LIGHT) -> Figure:
+def steps_to_reference(answer: Answer, theme: Theme = LIGHT) -> Figure:
     """Draws the steps after which each policy had the reference's final held-out loss.
 
     Raises:
         ValueError: The reference has no final loss.
     """
-    reference = rank(record).reference
+    reference = answer.reference
     if reference is None:
-        raise bad_argument("reference", "a policy with a final loss", record.reference)
-    figure, ax = _rows_of_policies(record, theme)
-    lines = _styles(record, theme)
-    reached = {row.policy: row.steps_to_reference for row in record.summary}
-    reached[reference.policy] = reference_steps(reference)
+        raise bad_argument("reference", "a policy with a final loss", answer.comparison.reference)
+    figure, ax = _rows_of_policies(answer, theme)
+    lines = _styles(answer, theme)
+    reached = {row.policy: row.steps_to_reference for row in answer.rows}
+    reached[reference.policy] = answer.reference_steps
     known = [steps for steps in reached.values() if steps]
     log = is_wide(min(known), max(known), 8.0)
     start = 10.0 ** np.floor(np.log10(min(known) / 1.5)) if log else 0.0
-    for y, row in enumerate(record.summary):
+    for y, row in enumerate(answer.rows):
         style, steps = lines[row.policy], reached[row.policy]
         if not steps or row.diverged:
             _remark(ax, y, "diverged" if row.diverged else "not reached", theme)
             continue
         ax.plot([start, steps], [y, y], color=style.color, linestyle=style.dashes, linewidth=2)
         ax.plot([steps], [y], "o", color=style.color, markersize=7)
-        _remark(ax, y, count(steps), theme)
+        _remark(ax, y, whole(steps), theme)
     step_axis(ax, "optimizer steps (log scale)" if log else "optimizer steps", log=log)
     ax.set_xlim(left=start)
-    dress(
-        ax, theme, f"Steps to the final loss of {drawable(policy_name(record, reference.policy))}"
-    )
+    dress(ax, theme, f"Steps to the final loss of {drawable(answer.rival)}")
     ax.grid(False, axis="y")
     return figure
 
 
-def range_test(record: Record, theme: Theme = LIGHT) -> Figure:
+def range_test(answer: Answer, theme: Theme = LIGHT) -> Figure:
     """Draws the range test that chose the rates."""
-    result = RangeTestResult.from_dict(record.range_test or {})
+    result = next(iter(answer.comparison.range_tests.values()))
     figure = new_figure(CURVE_INCHES, theme)
     ax = figure.add_subplot()
     result.plot(ax=ax)
@@ -175,13 +252,13 @@ def range_test(record: Record, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def schedules(record: Record, theme: Theme = LIGHT) -> Figure:
+def schedules(answer: Answer, theme: Theme = LIGHT) -> Figure:
     """Draws the rate of each policy over the steps, one small panel for each, on one scale."""
-    made = [(policy, schedule_of(policy)) for policy in record.policies]
-    shown = [(policy, schedule) for policy, schedule in made if schedule is not None]
-    drawn = [rate_envelope(schedule, record.total_steps) for _, schedule in shown]
+    about, made = answer.comparison.about, answer.comparison.schedules
+    shown = [(policy, made[policy.name]) for policy in about.policies if policy.name in made]
+    drawn = [rate_envelope(schedule, about.total_steps) for _, schedule in shown]
     tops = [float(high.max()) for _, _, high in drawn]
-    lines = _styles(record, theme)
+    lines = _styles(answer, theme)
     figure = new_figure(0.5 + 0.78 * len(shown), theme)
     panels = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for ax, (policy, schedule), (steps, low, high) in zip(panels, shown, drawn, strict=True):
@@ -192,7 +269,7 @@ def schedules(record: Record, theme: Theme = LIGHT) -> Figure:
         bounds = " to ".join(rate(bound) for bound in sorted(set(schedule.bounds)))
         title: dict[str, Any] = {"parse_math": False, "fontsize": POINTS - 1, "color": theme.ink}
         ax.set_title(
-            drawable(policy_label(record, policy.name), 24), loc="left", fontweight="bold", **title
+            drawable(policy.label or policy.name, 24), loc="left", fontweight="bold", **title
         )
         ax.set_title(bounds, loc="right", **title)
     panels[0].set_ylim(0.0, max(tops) * 1.08 or 1.0)
@@ -201,8 +278,8 @@ def schedules(record: Record, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def _styles(record: Record, theme: Theme) -> dict[str, Style]:
-    return styles([policy.name for policy in record.policies], record.reference, theme)
+def _styles(answer: Answer, theme: Theme) -> dict[str, Style]:
+    return styles(answer.comparison.policies, answer.comparison.reference, theme)
 
 
 def _draw_curve(ax: Axes, curve: Curve, style: Style) -> None:
@@ -255,13 +332,13 @@ def _formatter(numbers: Numbers) -> ticker.Formatter:
     return ticker.ScalarFormatter(useOffset=False)
 
 
-def _reference_line(ax: Axes, record: Record, lines: dict[str, Style], theme: Theme) -> None:
-    reference = rank(record).reference
-    if reference is None or reference.loss_mean is None or len(record.summary) == 1:
+def _reference_line(ax: Axes, answer: Answer, lines: dict[str, Style], theme: Theme) -> None:
+    reference = answer.reference
+    if reference is None or reference.loss_mean is None or len(answer.rows) == 1:
         return
     ax.axhline(reference.loss_mean, color=theme.ink, linestyle=(0, (4, 3)), linewidth=0.9)
-    for row in record.summary:
-        if row.steps_to_reference and is_sooner(row, reference):
+    for row in answer.rows:
+        if row.steps_to_reference and answer.is_sooner(row):
             ax.plot(
                 [row.steps_to_reference],
                 [reference.loss_mean],
@@ -273,8 +350,8 @@ def _reference_line(ax: Axes, record: Record, lines: dict[str, Style], theme: Th
             )
 
 
-def _rows_of_policies(record: Record, theme: Theme) -> tuple[Figure, Axes]:
-    names = [drawable(policy_label(record, row.policy)) for row in record.summary]
+def _rows_of_policies(answer: Answer, theme: Theme) -> tuple[Figure, Axes]:
+    names = [drawable(answer.label(row.policy)) for row in answer.rows]
     figure = new_figure(MARGIN_INCHES + 0.2 + ROW_INCHES * len(names), theme)
     ax = figure.add_subplot()
     ax.set_yticks(range(len(names)), labels=names, parse_math=False)
@@ -286,7 +363,7 @@ def _remark(ax: Axes, y: float, text: str, theme: Theme) -> None:
     words(ax, 1.02, y, text, theme, va="center", transform=ax.get_yaxis_transform())
 
 
-def _reference_mean(ax: Axes, record: Record, theme: Theme) -> None:
-    for row in record.summary:
-        if row.policy == record.reference and row.metric_mean is not None:
+def _reference_mean(ax: Axes, answer: Answer, theme: Theme) -> None:
+    for row in answer.rows:
+        if row.policy == answer.comparison.reference and row.metric_mean is not None:
             ax.axvline(row.metric_mean, color=theme.ink, linestyle=(0, (4, 3)), linewidth=0.9)

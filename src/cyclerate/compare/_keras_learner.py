@@ -1,10 +1,10 @@
-"""Trains a Keras model, compiled by its user, by any schedule."""
+"""Trains a Keras model by any schedule: as its user compiled it, or for an objective of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import CyclerateError
-from cyclerate.compare._learner import Start, call, framework_versions, spelled
+from cyclerate._errors import CyclerateError, check_choice
+from cyclerate._files import replacing
+from cyclerate.compare._learner import Start, call, framework_versions, in_words, spelled
+from cyclerate.compare._networks import OPTIMIZERS, make_optimizer
+from cyclerate.compare._objective import Objective, keras_loss
 from cyclerate.compare._plain import digest
+from cyclerate.compare._record import ModelInfo
 from cyclerate.keras import as_schedule, range_test
 from cyclerate.keras._data import borrow
 from cyclerate.keras._finder import check_model
@@ -31,7 +35,7 @@ _CHUNK_ROWS = 1024
 
 @dataclass
 class KerasLearner:
-    """Trains what `make_model` returns; a `cyclerate.compare._learner.Learner`.
+    """Trains what `make_model` returns; a `Learner`.
 
     The rate is part of the compiled step. A schedule is compiled once and serves all its seeds: the
     model is rewound to the variables that the seed's own model begins with.
@@ -67,23 +71,39 @@ class KerasLearner:
         finally:
             put_back()
 
+    def fresh(self) -> KerasLearner:
+        """Another one like it that has trained nothing."""
+        return replace(self)
+
     def start(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Start:
         """Says what a seed starts from."""
         with self.seeded(seed):
             model = self._made(seed, x, y)
-        description = {
+        weights = digest(map(_numpy, model.variables))
+        versions = framework_versions("keras", keras.backend.backend())
+        return Start(
+            self.settings(model), weights, _default_rate(model), versions, self.describe(model)
+        )
+
+    def settings(self, model: Any) -> dict[str, Any]:
+        """All of a model that decides its training, but for its weights."""
+        return {
             "network": digest([spelled(layer).encode() for layer in model.layers]),
             "optimizer": spelled(model.optimizer),
             "loss": spelled(model.loss),
             "metrics": spelled([metric.name for metric in model.metrics]),
         }
-        rate = rate_of(innermost(model.optimizer))
-        scheduled = not isinstance(rate, keras.Variable)
-        # The optimizer keeps it as a float32; the seven digits it has are what was written.
-        default = None if scheduled else float(f"{float(_numpy(rate)):.7g}")
-        weights = digest(map(_numpy, model.variables))
-        return Start(
-            description, weights, default, framework_versions("keras", keras.backend.backend())
+
+    def describe(self, model: Any) -> ModelInfo:
+        """Describes a model for people."""
+        layers, config = len(model.layers), _optimizer_config(model.optimizer)
+        return ModelInfo(
+            description=f"{type(model).__name__} of {layers} layer{'' if layers == 1 else 's'}",
+            parameters=int(model.count_params()),
+            optimizer=in_words(config),
+            loss=_loss_name(model.loss),
+            batch_size=self.batch_size,
+            optimizer_config=config,
         )
 
     def range_test(
@@ -93,7 +113,7 @@ class KerasLearner:
         with self.seeded(seed):
             model = self._made(seed, x, y)
         settings: dict[str, Any] = {"batch_size": self.batch_size, "verbose": 0, "seed": seed}
-        return range_test(model, x, y, **{**settings, **options})
+        return range_test(model, x, self.targets(y), **{**settings, **options})
 
     def begin(self, seed: int, schedule: Schedule, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Begins a run; compiles the step, outside the time that is measured."""
@@ -112,9 +132,15 @@ class KerasLearner:
             variable.assign(value)
         seed_all_randomness(seed)
 
+    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        """The targets as the model takes them."""
+        return y
+
     def fit(self, x: NDArray[Any], y: NDArray[Any]) -> float:
         """Trains on rows in the order given, a step for each batch; returns the mean loss."""
-        history = self.model.fit(x, y, batch_size=self.batch_size, shuffle=False, verbose=0)
+        history = self.model.fit(
+            x, self.targets(y), batch_size=self.batch_size, shuffle=False, verbose=0
+        )
         return float(history.history["loss"][-1])
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -132,22 +158,125 @@ class KerasLearner:
 
     def save(self, path: Path) -> None:
         """Saves the model as Keras does, in one step."""
-        temporary = path.with_name(f".{path.stem}.part.keras")
-        self.model.save(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            self.model.save(temporary)
 
     def _chunk_rows(self, rows: int) -> int:
-        """Chunks of equal size, if it can be: another size is compiled anew."""
+        """Chunks of equal size, if it can be: another size is compiled again."""
         most = max(self.batch_size, _CHUNK_ROWS)
         return -(-rows // -(-rows // most))
 
     def _made(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Any:
         model = call(self.make_model, seed)
         check_model(model)
-        build(model, borrow(x, y, batch_size=self.batch_size))
+        build(model, borrow(x, self.targets(y), batch_size=self.batch_size))
         return model
 
 
 def _numpy(variable: Any) -> NDArray[Any]:
     """A copy: on some backends a plain view would change with the variable."""
     return np.array(keras.ops.convert_to_numpy(variable))
+
+
+@dataclass
+class ObjectiveLearner(KerasLearner):
+    """Trains networks with logits for outputs, judged in float64 by an objective of ours.
+
+    Attributes:
+        objective: Loss and metric.
+        words: The network, for people; "" for its class and the number of its layers.
+    """
+
+    objective: Objective = field(kw_only=True)
+    words: str = field(default="", kw_only=True)
+
+    def settings(self, model: Any) -> dict[str, Any]:
+        """All that decides its training and its judgement, but for its weights."""
+        judged = [self.objective.loss_name, self.objective.metric, self.objective.scale]
+        return {**super().settings(model), "objective": judged}
+
+    def describe(self, model: Any) -> ModelInfo:
+        """Describes a model for people."""
+        made = super().describe(model)
+        words = self.words or made.description
+        return replace(made, description=words, loss=self.objective.loss_name)
+
+    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Classes as they are, one number for each row as a column."""
+        return y if self.objective.outputs > 1 else y.astype(np.float32)[:, None]
+
+    def evaluate(self, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
+        """The objective's loss of rows, and its metric."""
+        outputs, goal = self.predict(x), self.objective
+        return {"loss": goal.loss(outputs, y), goal.metric: goal.score(outputs, y)}
+
+    def save(self, path: Path) -> None:
+        """Saves the network trained last, giving probabilities (or the standardised number).
+
+        It is saved without its optimizer, so that Keras alone can load it.
+        """
+        layers = [keras.Input(self.model.input_shape[1:]), *self.model.layers]
+        last = {"binary_crossentropy": "sigmoid", "sparse_categorical_crossentropy": "softmax"}
+        if activation := last.get(self.objective.loss_name):
+            layers.append(keras.layers.Activation(activation))
+        with replacing(path) as temporary:
+            keras.Sequential(layers).save(temporary)
+
+
+def objective_learner(
+    build: Callable[[int], Any],
+    objective: Objective,
+    batch_size: int,
+    *,
+    optimizer: str = "sgd",
+    metrics: tuple[str, ...] = (),
+    words: str = "",
+) -> ObjectiveLearner:
+    """Makes the learner of networks that `build` builds from a seed.
+
+    Args:
+        build: Gives the network the seed's weights, and leaves global random state alone.
+        objective: Loss and metric; the network's outputs are those that it names.
+        batch_size: Rows in a step.
+        optimizer: A name in `OPTIMIZERS`.
+        metrics: What Keras measures in training besides the loss; a range test can record it.
+        words: The network, for people.
+    """
+    check_choice("optimizer", optimizer, OPTIMIZERS)
+
+    def compiled(seed: int) -> Any:
+        model = build(seed)
+        loss = keras_loss(objective.loss_name)
+        model.compile(make_optimizer(optimizer), loss=loss, metrics=list(metrics))
+        return model
+
+    return ObjectiveLearner(compiled, batch_size, objective=objective, words=words)
+
+
+def _default_rate(model: Any) -> float | None:
+    rate = rate_of(innermost(model.optimizer))
+    if not isinstance(rate, keras.Variable):
+        return None
+    # The optimizer keeps it as a float32; the seven digits it has are what was written.
+    return float(f"{float(_numpy(rate)):.7g}")
+
+
+def _optimizer_config(optimizer: Any) -> dict[str, Any]:
+    """The class, and its plain settings that are not its defaults."""
+    inner = innermost(optimizer)
+    kind = type(inner)
+    config: dict[str, Any] = {"framework": "keras", "class": kind.__name__, "settings": {}}
+    if getattr(keras.optimizers, kind.__name__, None) is kind:
+        usual, own = kind().get_config(), inner.get_config()
+        config["settings"] = {
+            key: value
+            for key, value in own.items()
+            if key not in ("name", "learning_rate") and value != usual.get(key)
+        }
+    return config
+
+
+def _loss_name(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", None) or spelled(loss))

@@ -1,27 +1,36 @@
-"""What trains one network for any recipe, in Keras or in PyTorch."""
+"""What trains one network for any recipe, in Keras or in PyTorch, and one run by it."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import bad_argument
+from cyclerate.compare._record import ModelInfo, Run
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:
     from cyclerate.finder import RangeTestResult
 
+_FINE_EPOCHS = 4
+
 MakeModel = Callable[..., Any]
 """Returns a new model: with its seed as argument, or with none."""
 
-_ALLOWED = "a function that returns a compiled Keras model, or PyTorch's (model, optimizer, loss)"
+Rows = Callable[[NDArray[np.int_]], tuple[NDArray[Any], NDArray[Any]]]
+"""Gives inputs and targets of training rows, by their places."""
+
+Judge = Callable[[], tuple[float, float]]
+"""Gives the held-out loss and the held-out metric of the network as it is now."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +42,22 @@ class Start:
         weights: A hash of the initial weights.
         default_lr: The rate that the optimizer was made with; None if it is itself scheduled.
         versions: Of the frameworks that compute.
+        model: The same in words, for people.
     """
 
-    description: dict[str, str]
+    description: dict[str, Any]
     weights: str
     default_lr: float | None
     versions: dict[str, str]
+    model: ModelInfo
 
 
 class Learner(Protocol):
     """Trains one network at a time; the seed decides its weights and all else that is random."""
+
+    def fresh(self) -> Learner:
+        """Another one like it that has trained nothing, to be sent to another process."""
+        ...
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         """Seeds the global generators for a run, and gives them back after it."""
@@ -82,47 +97,6 @@ class Learner(Protocol):
         ...
 
 
-def make_learner(make_model: MakeModel, batch_size: int) -> Learner:
-    """Chooses the framework by what `make_model` returns; the model made for it is let go.
-
-    Raises:
-        ValueError: It is no function, or returns neither a compiled Keras model nor
-            `(model, optimizer, loss)` of PyTorch.
-    """
-    if not callable(make_model):
-        raise bad_argument("make_model", _ALLOWED, make_model)
-    from cyclerate._randomness import remember_global_randomness
-
-    put_back = remember_global_randomness()
-    try:
-        made = call(make_model, 0)
-    finally:
-        put_back()
-    if is_torch(made):
-        from cyclerate.compare._torch_learner import TorchLearner
-
-        return TorchLearner(make_model, batch_size)
-    if "keras" in sys.modules:
-        from cyclerate.compare._keras_learner import KerasLearner
-
-        if isinstance(made, sys.modules["keras"].Model):
-            return KerasLearner(make_model, batch_size)
-    raise bad_argument("make_model", _ALLOWED, made)
-
-
-def is_torch(made: Any) -> bool:
-    """Whether this is `(model, optimizer, loss)` of PyTorch."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(made, tuple) or len(made) != 3:
-        return False
-    module, optimizer, loss = made
-    return (
-        isinstance(module, torch.nn.Module)
-        and isinstance(optimizer, torch.optim.Optimizer)
-        and callable(loss)
-    )
-
-
 def call(make_model: MakeModel, seed: int) -> Any:
     """Calls it with the seed if it takes an argument that has no default, or one named `seed`."""
     try:
@@ -131,13 +105,29 @@ def call(make_model: MakeModel, seed: int) -> Any:
         return make_model()
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     wanted = [p for p in parameters if p.name == "seed" or p.default is p.empty]
-    if not any(p.name == "seed" or p.kind in by_place for p in wanted):
-        return make_model()
-    return make_model(seed=seed) if any(p.name == "seed" for p in wanted) else make_model(seed)
+    if any(p.name == "seed" for p in wanted):
+        return make_model(seed=seed)
+    return make_model(seed) if any(p.kind in by_place for p in wanted) else make_model()
+
+
+def framework_versions(*names: str) -> dict[str, str]:
+    """Versions of the frameworks that compute."""
+    return {name: str(sys.modules[name].__version__) for name in names}
+
+
+def in_words(config: dict[str, Any]) -> str:
+    """Writes an optimizer's class and the settings that are not its defaults.
+
+    >>> in_words({"class": "SGD", "settings": {"momentum": 0.9, "nesterov": True}})
+    'SGD (momentum 0.9, nesterov)'
+    """
+    settings = config["settings"].items()
+    given = [key if value is True else f"{key} {value}" for key, value in settings]
+    return f"{config['class']} ({', '.join(given)})" if given else config["class"]
 
 
 def spelled(thing: Any) -> str:
-    """A text for a loss, a metric or a layer that is the same in every process.
+    """Writes a loss, a metric or a layer as a text that is the same in every process.
 
     >>> spelled("mse"), spelled(sum), spelled([None, "mae"])
     ('mse', 'builtins.sum', "['none', 'mae']")
@@ -159,10 +149,9 @@ def spelled(thing: Any) -> str:
 
 def _config(thing: Any) -> str:
     try:
-        config = thing.get_config()
+        return str(_nameless(thing.get_config()))
     except (NotImplementedError, TypeError, ValueError):
         return ""
-    return str(_nameless(config))
 
 
 def _nameless(value: Any) -> Any:
@@ -176,6 +165,90 @@ def _nameless(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else spelled(value)
 
 
-def framework_versions(*names: str) -> dict[str, str]:
-    """Versions of the frameworks that compute."""
-    return {name: str(sys.modules[name].__version__) for name in names}
+@dataclass(frozen=True)
+class DataOrder:
+    """The order of the training rows of a seed: a new permutation every epoch.
+
+    An epoch leaves out the few rows that fill no whole batch, each time others: a batch of another
+    size would be compiled again.
+    """
+
+    rows_in_all: int
+    seed: int
+    batch_size: int
+    steps_per_epoch: int
+
+    def rows(self, start: int, stop: int) -> NDArray[np.int_]:
+        """The rows of steps `start` to `stop` - 1, one batch after another."""
+        return np.concatenate(list(self._parts(start, stop)))
+
+    def _parts(self, start: int, stop: int) -> Iterator[NDArray[np.int_]]:
+        for epoch in range(start // self.steps_per_epoch, -(-stop // self.steps_per_epoch)):
+            first = max(start - epoch * self.steps_per_epoch, 0)
+            last = min(stop - epoch * self.steps_per_epoch, self.steps_per_epoch)
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.rows_in_all)
+            yield order[first * self.batch_size : last * self.batch_size]
+
+
+def evaluation_steps(total_steps: int, steps_per_epoch: int) -> list[int]:
+    """Says when a run is judged: after every epoch, and four times in each of the first 4.
+
+    A good policy does in its first epochs what the reference does in all of them, so that is where
+    "steps to reach" needs a finer measure.
+
+    >>> evaluation_steps(total_steps=20, steps_per_epoch=4)
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20]
+    """
+    quarters = (steps_per_epoch * part // 4 for part in range(1, 4 * _FINE_EPOCHS))
+    whole = range(steps_per_epoch, total_steps, steps_per_epoch)
+    return sorted({step for step in quarters if 0 < step < total_steps} | {*whole, total_steps})
+
+
+def train_run(
+    learner: Learner,
+    rows: Rows,
+    order: DataOrder,
+    judge: Judge,
+    *,
+    policy: str,
+    schedule: Schedule,
+    total_steps: int,
+    fold: int = 0,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> Run:
+    """Trains one run; a loss that is not finite ends it early, as diverged.
+
+    Args:
+        learner: Trains the network; afterwards it holds the trained one.
+        rows: Gives the training rows.
+        order: Their order, and the seed.
+        judge: Measures the network on the held-out rows.
+        policy: The policy's name.
+        schedule: The rate of every step.
+        total_steps: Optimizer steps.
+        fold: The number of the fold.
+        progress: Called with the steps done.
+
+    Returns:
+        The curves, and the seconds that the training itself took.
+    """
+    curves: list[tuple[int, float, float, float]] = []
+    seconds = 0.0
+    points = [0, *evaluation_steps(total_steps, order.steps_per_epoch)]
+    with learner.seeded(order.seed):
+        learner.begin(order.seed, schedule, *rows(order.rows(0, 1)))
+        for start, stop in pairwise(points):
+            x, y = rows(order.rows(start, stop))
+            began = time.perf_counter()
+            train_loss = learner.fit(x, y)
+            seconds += time.perf_counter() - began
+            loss, score = judge()
+            curves.append((stop, train_loss, loss, score))
+            progress(stop)
+            if not np.isfinite([train_loss, loss]).all():
+                break
+    steps, train_losses, losses, scores = zip(*curves, strict=True)
+    diverged = not np.isfinite([train_losses[-1], losses[-1]]).all()
+    return Run(
+        policy, order.seed, steps, train_losses, losses, scores, seconds, bool(diverged), fold
+    )

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument
-from cyclerate.compare._record import Metric
 
 Outputs = NDArray[np.float64]
 Score = Callable[[Outputs, NDArray[Any], float], float]
@@ -27,13 +26,15 @@ class Objective:
     Attributes:
         loss_name: The loss, as Keras names it.
         outputs: Width of the network's last layer; 1 for two classes.
-        metric: The metric's name and direction.
+        metric: The metric's name.
+        mode: Whether more ("max") or less ("min") of it is better.
         scale: What one standardised unit of a regression target is in the target's own unit.
     """
 
     loss_name: str
     outputs: int
-    metric: Metric
+    metric: str
+    mode: str
     scale: float = 1.0
 
     def loss(self, outputs: Outputs, y: NDArray[Any]) -> float:
@@ -45,7 +46,7 @@ class Objective:
         """The metric of these outputs; NaN if any of them is not finite."""
         if not np.isfinite(outputs).all():
             return float("nan")
-        _, _, score = _METRICS[self.metric.name]
+        score = _METRICS[self.metric][2]
         return float(score(outputs.astype(np.float64), y, self.scale))
 
 
@@ -72,7 +73,7 @@ def make_objective(classes: int | None, metric: str | None = None, scale: float 
         "two classes": ("binary_crossentropy", 1),
         "many classes": ("sparse_categorical_crossentropy", classes or 1),
     }[task]
-    return Objective(loss, outputs, Metric(chosen, _METRICS[chosen][0]), scale)
+    return Objective(loss, outputs, chosen, _METRICS[chosen][0], scale)
 
 
 def keras_loss(name: str) -> Any:

@@ -61,6 +61,14 @@ class Difference:
             return f"{way} in these {number}, too few to be sure"
         return "cannot be told apart"
 
+    def in_a_line(self) -> str:
+        """Writes it in less than 80 columns where the names are short."""
+        name = f"  {self.policy[:20]}, {self.value[:20]}: "
+        if self.mean is None:
+            return name + self.verdict
+        interval = "" if self.low is None else f" [{self.low:+.2g}, {self.high:+.2g}]"
+        return f"{name}{self.mean:+.2g}{interval}: {self.verdict}"
+
 
 def difference(
     policy: str, reference: str, value: str, pairs: Sequence[tuple[float, float]]

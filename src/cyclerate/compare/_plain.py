@@ -18,21 +18,24 @@ _DIGEST = 16
 
 
 def build(kind: type[T], values: Any, where: str) -> T:
-    """Builds a frozen dataclass of JSON values; lists become tuples."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    """Builds a frozen dataclass of JSON values; lists become tuples.
+
+    Raises:
+        ValueError: A field is missing or unknown.
+    """
     if not isinstance(values, Mapping):
         raise bad_argument(where, "a JSON object", values)
-    unknown = sorted(set(values) - set(fields))
-    needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-    missing = sorted(needed - set(values))
-    if unknown or missing:
-        raise bad_argument(where, f"made of {', '.join(fields)}", sorted(values))
-    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return kind(**frozen)
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    names = [field.name for field in fields]
+    missing = dataclasses.MISSING
+    needed = [f.name for f in fields if f.default is missing and f.default_factory is missing]
+    if not set(needed) <= set(values) <= set(names):
+        raise bad_argument(where, f"made of {', '.join(names)}", sorted(values))
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def plain(value: Any) -> Any:
-    """JSON has no NaN and no tuples."""
+    """Turns a value into what JSON holds, which has no NaN and no tuples."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -41,12 +44,12 @@ def plain(value: Any) -> Any:
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """What JSON can hold of a number: NaN and infinity become None."""
+    """Gives a number as JSON holds it: NaN and infinity become None."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
 def digest(parts: Iterable[bytes | NDArray[Any]]) -> str:
-    """A hash of bytes and arrays, shapes and dtypes included.
+    """Hashes bytes and arrays, shapes and dtypes included.
 
     >>> digest([np.zeros(2)]) == digest([np.zeros((1, 2))])
     False

@@ -1,10 +1,15 @@
-"""The policies that a comparison knows, with the numbers Smith's rules give them."""
+"""The policies that a comparison knows, with the numbers Smith's rules give them.
+
+A policy is one entry of the table below; `compare`, `cross_validate` and the command read it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.compare._record import PolicyInfo
@@ -22,6 +27,7 @@ FEWEST_CYCLES = 3
 _USUAL_CYCLE_EPOCHS = 6
 _LONGEST_CYCLE_EPOCHS = 20
 _USUAL_MOST_CYCLES = 8
+_FILE_NAME = re.compile(r"[\w.+ -]+")
 
 
 @dataclass(frozen=True)
@@ -37,23 +43,11 @@ class Budget:
         """Optimizer steps of a run."""
         return 2 * self.cycles * self.step_size
 
-    @property
-    def step_size_epochs(self) -> float:
-        """Half a cycle, in epochs."""
-        return self.step_size / self.steps_per_epoch
-
 
 def plan_budget(epochs: int, steps_per_epoch: int) -> Budget:
     """Divides a run into whole cycles of about 6 epochs, at least 3 of them.
 
     The run is shortened by less than one step for each half cycle.
-
-    Args:
-        epochs: Passes over the training data.
-        steps_per_epoch: Optimizer steps in one pass.
-
-    Returns:
-        The budget.
 
     Raises:
         ValueError: The run is shorter than 6 steps: no room for 3 cycles.
@@ -107,14 +101,43 @@ class Rates:
         return self.base_lr if self.base_lr is not None else self.highest / 4
 
 
+MakeSchedule = Callable[[Rates, Budget], Schedule]
+PolicyLike = str | Schedule | MakeSchedule
+
+
 @dataclass(frozen=True)
 class Policy:
-    """A name, how it is shown, and how it is made."""
+    """A policy by its name.
 
+    `races_as` is what a range test races for it, None where it needs no rate; `why` says how its
+    numbers come about.
+    """
+
+    name: str
     label: str
-    needs_suggestion: bool
-    build: Callable[[Rates, Budget], Schedule]
+    make: MakeSchedule
+    races_as: str | None
     why: str
+
+    def schedule(self, rates: Rates, budget: Budget) -> Schedule:
+        """Makes its schedule.
+
+        Raises:
+            ValueError: A function of the user's returned something else.
+        """
+        made: Any = self.make(rates, budget)
+        if not isinstance(made, Schedule):
+            raise bad_argument(
+                f"the policy {self.name}", "a function that returns a schedule", made
+            )
+        return made
+
+    def described(self, schedule: dict[str, Any], rates: Rates, budget: Budget) -> PolicyInfo:
+        """Says why its schedule has these numbers."""
+        epochs = f"{budget.step_size / budget.steps_per_epoch:.3g}"
+        half = f"{budget.step_size:,} steps ({epochs} {'epoch' if epochs == '1' else 'epochs'})"
+        why = self.why.format(cycles=budget.cycles, half=half, default_of=rates.default_of)
+        return PolicyInfo(self.name, self.label, schedule, why)
 
 
 def _exp_range(rates: Rates, budget: Budget) -> Schedule:
@@ -123,100 +146,109 @@ def _exp_range(rates: Rates, budget: Budget) -> Schedule:
 
 
 _CYCLES = "{cycles} cycles between base_lr and max_lr of the range test; half a cycle is {half}."
-
-POLICIES: dict[str, Policy] = {
-    "fixed": Policy(
-        "fixed", False, lambda r, _: Constant(r.default_lr), "The default rate of {default_of}."
+_TABLE = (
+    Policy(
+        "fixed",
+        "fixed",
+        lambda r, _: Constant(r.default_lr),
+        None,
+        "The default rate of {default_of}.",
     ),
-    "found": Policy(
-        "found", True, lambda r, _: Constant(r.highest), "max_lr of the range test, held constant."
+    Policy(
+        "found",
+        "found",
+        lambda r, _: Constant(r.highest),
+        "constant",
+        "max_lr of the range test, held constant.",
     ),
-    "triangular": Policy(
-        "triangular", True, lambda r, b: Triangular(r.lowest, r.highest, b.step_size), _CYCLES
+    Policy(
+        "triangular",
+        "triangular",
+        lambda r, b: Triangular(r.lowest, r.highest, b.step_size),
+        "triangular",
+        _CYCLES,
     ),
-    "triangular2": Policy(
+    Policy(
         "triangular2",
-        True,
+        "triangular2",
         lambda r, b: Triangular2(r.lowest, r.highest, b.step_size),
+        "triangular",
         _CYCLES + " Each cycle is half as high as the one before.",
     ),
-    "exp_range": Policy(
-        "exp_range", True, _exp_range, _CYCLES + " With gamma their height falls to a tenth."
+    Policy(
+        "exp_range",
+        "exp_range",
+        _exp_range,
+        "triangular",
+        _CYCLES + " With gamma their height falls to a tenth.",
     ),
-    "one_cycle": Policy(
+    Policy(
+        "one_cycle",
         "1cycle",
-        True,
         lambda r, b: OneCycle(r.highest, b.total_steps),
+        "one_cycle",
         "One cycle over the whole run, up to max_lr of the range test.",
     ),
-    "restarts": Policy(
+    Policy(
+        "restarts",
         "warm restarts",
-        True,
         lambda r, b: WarmRestarts(r.highest, 2 * b.step_size),
+        "triangular",
         "{cycles} cosine falls from max_lr of the range test to 0.",
     ),
-}
+)
+POLICIES = {policy.name: policy for policy in _TABLE}
 DEFAULT_POLICIES = ("fixed", "triangular", "one_cycle")
 REFERENCE = "fixed"
 
 
-def check_policies(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the names, each once, if every one is a policy.
+def named_policies(policies: Any) -> tuple[Policy, ...]:
+    """Turns names of the table, or a dict from names to schedules and functions, into policies.
 
     Raises:
-        ValueError: One is not, or there is none; the message lists the policies.
+        ValueError: A name is unknown, or fit for no file; a value is no schedule and no function;
+            there is none.
     """
-    unique = tuple(dict.fromkeys(check_choice("policies", name, POLICIES) for name in names))
-    if not unique:
-        raise bad_argument("policies", f"some of {', '.join(POLICIES)}", "")
-    return unique
+    if isinstance(policies, str):
+        policies = (policies,)
+    pairs = policies.items() if isinstance(policies, Mapping) else [(n, n) for n in policies]
+    named = tuple(_named(name, policy) for name, policy in dict(pairs).items())
+    if not named:
+        raise bad_argument("policies", f"some of {', '.join(POLICIES)}, or a dict", policies)
+    return named
 
 
-def raced_policy(names: Iterable[str]) -> str:
+def _named(name: Any, policy: Any) -> Policy:
+    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+        raise bad_argument("policies", "named by letters, digits, '_', '-' and '.'", name)
+    if isinstance(policy, Schedule):
+        return Policy(name, name, lambda _rates, _budget: policy, None, "A schedule of your own.")
+    if isinstance(policy, str):
+        known = POLICIES[check_choice("policies", policy, POLICIES)]
+        label = known.label if name == policy else name
+        return Policy(name, label, known.make, known.races_as, known.why)
+    if not callable(policy):
+        allowed = "names, schedules, or functions of (rates, budget)"
+        raise bad_argument("policies", allowed, {name: policy})
+    own: Any = policy
+    return Policy(name, name, own, "triangular", "Made by a function of your own.")
+
+
+def raced_policy(policies: Iterable[Policy]) -> str:
     """Says which policy a range test is to race in miniature, to find the rate for all of these.
 
     One answer serves them all. It is asked for cycles that come back to their highest rate, which
     bear less than a single cycle does, unless only one kind of policy is there.
 
-    >>> raced_policy(["fixed", "triangular", "one_cycle"]), raced_policy(["fixed", "one_cycle"])
-    ('triangular', 'one_cycle')
+    >>> raced_policy(named_policies(["fixed", "triangular", "one_cycle"]))
+    'triangular'
+    >>> raced_policy(named_policies(["fixed", "one_cycle"]))
+    'one_cycle'
     """
-    wanted = [name for name in check_policies(names) if POLICIES[name].needs_suggestion]
-    alone: dict[tuple[str, ...], str] = {("found",): "constant", ("one_cycle",): "one_cycle"}
-    return alone.get(tuple(wanted), "triangular")
+    kinds = {policy.races_as for policy in policies} - {None}
+    return str(kinds.pop()) if len(kinds) == 1 else "triangular"
 
 
-def make_policies(names: Iterable[str], rates: Rates, budget: Budget) -> tuple[PolicyInfo, ...]:
-    """Makes the policies of a comparison.
-
-    Without a suggested rate (`rates.max_lr` is None) only those remain that need none; `fixed`
-    where none would.
-
-    Args:
-        names: Policies of the table, in the order wanted.
-        rates: The rates to make them of.
-        budget: The length of the run.
-
-    Returns:
-        The policies with their schedules.
-
-    Raises:
-        ValueError: A name is not in the table.
-
-    >>> budget = plan_budget(epochs=24, steps_per_epoch=100)
-    >>> one, = make_policies(["triangular"], Rates(0.01, base_lr=0.1, max_lr=0.4), budget)
-    >>> one.schedule["step_size"], one.why[:32]
-    (300, '4 cycles between base_lr and max')
-    """
-    wanted = check_policies(names)
-    if rates.max_lr is None:
-        wanted = tuple(n for n in wanted if not POLICIES[n].needs_suggestion) or (REFERENCE,)
-    return tuple(_make(name, rates, budget) for name in wanted)
-
-
-def _make(name: str, rates: Rates, budget: Budget) -> PolicyInfo:
-    policy = POLICIES[name]
-    epochs = f"{budget.step_size_epochs:.3g}"
-    half = f"{budget.step_size:,} steps ({epochs} {'epoch' if epochs == '1' else 'epochs'})"
-    why = policy.why.format(cycles=budget.cycles, half=half, default_of=rates.default_of)
-    return PolicyInfo(name, policy.label, policy.build(rates, budget).to_dict(), why)
+def without_rate(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """Leaves the policies that need no rate of a range test; the reference where none would."""
+    return tuple(p for p in policies if p.races_as is None) or (POLICIES[REFERENCE],)

@@ -1,82 +1,26 @@
-"""What a comparison did and found: plain frozen values, kept as one JSON file.
+"""The plain values of a comparison: its runs, what was compared, and the table made of the runs.
 
-The record holds everything that the report draws, so that a report can be redrawn without
-training again and two records can be compared years apart. It knows no framework.
+They know no framework, and go to JSON and back, so that a page can be drawn again without training.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate._files import write_json
-from cyclerate.compare._plain import build, finite_or_none, plain
-
-SCHEMA = 1
-FILE_NAME = "record.json"
+from cyclerate.compare._plain import build, finite_or_none
 
 Losses = tuple[float | None, ...]
+Place = tuple[int, int]
+"""The seed and the fold of a run: runs of one place are a pair, whatever their policies."""
 
 
 @dataclass(frozen=True)
-class DataInfo:
-    """The data of a comparison; `notes` holds one sentence for every decision taken about it."""
-
-    name: str
-    rows: int
-    train_rows: int
-    heldout_rows: int
-    features: int
-    target: str
-    task: str
-    classes: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_choice("task", self.task, ("classification", "regression"))
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """The network that every cell trains, and how."""
-
-    description: str
-    parameters: int
-    optimizer: str
-    loss: str
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The held-out metric; `mode` says whether more ("max") or less ("min") is better."""
-
-    name: str
-    mode: str
-
-    def __post_init__(self) -> None:
-        check_choice("mode", self.mode, ("max", "min"))
-
-
-@dataclass(frozen=True)
-class PolicyInfo:
-    """One policy of the comparison: its schedule as a dict, and why it has these numbers."""
-
-    name: str
-    label: str
-    schedule: dict[str, Any]
-    why: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run: one policy with one seed, on one fold of the data.
+class Run:
+    """One training: one policy with one seed, on one fold of the data.
 
     Each evaluation adds one point to every curve; `steps` counts the optimizer steps done by then.
     A value that was not finite is None.
@@ -99,6 +43,108 @@ class Cell:
                 raise bad_argument(name, f"as long as steps ({len(self.steps)})", len(curve))
             object.__setattr__(self, name, curve)
 
+    @property
+    def place(self) -> Place:
+        """Its seed and its fold."""
+        return self.seed, self.fold
+
+
+@dataclass(frozen=True)
+class PolicyInfo:
+    """One policy of the comparison: its schedule as a dict, and why it has these numbers."""
+
+    name: str
+    label: str
+    schedule: dict[str, Any]
+    why: str
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The data of a comparison; `notes` holds one sentence for every decision taken about it."""
+
+    name: str
+    rows: int
+    train_rows: int
+    heldout_rows: int
+    features: int
+    target: str
+    task: str
+    classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, ("classification", "regression"))
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The network that every run trains, and how.
+
+    `optimizer` says it in words; `optimizer_config` has its framework, its class, and the settings
+    that are not the defaults of the class: what code is made of.
+    """
+
+    description: str
+    parameters: int
+    optimizer: str
+    loss: str
+    batch_size: int
+    optimizer_config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The run with the lowest final held-out loss, and the file that holds its model."""
+
+    policy: str
+    seed: int
+    file: str | None
+
+
+@dataclass(frozen=True)
+class About:
+    """What was compared, where and how: all that the page says beside the numbers of the runs.
+
+    `mode` says whether more ("max") or less ("min") of the metric is better, where that is known.
+    `settings` decides all runs: a folder takes no comparison of others.
+    """
+
+    title: str
+    created: str
+    command: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+    data: DataInfo
+    model: ModelInfo
+    mode: str | None
+    epochs: int
+    steps_per_epoch: int
+    total_steps: int
+    seeds: tuple[int, ...]
+    policies: tuple[PolicyInfo, ...]
+    best: Best | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, ("max", "min", None))
+
+
+def about_from(values: Any) -> About:
+    """Builds it from plain values.
+
+    Raises:
+        ValueError: A part is missing or unknown.
+    """
+    parts = dict(values) if isinstance(values, dict) else values
+    if isinstance(values, dict):
+        for name, kind in {"data": DataInfo, "model": ModelInfo, "best": Best}.items():
+            if parts.get(name) is not None:
+                parts[name] = build(kind, parts[name], name)
+        policies = parts.get("policies") or ()
+        parts["policies"] = tuple(build(PolicyInfo, part, "policies") for part in policies)
+    return build(About, parts, "about")
+
 
 @dataclass(frozen=True)
 class SummaryRow:
@@ -120,96 +166,76 @@ class SummaryRow:
     diverged: int
 
 
-@dataclass(frozen=True)
-class Best:
-    """The cell with the lowest final held-out loss, and the file that holds its model."""
-
-    policy: str
-    seed: int
-    file: str | None
+def final(curve: Sequence[float | None]) -> float | None:
+    """The last value of a curve; None if it has none, or if it was not finite."""
+    return curve[-1] if curve else None
 
 
-@dataclass(frozen=True)
-class Record:
-    """A whole comparison: data, model, range test, policies, cells, and the table made of them.
+def steps_to_reference(run: Run, loss: float) -> int | None:
+    """The steps after which a run's held-out loss was first at or below `loss`.
 
-    `range_test` is the dict of a `RangeTestResult`. `summary` is derived from `cells`
-    (`summarise`) and kept so that other programs need not derive it again.
+    Nothing is interpolated: the answer is one of the steps at which the loss was measured.
+
+    >>> run = Run("one_cycle", 0, (10, 20, 30), (1, 1, 1), (0.9, 0.5, 0.4), (0, 0, 0), 1.0, False)
+    >>> steps_to_reference(run, 0.5)
+    20
     """
+    measured = zip(run.steps, run.heldout_loss, strict=True)
+    return next((step for step, value in measured if value is not None and value <= loss), None)
 
-    title: str
-    created: str
-    command: str
-    versions: dict[str, str]
-    machine: dict[str, str]
-    data: DataInfo
-    model: ModelInfo
-    metric: Metric
-    epochs: int
-    steps_per_epoch: int
-    total_steps: int
-    seeds: tuple[int, ...]
-    range_test: dict[str, Any] | None
-    policies: tuple[PolicyInfo, ...]
-    cells: tuple[Cell, ...]
-    reference: str
-    summary: tuple[SummaryRow, ...]
-    best: Best | None
-    schema: int = SCHEMA
 
-    def policy(self, name: str) -> PolicyInfo:
-        """Returns the policy called `name`.
+def finish_lines(runs: Iterable[Run], reference: str) -> dict[Place, float]:
+    """The final held-out loss of the reference at each place where it did not diverge."""
+    return {
+        run.place: loss
+        for run in runs
+        if run.policy == reference
+        and not run.diverged
+        and (loss := final(run.heldout_loss)) is not None
+    }
 
-        Raises:
-            ValueError: The record has no such policy; the message lists them.
-        """
-        check_choice("policy", name, [policy.name for policy in self.policies])
-        return next(policy for policy in self.policies if policy.name == name)
 
-    def cells_of(self, policy: str) -> tuple[Cell, ...]:
-        """Returns the cells of one policy, in the order they were trained."""
-        return tuple(cell for cell in self.cells if cell.policy == policy)
+def summarise(
+    runs: Iterable[Run], policies: Iterable[str], reference: str
+) -> tuple[SummaryRow, ...]:
+    """Makes the table: one row for each policy that has runs, in the order of `policies`.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the record as plain JSON values: dicts, lists, text, finite numbers, None."""
-        return plain(dataclasses.asdict(self))
+    Each seed races to the final held-out loss that the reference had *with that seed* (on the same
+    fold). Seeds with which the reference diverged race to nothing and are not counted. The means of
+    loss and metric leave diverged runs out; their number is in the row.
+    """
+    runs = tuple(runs)
+    lines = finish_lines(runs, reference)
+    grouped = [(name, [run for run in runs if run.policy == name]) for name in policies]
+    return tuple(_row(name, group, lines) for name, group in grouped if group)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """Builds a record from what `to_dict` returned.
 
-        Raises:
-            ValueError: It is of another schema, or a part is missing or unknown.
-        """
-        if not isinstance(values, Mapping) or values.get("schema") != SCHEMA:
-            found = values.get("schema") if isinstance(values, Mapping) else type(values).__name__
-            raise bad_argument("schema of the record", str(SCHEMA), found)
-        parts = dict(values)
-        singles = {"data": DataInfo, "model": ModelInfo, "metric": Metric, "best": Best}
-        lists = {"policies": PolicyInfo, "cells": Cell, "summary": SummaryRow}
-        for name, kind in singles.items():
-            if parts.get(name) is not None:
-                parts[name] = build(kind, parts[name], name)
-        for name, kind in lists.items():
-            parts[name] = tuple(build(kind, part, name) for part in parts.get(name) or ())
-        return build(cls, parts, "the record")
+def _row(policy: str, runs: list[Run], lines: dict[Place, float]) -> SummaryRow:
+    sound = [run for run in runs if not run.diverged]
+    racing = [run for run in runs if run.place in lines]
+    arrivals = [steps_to_reference(run, lines[run.place]) for run in racing]
+    reached = [steps for steps in arrivals if steps is not None]
+    all_reached = bool(reached) and len(reached) == len(racing)
+    return SummaryRow(
+        policy,
+        *_mean_and_spread(final(run.heldout_loss) for run in sound),
+        *_mean_and_spread(final(run.heldout_metric) for run in sound),
+        seconds_mean=statistics.fmean(run.seconds for run in runs),
+        steps=max(run.steps[-1] if run.steps else 0 for run in runs),
+        steps_to_reference=statistics.fmean(reached) if all_reached else None,
+        reached=f"{len(reached)}/{len(racing)}",
+        diverged=len(runs) - len(sound),
+    )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the record to `path` as strict JSON, replacing it in one step."""
-        return write_json(path, self.to_dict())
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Record:
-        """Reads a record that `save` wrote; a folder stands for the `record.json` in it.
+def _mean_and_spread(values: Iterable[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    mean = statistics.fmean(known) if known else None
+    return mean, statistics.stdev(known) if len(known) > 1 else None
 
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: The file is not a record.
-        """
-        file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-        text = file.read_bytes()
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{file} is not a record: it is not JSON ({error}).") from error
-        return cls.from_dict(values)
+
+def pick_best(runs: Iterable[Run]) -> Run | None:
+    """The run with the lowest final held-out loss; None if every one diverged."""
+    ends = [(final(run.heldout_loss), run) for run in runs if not run.diverged]
+    known = [(loss, run) for loss, run in ends if loss is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else None

@@ -1,35 +1,42 @@
-"""What `compare` and `cross_validate` share: data, folds, rates, and the cells made of them."""
+"""What `compare`, `cross_validate` and the command share: data, folds, rates, and runs as cells."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._randomness import remember_global_randomness
+from cyclerate.compare._cells import Cell, Folder, Processes, finish
 from cyclerate.compare._folds import Fold
-from cyclerate.compare._jobs import Data, Done, Job, Workshop, run_jobs
-from cyclerate.compare._kept import Cells
-from cyclerate.compare._learner import MakeModel, Start, make_learner, spelled
-from cyclerate.compare._plain import digest
-from cyclerate.compare._policies import POLICIES, Budget, Rates, plan_budget
-from cyclerate.finder import RangeTestResult
-from cyclerate.finder._progress import StatusLine
+from cyclerate.compare._learner import (
+    DataOrder,
+    Learner,
+    MakeModel,
+    Start,
+    call,
+    spelled,
+    train_run,
+)
+from cyclerate.compare._plain import build, digest
+from cyclerate.compare._policies import Rates, plan_budget
+from cyclerate.compare._record import Run
+from cyclerate.range_test import RangeTestResult
+from cyclerate.range_test.progress import StatusLine
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import Namespace
 
-MakeSchedule = Callable[[Rates, Budget], Schedule]
-PolicyLike = str | Schedule | MakeSchedule
 RANGE_TESTS = ("run", "fold")
-
-_FILE_NAME = re.compile(r"[\w.+ -]+")
+_FRAMEWORKS = {"keras": "Keras", "torch": "PyTorch"}
 
 
 @dataclass(frozen=True)
@@ -49,52 +56,327 @@ class Shifted(Schedule):
         return self.schedule.bounds
 
 
-@dataclass(frozen=True)
-class NamedPolicy:
-    """A policy of a study, by its name.
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs and targets, whole; the runs take rows of them."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A run to do; it begins at the schedule's step `first_step`.
+
+    With `predicts` the outputs for the held-out rows are kept.
+    """
+
+    policy: str
+    schedule: Schedule
+    seed: int
+    fold: int
+    first_step: int = 0
+    predicts: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"cells/{self.policy}-{self.seed}-{self.fold}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished run, the name of its metric, and its outputs for the held-out rows."""
+
+    run: Run
+    metric: str | None
+    outputs: NDArray[Any] | None
+
+
+Watch = Callable[[Job, int], None]
+"""Told how many steps of a job are done."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Study:
+    """Policies, seeds and folds on one model; each run is done once, and kept.
 
     Attributes:
-        name: Its name in files and tables.
-        make: Makes its schedule.
-        needs_rate: Whether it needs the answer of a range test.
-        kind: What the range test is to race for.
+        learner: Trains the networks.
+        data: All rows.
+        folds: What is trained on and what is held out.
+        seeds: Of weights and order.
+        epochs: Passes over the training rows of a fold.
+        batch_size: Rows in a step.
+        fixed_lr: The rate that is the reference; None for the optimizer's own.
+        max_lr: The highest rate of the policies; None if a range test is to find it.
+        range_test: "run" for one range test, "fold" for one for each fold and seed.
+        range_test_options: Options of the adapter's `range_test`.
+        metric: What is recorded beside the loss; None for the first that the model measures.
+        out: The folder of what is finished; None keeps nothing.
+        n_jobs: Processes.
+        verbose: As of a range test.
+        found: What the range tests found, by seed and fold.
+        last: The job whose network the learner holds.
     """
 
-    name: str
-    make: MakeSchedule
-    needs_rate: bool
-    kind: str
+    learner: Learner
+    data: Data
+    folds: tuple[Fold, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    fixed_lr: float | None = None
+    max_lr: float | None = None
+    range_test: str = "run"
+    range_test_options: Mapping[str, Any] | None = None
+    metric: str | None = None
+    out: str | os.PathLike[str] | None = None
+    n_jobs: int = 1
+    verbose: str | int = "auto"
+    found: dict[tuple[int, int], RangeTestResult] = field(default_factory=dict, init=False)
+    last: Job | None = field(default=None, init=False)
+    _starts: dict[int, Start] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        check_choice("range_test", self.range_test, RANGE_TESTS)
+        check_count("n_jobs", self.n_jobs)
+        fewest = min(len(fold.train) for fold in self.folds)
+        if check_count("batch_size", self.batch_size) > fewest:
+            raise bad_argument("batch_size", f"at most the {fewest} training rows", self.batch_size)
+        self.budgets = tuple(
+            plan_budget(self.epochs, len(fold.train) // self.batch_size) for fold in self.folds
+        )
+        self.folder = Folder(self.out)
+        self._line = StatusLine(self.verbose)
+        self._of_data = {"x": digest([self.data.x]), "y": digest([self.data.y])}
+
+    def start(self, seed: int) -> Start:
+        """Says what a seed starts from."""
+        if seed not in self._starts:
+            rows = self.folds[0].train[: self.batch_size]
+            self._starts[seed] = self.learner.start(seed, self.data.x[rows], self.data.y[rows])
+        return self._starts[seed]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that every run has in common, whatever its policy, seed and fold."""
+        start = self.start(self.seeds[0])
+        described = {k: v for k, v in start.description.items() if k != "network"}
+        model = {"network": start.model.description, "parameters": start.model.parameters}
+        return {
+            "data": self._of_data,
+            "rows": digest([part for fold in self.folds for part in (fold.train, fold.heldout)]),
+            "model": {**described, **model},
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "metric": self.metric,
+        }
+
+    def rates(self, seed: int, fold: int, kind: str) -> Rates:
+        """The rates that policies are made of, for a seed and a fold.
+
+        Args:
+            seed: The seed.
+            fold: The number of the fold.
+            kind: What a range test is to race for; "" if no rate of it is needed.
+
+        Raises:
+            CyclerateError: The range test found no clear answer.
+            ValueError: The optimizer has no rate of its own, and `fixed_lr` is not given.
+        """
+        start = self.start(seed)
+        default = start.default_lr if self.fixed_lr is None else self.fixed_lr
+        if default is None:
+            raise bad_argument("fixed_lr", "given where the optimizer is scheduled itself", None)
+        framework = _FRAMEWORKS.get(start.model.optimizer_config.get("framework", ""))
+        of = f"{start.model.optimizer} in {framework}" if framework else "the optimizer"
+        if not kind or self.max_lr is not None:
+            return Rates(default, max_lr=self.max_lr, default_of=of)
+        result = self.find(seed, fold, kind)
+        if result.max_lr is None:
+            seed, fold = self._tested(seed, fold)
+            raise CyclerateError(
+                f"The range test with seed {seed} on fold {fold} found no clear answer. "
+                f"{result.verdict} Give max_lr, or other range_test_options."
+            )
+        return Rates(default, base_lr=result.base_lr, max_lr=result.max_lr, default_of=of)
+
+    def find(self, seed: int, fold: int, kind: str) -> RangeTestResult:
+        """Runs the range test that a seed and a fold go by, unless it has been run."""
+        seed, fold = self._tested(seed, fold)
+        if (seed, fold) not in self.found:
+            horizon = {"horizon_steps": self.budgets[fold].total_steps, "policy": kind}
+            options = {**horizon, **(self.range_test_options or {})}
+            settings = {**self._decided_by(seed, fold), "range_test": _plain_options(options)}
+            rows = self.folds[fold].train
+
+            def test(_: Cell) -> dict[str, Any]:
+                self._line.show(f"range test, seed {seed}, fold {fold}")
+                x, y = self.data.x[rows], self.data.y[rows]
+                return self.learner.range_test(seed, x, y, **options).to_dict()
+
+            cell = Cell(f"range_tests/{kind}-{seed}-{fold}", settings)
+            ((_, done),) = finish([cell], test, self.folder)
+            self.found[seed, fold] = RangeTestResult.from_dict(done.result)
+        return self.found[seed, fold]
+
+    def _tested(self, seed: int, fold: int) -> tuple[int, int]:
+        return (self.seeds[0], 0) if self.range_test == "run" else (seed, fold)
+
+    def run(
+        self, jobs: Sequence[Job], watch: Watch | None = None
+    ) -> Generator[tuple[Job, Trained]]:
+        """Yields every job with its run, the finished ones first."""
+        by_name = {job.name: job for job in jobs}
+        cells = [Cell(job.name, self.settings_of(job)) for job in jobs]
+        watch = watch or self._shown(len(jobs))
+        work, execute = partial(_train, self, by_name, watch), None
+        if self.n_jobs > 1:
+            # Models do not go to other processes: each makes its own.
+            elsewhere = copy.copy(self)
+            elsewhere.learner = self.learner.fresh()
+            work, execute = partial(_train, elsewhere, by_name, _unwatched), Processes(self.n_jobs)
+        try:
+            for cell, done in finish(cells, work, self.folder, execute):
+                job, result = by_name[cell.name], done.result
+                watch(job, self.budgets[job.fold].total_steps)
+                run = build(Run, result["run"], cell.name)
+                yield job, Trained(run, result["metric"], result.get("outputs"))
+        finally:
+            self._line.close()
+
+    def _shown(self, number: int) -> Watch:
+        finished: set[str] = set()
+
+        def watch(job: Job, steps: int) -> None:
+            total = self.budgets[job.fold].total_steps
+            where = f"cell {len(finished) + 1} of {number}: {job.policy}, seed {job.seed}"
+            self._line.show(f"{where}, step {steps:,} of {total:,}")
+            if steps == total:
+                finished.add(job.name)
+
+        return watch
+
+    def train_again(self, job: Job) -> None:
+        """Trains a job for its network alone, which the learner holds then."""
+        _train(self, {job.name: job}, _unwatched, Cell(job.name, {}))
+
+    def settings_of(self, job: Job) -> dict[str, Any]:
+        """All that decides a job's run, as JSON values."""
+        return {
+            **self._decided_by(job.seed, job.fold),
+            "policy": job.policy,
+            "schedule": schedule_dict(job.schedule),
+            "first_step": job.first_step,
+            "metric": self.metric,
+            "predicts": job.predicts,
+        }
+
+    def _decided_by(self, seed: int, fold: int) -> dict[str, Any]:
+        start, rows = self.start(seed), self.folds[fold]
+        return {
+            "seed": seed,
+            "fold": fold,
+            "rows": digest([rows.train, rows.heldout]),
+            "data": self._of_data,
+            "model": {**start.description, "initial_weights": start.weights},
+            "epochs": self.epochs,
+            "total_steps": self.budgets[fold].total_steps,
+            "batch_size": self.batch_size,
+            "versions": start.versions,
+        }
 
 
-def named_policies(policies: Any) -> tuple[NamedPolicy, ...]:
-    """Names of the table, or a dict from names to schedules and functions, as policies.
+def _train(study: Study, jobs: Mapping[str, Job], watch: Watch, cell: Cell) -> dict[str, Any]:
+    """Trains the run of a cell."""
+    job = jobs[cell.name]
+    (x, y), rows, budget = (
+        (study.data.x, study.data.y),
+        study.folds[job.fold],
+        study.budgets[job.fold],
+    )
+    x_heldout, y_heldout = x[rows.heldout], y[rows.heldout]
+    measured: list[str | None] = []
+
+    def judge() -> tuple[float, float]:
+        values = study.learner.evaluate(x_heldout, y_heldout)
+        measured.append(_metric(study.metric, values))
+        name = measured[-1]
+        return values["loss"], values[name] if name else float("nan")
+
+    run = train_run(
+        study.learner,
+        lambda places: (x[rows.train[places]], y[rows.train[places]]),
+        DataOrder(len(rows.train), job.seed, study.batch_size, budget.steps_per_epoch),
+        judge,
+        policy=job.policy,
+        schedule=Shifted(job.schedule, job.first_step) if job.first_step else job.schedule,
+        total_steps=budget.total_steps,
+        fold=job.fold,
+        progress=lambda steps: watch(job, steps),
+    )
+    study.last = job
+    outputs = {"outputs": study.learner.predict(x_heldout)} if job.predicts else {}
+    return {"run": vars(run), "metric": measured[-1], **outputs}
+
+
+def _unwatched(_job: Job, _steps: int) -> None:
+    """Tells nobody: another process trains."""
+
+
+def _metric(wanted: str | None, values: dict[str, float]) -> str | None:
+    names = [name for name in values if name != "loss"]
+    if wanted is None:
+        return names[0] if names else None
+    if wanted not in names:
+        raise bad_argument("metric", f"one that the model measures ({', '.join(names)})", wanted)
+    return wanted
+
+
+def schedule_dict(schedule: Schedule) -> dict[str, Any]:
+    """The schedule as JSON values; what cannot be described is named by its type."""
+    try:
+        return schedule.to_dict()
+    except ValueError:
+        fields = dataclasses.fields(schedule)  # pyright: ignore[reportArgumentType]
+        values = {f.name: spelled(getattr(schedule, f.name)) for f in fields}
+        return {"type": type(schedule).__name__, **values}
+
+
+def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = (str, int, float, bool, type(None))
+    return {k: v if isinstance(v, kinds) else spelled(v) for k, v in options.items()}
+
+
+_ALLOWED = "a function that returns a compiled Keras model, or PyTorch's (model, optimizer, loss)"
+
+
+def make_learner(make_model: MakeModel, batch_size: int) -> Learner:
+    """Chooses the framework by what `make_model` returns; the model made for it is let go.
 
     Raises:
-        ValueError: A name is unknown, or fit for no file; a value is no schedule and no function.
+        ValueError: It is no function, or returns neither a compiled Keras model nor
+            `(model, optimizer, loss)` of PyTorch.
     """
-    if isinstance(policies, str):
-        policies = (policies,)
-    pairs = policies.items() if isinstance(policies, Mapping) else [(n, n) for n in policies]
-    made = tuple(_named(name, policy) for name, policy in dict(pairs).items())
-    if not made:
-        raise bad_argument("policies", f"some of {', '.join(POLICIES)}, or a dict", policies)
-    return made
+    if not callable(make_model):
+        raise bad_argument("make_model", _ALLOWED, make_model)
+    put_back = remember_global_randomness()
+    try:
+        made = call(make_model, 0)
+    finally:
+        put_back()
+    if isinstance(made, tuple) and "torch" in sys.modules:
+        from cyclerate.compare._torch_learner import TorchLearner, is_torch
 
+        if is_torch(made):
+            return TorchLearner(make_model, batch_size)
+    if "keras" in sys.modules:
+        from cyclerate.compare._keras_learner import KerasLearner
 
-def _named(name: Any, policy: Any) -> NamedPolicy:
-    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-        raise bad_argument("policies", "named by letters, digits, '_', '-' and '.'", name)
-    if isinstance(policy, Schedule):
-        return NamedPolicy(name, lambda _rates, _budget: policy, needs_rate=False, kind="")
-    if isinstance(policy, str):
-        known = POLICIES[check_choice("policies", policy, POLICIES)]
-        kind = {"found": "constant", "one_cycle": "one_cycle"}.get(policy, "triangular")
-        return NamedPolicy(name, known.build, known.needs_suggestion, kind)
-    if not callable(policy):
-        allowed = "names, schedules, or functions of (rates, budget)"
-        raise bad_argument("policies", allowed, {name: policy})
-    made: Any = policy
-    return NamedPolicy(name, made, needs_rate=True, kind="triangular")
+        if isinstance(made, sys.modules["keras"].Model):
+            return KerasLearner(make_model, batch_size)
+    raise bad_argument("make_model", _ALLOWED, made)
 
 
 def check_seeds(seeds: Any) -> tuple[int, ...]:
@@ -119,191 +401,3 @@ def array(name: str, values: Any) -> NDArray[Any]:
     if rows.ndim == 0 or not len(rows) or rows.dtype.kind not in "biuf":
         raise bad_argument(name, "an array of numbers, a row for each example", type(values))
     return rows
-
-
-@dataclass(kw_only=True, eq=False)
-class Study:
-    """Policies, seeds and folds on one model; each cell is made once, and kept.
-
-    Attributes:
-        make_model: Returns a compiled Keras model, or PyTorch's (model, optimizer, loss).
-        data: All rows.
-        folds: What is trained on and what is held out.
-        seeds: Of weights and order.
-        epochs: Passes over the training rows of a fold.
-        batch_size: Rows in a step.
-        fixed_lr: The rate that is the reference; None for the optimizer's own.
-        max_lr: The highest rate of the policies; None if a range test is to find it.
-        range_test: "run" for one range test, "fold" for one for each fold and seed.
-        range_test_options: Options of the adapter's `range_test`.
-        metric: What is recorded beside the loss; None for the first that the model measures.
-        out: The folder of what is finished; None keeps nothing.
-        n_jobs: Processes.
-        verbose: As of a range test.
-    """
-
-    make_model: MakeModel
-    data: Data
-    folds: tuple[Fold, ...]
-    seeds: tuple[int, ...]
-    epochs: int
-    batch_size: int
-    fixed_lr: float | None = None
-    max_lr: float | None = None
-    range_test: str = "run"
-    range_test_options: Mapping[str, Any] | None = None
-    metric: str | None = None
-    out: str | os.PathLike[str] | None = None
-    n_jobs: int = 1
-    verbose: str | int = "auto"
-    found: dict[tuple[int, int], RangeTestResult] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        if len(self.data.x) != len(self.data.y):
-            raise bad_argument("y", f"as long as x ({len(self.data.x)} rows)", len(self.data.y))
-        check_choice("range_test", self.range_test, RANGE_TESTS)
-        check_count("n_jobs", self.n_jobs)
-        fewest = min(len(fold.train) for fold in self.folds)
-        if check_count("batch_size", self.batch_size) > fewest:
-            raise bad_argument("batch_size", f"at most the {fewest} training rows", self.batch_size)
-        self.budgets = tuple(
-            plan_budget(self.epochs, len(fold.train) // self.batch_size) for fold in self.folds
-        )
-        self._shop = Workshop(
-            make_model=self.make_model,
-            learner=make_learner(self.make_model, self.batch_size),
-            data=self.data,
-            cells=Cells(None if self.out is None else Path(self.out)),
-            n_jobs=self.n_jobs,
-            line=StatusLine(self.verbose),
-        )
-        rows = self.folds[0].train[: self.batch_size]
-        self._one_batch = Data(self.data.x[rows], self.data.y[rows])
-        self._starts: dict[int, Start] = {}
-        self._of_data = {"x": digest([self.data.x]), "y": digest([self.data.y])}
-
-    def start(self, seed: int) -> Start:
-        """What a seed starts from."""
-        if seed not in self._starts:
-            x, y = self._one_batch.x, self._one_batch.y
-            self._starts[seed] = self._shop.learner.start(seed, x, y)
-        return self._starts[seed]
-
-    def rates(self, seed: int, fold: int, kind: str) -> Rates:
-        """The rates that policies are made of, for a seed and a fold.
-
-        Args:
-            seed: The seed.
-            fold: The number of the fold.
-            kind: What a range test is to race for; "" if no rate of it is needed.
-
-        Raises:
-            CyclerateError: The range test found no clear answer.
-            ValueError: The optimizer has no rate of its own, and `fixed_lr` is not given.
-        """
-        default = self.start(seed).default_lr if self.fixed_lr is None else self.fixed_lr
-        if default is None:
-            raise bad_argument("fixed_lr", "given where the optimizer is scheduled itself", None)
-        of = "the optimizer"
-        if not kind or self.max_lr is not None:
-            return Rates(default, max_lr=self.max_lr, default_of=of)
-        if self.range_test == "run":
-            seed, fold = self.seeds[0], 0
-        result = self._range_test(seed, fold, kind)
-        if result.max_lr is None:
-            raise CyclerateError(
-                f"The range test with seed {seed} on fold {fold} found no clear answer. "
-                f"{result.verdict} Give max_lr, or other range_test_options."
-            )
-        return Rates(default, base_lr=result.base_lr, max_lr=result.max_lr, default_of=of)
-
-    def _range_test(self, seed: int, fold: int, kind: str) -> RangeTestResult:
-        if (seed, fold) in self.found:
-            return self.found[seed, fold]
-        options = {
-            "horizon_steps": self.budgets[fold].total_steps,
-            "policy": kind,
-            **(self.range_test_options or {}),
-        }
-        name = f"range_tests/{kind}-{seed}-{fold}"
-        decided_by = {**self._decided_by(seed, fold), "range_test": _plain_options(options)}
-        kept = self._shop.cells.load(name, decided_by)
-        if kept is None:
-            self._shop.line.show(f"range test, seed {seed}, fold {fold}")
-            rows = self.folds[fold].train
-            x, y = self.data.x[rows], self.data.y[rows]
-            kept = self._shop.learner.range_test(seed, x, y, **options).to_dict()
-            self._shop.cells.save(name, decided_by, kept)
-        self.found[seed, fold] = RangeTestResult.from_dict(kept)
-        return self.found[seed, fold]
-
-    def job(
-        self,
-        policy: str,
-        schedule: Any,
-        seed: int,
-        fold: int,
-        *,
-        first_step: int = 0,
-        predicts: bool = False,
-    ) -> Job:
-        """Makes a cell of a schedule; the run begins at the schedule's step `first_step`."""
-        if not isinstance(schedule, Schedule):
-            raise bad_argument(
-                f"the policy {policy}", "a function that returns a schedule", schedule
-            )
-        return Job(
-            policy=policy,
-            schedule=Shifted(schedule, first_step) if first_step else schedule,
-            seed=seed,
-            fold=fold,
-            rows=self.folds[fold],
-            budget=self.budgets[fold],
-            batch_size=self.batch_size,
-            metric=self.metric,
-            predicts=predicts,
-            decided_by={
-                **self._decided_by(seed, fold),
-                "policy": policy,
-                "schedule": schedule_dict(schedule),
-                "first_step": first_step,
-                "metric": self.metric,
-                "predicts": predicts,
-            },
-        )
-
-    def run(self, jobs: Sequence[Job]) -> list[Done]:
-        """Trains what is not finished, and returns all of it in the order given."""
-        try:
-            return run_jobs(jobs, self._shop)
-        finally:
-            self._shop.line.close()
-
-    def _decided_by(self, seed: int, fold: int) -> dict[str, Any]:
-        start, rows = self.start(seed), self.folds[fold]
-        return {
-            "seed": seed,
-            "fold": fold,
-            "rows": digest([rows.train, rows.heldout]),
-            "data": self._of_data,
-            "model": {**start.description, "initial_weights": start.weights},
-            "epochs": self.epochs,
-            "total_steps": self.budgets[fold].total_steps,
-            "batch_size": self.batch_size,
-            "versions": start.versions,
-        }
-
-
-def schedule_dict(schedule: Schedule) -> dict[str, Any]:
-    """The schedule as JSON values; what cannot be described is named by its type."""
-    try:
-        return schedule.to_dict()
-    except ValueError:
-        fields = dataclasses.fields(schedule)  # pyright: ignore[reportArgumentType]
-        values = {f.name: spelled(getattr(schedule, f.name)) for f in fields}
-        return {"type": type(schedule).__name__, **values}
-
-
-def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = (str, int, float, bool, type(None))
-    return {k: v if isinstance(v, kinds) else spelled(v) for k, v in options.items()}

@@ -19,25 +19,15 @@ DASHES: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of one kind of page.
+    """The colours of one kind of page."""
 
-    Attributes:
-        name: "light" or "dark".
-        paper: The background.
-        ink: Text and the main lines.
-        faint: Axes and ticks.
-        grid: Grid lines.
-        reference: The policy that the others are measured against.
-        lines: One colour for each policy, apart from each other also to the colour-blind.
-    """
-
-    name: str
+    name: str  # "light" or "dark"
     paper: str
-    ink: str
-    faint: str
+    ink: str  # text and the main lines
+    faint: str  # axes and ticks
     grid: str
-    reference: str
-    lines: tuple[str, ...]
+    reference: str  # the policy that the others are measured against
+    lines: tuple[str, ...]  # for the other policies, apart from each other also to the colour-blind
 
 
 LIGHT = Theme(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from torch import Tensor
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._files import write_bytes
 from cyclerate._randomness import remember_global_randomness, seed_global_randomness
-from cyclerate.compare._learner import Start, call, framework_versions, is_torch, spelled
+from cyclerate.compare._learner import Start, call, framework_versions, in_words, spelled
 from cyclerate.compare._plain import digest
+from cyclerate.compare._record import ModelInfo
 from cyclerate.schedules import Schedule
 from cyclerate.torch import ScheduledLR, range_test
 from cyclerate.torch._step import metric_of
@@ -31,7 +33,7 @@ _CHUNK_ROWS = 4096
 
 @dataclass
 class TorchLearner:
-    """Trains what `make_model` returns; a `cyclerate.compare._learner.Learner`.
+    """Trains what `make_model` returns; a `Learner`.
 
     Attributes:
         make_model: Returns (module, optimizer, loss function).
@@ -52,6 +54,10 @@ class TorchLearner:
         finally:
             put_back()
 
+    def fresh(self) -> TorchLearner:
+        """Another one like it that has trained nothing."""
+        return replace(self)
+
     def start(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Start:
         """Says what a seed starts from."""
         with self.seeded(seed):
@@ -64,7 +70,18 @@ class TorchLearner:
         }
         weights = (tensor.cpu().numpy() for tensor in module.state_dict().values())
         rate = max(float(group["lr"]) for group in optimizer.param_groups)
-        return Start(description, digest(weights), rate, framework_versions("torch"))
+        config = _optimizer_config(optimizer)
+        model = ModelInfo(
+            description=type(module).__name__,
+            parameters=sum(tensor.numel() for tensor in module.parameters()),
+            optimizer=in_words(config),
+            loss=type(loss_fn).__name__
+            if isinstance(loss_fn, torch.nn.Module)
+            else spelled(loss_fn),
+            batch_size=self.batch_size,
+            optimizer_config=config,
+        )
+        return Start(description, digest(weights), rate, framework_versions("torch"), model)
 
     def range_test(
         self, seed: int, x: NDArray[Any], y: NDArray[Any], **options: Any
@@ -163,3 +180,29 @@ def _evaluating(module: Any) -> Generator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def _optimizer_config(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The class, and its plain settings that are not its defaults."""
+    kind = type(optimizer)
+    config: dict[str, Any] = {"framework": "torch", "class": kind.__name__, "settings": {}}
+    if getattr(torch.optim, kind.__name__, None) is kind:
+        parameters = inspect.signature(kind).parameters
+        config["settings"] = {
+            key: value
+            for key, value in optimizer.defaults.items()
+            if key in parameters and key != "lr" and value != parameters[key].default
+        }
+    return config
+
+
+def is_torch(made: Any) -> bool:
+    """Whether this is `(model, optimizer, loss)` of PyTorch."""
+    if not isinstance(made, tuple) or len(made) != 3:
+        return False
+    module, optimizer, loss = made
+    return (
+        isinstance(module, torch.nn.Module)
+        and isinstance(optimizer, torch.optim.Optimizer)
+        and callable(loss)
+    )

@@ -1,10 +1,10 @@
-"""How numbers are written for people: the same in the page, the terminal and the figures."""
+"""How numbers and tables are written for people: in the page, the terminal and the figures."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MISSING = "\N{EN DASH}"
@@ -64,10 +64,10 @@ class Numbers:
         return f"{scaled:,.{self.decimals}f}"
 
 
-def count(value: float) -> str:
+def whole(value: float) -> str:
     """Writes a whole number with separators.
 
-    >>> count(8000)
+    >>> whole(8000)
     '8,000'
     """
     return f"{round(value):,}"
@@ -113,10 +113,10 @@ def fewer(steps: float, instead_of: float, *, short: bool = False) -> str:
     return f"{digits}{times} fewer"
 
 
-def listed(names: Iterable[str]) -> str:
+def joined(names: Iterable[str]) -> str:
     """Joins names as a sentence does.
 
-    >>> listed(["a", "b", "c"])
+    >>> joined(["a", "b", "c"])
     'a, b and c'
     """
     *head, last = names
@@ -152,3 +152,26 @@ def shortened(text: str, columns: int) -> str:
     while width(text) > columns - 1:
         text = text[:-1]
     return text + "…"
+
+
+def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]:
+    """Lays texts out in columns: the first to the left, the others to the right.
+
+    Args:
+        rows: Texts as they are to be shown.
+        most: Terminal columns there are; the first column gives way.
+
+    >>> print("\\n".join(aligned([["policy", "loss"], ["fixed", "0.5"]])))
+    policy  loss
+    fixed    0.5
+    """
+    first, *others = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    if most is not None:
+        first = min(first, most - sum(others) - 2 * len(others))
+    lines: list[str] = []
+    for name, *values in rows:
+        name = shortened(name, first)
+        gaps = [" " * (size - width(text)) for text, size in zip(values, others, strict=True)]
+        cells = [gap + text for gap, text in zip(gaps, values, strict=True)]
+        lines.append("  ".join([name + " " * (first - width(name)), *cells]).rstrip())
+    return lines
