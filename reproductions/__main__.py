@@ -14,14 +14,18 @@ from typing import Annotated, Any
 import typer
 
 from cyclerate._errors import check_choice, check_number
-from cyclerate.cli.backend import choose_backend
-from cyclerate.cli.folder import check_folder
-from cyclerate.cli.mistakes import Boundary, asking
-from cyclerate.cli.options import Json, Quiet, command_line, seed_range
-from cyclerate.cli.talk import Talk, wrapped
-from reproductions import EXPERIMENTS, _experiment, _page, _record
-from reproductions._experiment import Experiment
-from reproductions._record import Reproduction, Size
+from cyclerate.cli._console import Boundary, Console as Talk, Mistake, asking, wrapped
+from cyclerate.cli._options import (
+    Json,
+    Quiet,
+    check_folder,
+    choose_backend,
+    command_line,
+    seed_range,
+)
+
+if TYPE_CHECKING:
+    from reproductions import Experiment, Reproduction, Size
 
 PROGRAM = "python -m reproductions"
 

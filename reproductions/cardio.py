@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclerate.compare._dense import DenseTrainer
 from cyclerate.compare._objective import make_objective
-from cyclerate.compare._trainer import Split
+from cyclerate.compare._trainer import DenseTrainer, Split
 from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 from cyclerate.tables import Tabular, prepare

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_diabetes
 
-from cyclerate.compare._dense import DenseTrainer
 from cyclerate.compare._objective import make_objective
-from cyclerate.compare._trainer import KerasTrainer, Split
+from cyclerate.compare._trainer import DenseTrainer, KerasTrainer, Split
 from cyclerate.compare._wording import MISSING, rate
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cyclerate.compare._objective import make_objective
 from cyclerate.compare._trainer import Split
-from cyclerate.compare._wording import MISSING, count
+from cyclerate.compare._wording import MISSING, whole as count
 from cyclerate.schedules import (
     Constant,
     Exponential,

@@ -115,7 +115,7 @@ def exists(words: list[str]) -> bool:
 
 def cyclerate(*arguments: str) -> str:
     """What the command prints; fails where it fails."""
-    from cyclerate.cli.app import app
+    from cyclerate.cli._app import app
 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

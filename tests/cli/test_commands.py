@@ -18,10 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cyclerate as cr
-from cyclerate.cli.app import app
-from cyclerate.compare import _page as report
-from cyclerate.compare._dense import DenseTrainer
-from cyclerate.compare._record import Record
+from cyclerate.cli._app import app
+from cyclerate.compare import Comparison, _page
 from cyclerate.finder import RangeTestResult
 from cyclerate.tables import Preprocessing
 from tests.compare.records import range_result
@@ -59,7 +57,7 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds; one test of each command draws."""
-    monkeypatch.setattr(report, "write_report", lambda _, out: Path(out) / "report.html")
+    monkeypatch.setattr(_page, "write_report", lambda _, out: Path(out) / "report.html")
 
 
 def test_version():
@@ -72,24 +70,25 @@ def test_compare_gives_a_record_a_report_and_a_network_to_use(flowers: Path):
     words = ["--target", "kind", "--epochs", 6, "--seeds", 2, "--seed", 7, "--json", "--out", "out"]
     result = run("compare", flowers, *words)
     document = json.loads(result.stdout)
-    record = Record.load("out")
+    record = Comparison.load("out")
     assert {key: document[key] for key in record.to_dict()} == record.to_dict()
     assert document["report"] == "out/report.html"
     assert "Task: classification" in result.stderr
 
-    assert record.title == "flowers.csv: kind"
-    assert record.command == (
+    about = record.about
+    assert about.title == "flowers.csv: kind"
+    assert about.command == (
         "cyclerate compare flowers.csv --target kind --epochs 6 --seeds 2 --seed 7 --out out"
     )
-    assert (record.data.rows, record.data.heldout_rows, record.data.features) == (160, 32, 3)
-    assert record.data.classes == ("aster", "lily", "rose")
-    assert (record.model.batch_size, record.steps_per_epoch) == (32, 4)
-    assert (record.epochs, record.total_steps) == (6, 24)
-    assert (record.reference, record.metric.name) == ("fixed", "accuracy")
-    assert record.versions["backend"] == "jax"
+    assert (about.data.rows, about.data.heldout_rows, about.data.features) == (160, 32, 3)
+    assert about.data.classes == ("aster", "lily", "rose")
+    assert (about.model.batch_size, about.steps_per_epoch) == (32, 4)
+    assert (about.epochs, about.total_steps) == (6, 24)
+    assert (record.reference, record.metric) == ("fixed", "accuracy")
+    assert about.versions["backend"] == "jax"
     cells = [(cell.policy, cell.seed) for cell in record.cells]
     assert cells == [(p, s) for p in ("fixed", "triangular", "one_cycle") for s in (7, 8)]
-    assert RangeTestResult.load("out/range_test.json").to_dict() == record.range_test
+    assert record.range_tests == {(7, 0): RangeTestResult.load("out/range_test.json")}
     assert (Path("out") / "cells").is_dir()  # from which a killed run goes on
     files = [path for path in Path("out").iterdir() if path.is_file() and path.suffix != ".png"]
     assert sorted(path.suffix for path in files) == [
@@ -131,7 +130,7 @@ def test_quiet_prints_the_result_only(flowers: Path):
     lines = run("compare", flowers, *words).stdout.strip().splitlines()
     assert lines[0].split() == ["policy", "accuracy", "to", "reach", "loss", "steps", "seconds"]
     assert lines[-1] == "Report: runs/flowers-kind/report.html"
-    assert Record.load("runs/flowers-kind").range_test is None
+    assert Comparison.load("runs/flowers-kind").range_tests == {}
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -140,27 +139,54 @@ def test_without_an_answer_from_the_range_test_only_the_fixed_rate_runs(
 ):
     flat = range_result(flat=True)
     assert flat.max_lr is None
-    monkeypatch.setattr(DenseTrainer, "range_test", lambda *_, **__: flat)
+    from cyclerate.compare._keras_learner import KerasLearner
+
+    monkeypatch.setattr(KerasLearner, "range_test", lambda *_, **__: flat)
     out = run("compare", flowers, "--target", "kind", "--epochs", 6, "--seeds", 1).stdout
     assert "Without a rate from the range test, triangular, one_cycle cannot be trained." in (
         " ".join(out.split())
     )
-    record = Record.load("runs/flowers-kind")
-    assert [policy.name for policy in record.policies] == ["fixed"]
-    assert record.range_test == flat.to_dict()
+    record = Comparison.load("runs/flowers-kind")
+    assert record.policies == ("fixed",)
+    assert record.range_tests == {(0, 0): flat}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_other_settings_in_the_folder_are_refused_by_name(flowers: Path):
+    words = ["compare", flowers, "--target", "kind", "--policies", "fixed", "--epochs", 6]
+    run(*words, "--seeds", 1)
+    folder = Path("runs/flowers-kind")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    for more, says in (
+        (["--batch-size", 16], "batch_size: 32 there, 16 here"),
+        (["--optimizer", "adam"], "model.optimizer: "),
+    ):
+        result = RUNNER.invoke(app, list(map(str, [*words, "--seeds", 1, *more])))
+        assert result.exit_code == 2
+        assert f"{folder / 'record.json'} was made with other settings" in " ".join(
+            result.stderr.split()
+        )
+        assert says in " ".join(result.stderr.split())
+        assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    run(*words, "--seeds", 2)  # more of the same goes on
+    assert [cell.seed for cell in Comparison.load(folder).cells] == [0, 1]
+    (folder / "record.json").write_text('{"experiment": "cardio"}')
+    result = RUNNER.invoke(app, list(map(str, words)))
+    assert result.exit_code == 2
+    assert "record.json cannot be read" in " ".join(result.stderr.split())
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from cyclerate.cli import demo
-    from cyclerate.cli.job import Plan
+    from cyclerate.cli import _compare
 
-    monkeypatch.setattr(demo, "Plan", functools.partial(Plan, epochs=3, seeds=(0,)))
+    plan = functools.partial(_compare.Plan, epochs=3, seeds=(0,))
+    monkeypatch.setattr(_compare, "Plan", plan)
     out = run("demo", "--out", tmp_path / "demo").stdout
     assert "Left out, 0 in every row: pixel_0_0" in out
     assert f"Report: {tmp_path / 'demo' / 'report.html'}" in out
-    record = Record.load(tmp_path / "demo")
-    assert (record.data.name, record.data.rows) == ("digits", 1797)
+    record = Comparison.load(tmp_path / "demo")
+    assert (record.about.data.name, record.about.data.rows) == ("digits", 1797)
     assert record.summary[-1].metric_mean > 0.8
 
 
@@ -238,7 +264,7 @@ def test_ctrl_c_keeps_what_is_done_and_exits_130(flowers: Path, tmp_path: Path):
     assert process.returncode == 130, err.decode()
     assert err.decode() == "cyclerate: interrupted; what was finished is kept.\n"
     assert b"\x1b" not in out
-    assert Record.load(tmp_path / "out").cells[0].policy == "fixed"
+    assert Comparison.load(tmp_path / "out").cells[0].policy == "fixed"
 
 
 def test_a_mistake_in_a_process_of_its_own(tmp_path: Path):

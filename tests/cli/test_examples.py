@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cyclerate.cli.app import app
-from cyclerate.compare import _page as report
+from cyclerate.cli._app import app
+from cyclerate.compare import _page
 from cyclerate.finder import RangeTestResult
 from tests.source import ROOT
 
@@ -40,7 +40,7 @@ def test_the_best_network_answers_new_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(report, "write_report", lambda _, out: Path(out) / "report.html")
+    monkeypatch.setattr(_page, "write_report", lambda _, out: Path(out) / "report.html")
     x = np.linspace(-1, 1, 80)
     wet = np.where(x > 0, "wet", "dry")
     pd.DataFrame({"x": x, "z": np.cos(9 * x), "soil": wet}).to_csv("soil.csv", index=False)

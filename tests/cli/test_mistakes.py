@@ -10,9 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from cyclerate._errors import MissingExtra
-from cyclerate.cli.app import app
-from cyclerate.cli.interrupts import heard, let_through
-from cyclerate.cli.mistakes import Boundary, Mistake, asking
+from cyclerate.cli._app import app
+from cyclerate.cli._console import Boundary, Mistake, asking, heard, let_through
 
 RUNNER = CliRunner()
 ROWS = "".join(f"{i % 7 - 3},{i % 5},{i % 2}\n" for i in range(60))
@@ -111,7 +110,7 @@ def test_a_folder_instead_of_a_file(csv: Path):
         (["nowhere"], "there is no folder nowhere"),
         (["."], "holds no record.json: name the --out folder of a comparison"),
         (["broken"], "is not a record: it is not JSON"),
-        (["old"], "schema of the record must be 1. Received: 0"),
+        (["old"], "schema of the record must be 2. Received: 0"),
     ],
 )
 def test_a_report_of_nothing(csv: Path, words: list[str], says: str):

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cyclerate as cr
-from cyclerate.cli.app import app
-from cyclerate.cli.plot import drawing
+from cyclerate.cli._app import app
+from cyclerate.cli._plot import drawing
 
 RUNNER = CliRunner()
 

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 import cyclerate as cr
+from cyclerate.compare._answer import Answer
+from cyclerate.compare._comparison import Comparison, revived
 from cyclerate.compare._record import (
-    Cell,
+    About,
     DataInfo,
-    Metric,
     ModelInfo,
     PolicyInfo,
-    Record,
+    Run,
     SummaryRow,
+    summarise,
 )
-from cyclerate.compare._summary import summarise
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 
 STEPS = 8000
@@ -62,52 +63,87 @@ def row(
     return SummaryRow(policy=policy, loss_mean=loss, loss_std=spread, **defaults | values)
 
 
+@dataclasses.dataclass(frozen=True)
+class Made(Comparison):
+    """A comparison whose table is given, not made of its runs."""
+
+    table: tuple[SummaryRow, ...] = ()
+
+    @property
+    def summary(self) -> tuple[SummaryRow, ...]:
+        """The table that was given."""
+        return self.table
+
+
+ABOUT = About(
+    title="cardio_train.csv.gz: cardio",
+    created="2025-11-21T22:17:05+00:00",
+    command="cyclerate compare cardio_train.csv.gz --target cardio --epochs 20 --seeds 3",
+    versions={"cyclerate": "0.1.0", "python": "3.11.2", "keras": "3.15.0", "jax": "0.10.0"},
+    machine={"processor": "some processor", "cores": "2", "memory": "8 GiB"},
+    data=DataInfo(
+        name="cardio_train.csv.gz",
+        rows=70000,
+        train_rows=51200,
+        heldout_rows=18800,
+        features=11,
+        target="cardio",
+        task="classification",
+        classes=("0", "1"),
+        notes=("Column id left out: every row has its own value.",),
+    ),
+    model=ModelInfo(
+        "dense 64, 64 (ReLU)",
+        4993,
+        "SGD (momentum 0.9)",
+        "binary_crossentropy",
+        128,
+        {"framework": "keras", "class": "SGD", "settings": {"momentum": 0.9}},
+    ),
+    mode="max",
+    epochs=20,
+    steps_per_epoch=400,
+    total_steps=STEPS,
+    seeds=(0, 1, 2),
+    policies=(),
+)
+
+
 def record(
     summary: Sequence[SummaryRow],
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    cells: Sequence[Cell] = (),
-    range_test: Mapping[str, Any] | None = None,
-    **changes: Any,
-) -> Record:
+    cells: Sequence[Run] = (),
+    range_test: RangeTestResult | None = None,
+    metric: str | None = "accuracy",
+    reference: str = "fixed",
+    policies: Sequence[PolicyInfo] | None = None,
+    **about: Any,
+) -> Made:
     """A comparison with this table; the rest is filled in."""
-    schedules = {r.policy: SCHEDULES.get(r.policy, cr.Constant(0.01)) for r in summary}
-    made = Record(
-        title="cardio_train.csv.gz: cardio",
-        created="2025-11-21T22:17:05+00:00",
-        command="cyclerate compare cardio_train.csv.gz --target cardio --epochs 20 --seeds 3",
-        versions={"cyclerate": "0.1.0", "python": "3.11.2", "keras": "3.15.0", "jax": "0.10.0"},
-        machine={"processor": "some processor", "cores": "2", "memory": "8 GiB"},
-        data=DataInfo(
-            name="cardio_train.csv.gz",
-            rows=70000,
-            train_rows=51200,
-            heldout_rows=18800,
-            features=11,
-            target="cardio",
-            task="classification",
-            classes=("0", "1"),
-            notes=("Column id left out: every row has its own value.",),
-        ),
-        model=ModelInfo(
-            "dense 64, 64 (ReLU)", 4993, "SGD (momentum 0.9)", "binary_crossentropy", 128
-        ),
-        metric=Metric("accuracy", "max"),
-        epochs=20,
-        steps_per_epoch=400,
-        total_steps=STEPS,
-        seeds=tuple(seeds),
-        range_test=None if range_test is None else dict(range_test),
-        policies=tuple(
+    known = {r.policy: SCHEDULES.get(r.policy, cr.Constant(0.01)) for r in summary}
+    if policies is None:
+        policies = [
             PolicyInfo(name, name.replace("_", " "), schedule.to_dict(), f"Why {name}.")
-            for name, schedule in schedules.items()
-        ),
+            for name, schedule in known.items()
+        ]
+    made = {policy.name: revived(policy.schedule) for policy in policies}
+    about = {"seeds": tuple(seeds), "policies": tuple(policies), **about}
+    return Made(
         cells=tuple(cells),
-        reference="fixed",
-        summary=tuple(summary),
-        best=None,
+        policies=tuple(made),
+        reference=reference,
+        metric=metric,
+        schedules={name: schedule for name, schedule in made.items() if schedule is not None},
+        range_tests={} if range_test is None else {(seeds[0], 0): range_test},
+        about=dataclasses.replace(ABOUT, **about),
+        table=tuple(summary),
     )
-    return dataclasses.replace(made, **changes)
+
+
+def answer(*arguments: Any, **more: Any) -> Answer:
+    """The answer of such a comparison."""
+    return Answer(record(*arguments, **more))
 
 
 def cell(
@@ -118,11 +154,11 @@ def cell(
     steps: Sequence[int] | None = None,
     metrics: Sequence[float | None] | None = None,
     diverged: bool = False,
-) -> Cell:
+) -> Run:
     """One run; steps are 100, 200, ... and the metric is 1 - loss unless they are given."""
     steps = steps or [100 * (i + 1) for i in range(len(losses))]
     metrics = metrics or [None if loss is None else 1.0 - loss for loss in losses]
-    return Cell(
+    return Run(
         policy, seed, tuple(steps), tuple(losses), tuple(losses), tuple(metrics), 12.0, diverged
     )
 
@@ -134,7 +170,7 @@ def raced(
     points: int = 80,
     diverging: Sequence[tuple[str, int]] = (),
     **changes: Any,
-) -> Record:
+) -> Made:
     """A whole comparison whose losses decay, each policy at its own speed, with a little noise."""
     cells = [
         _run(policy, seed, speed, points, diverges=(policy, seed) in diverging)
@@ -145,7 +181,7 @@ def raced(
     return record(table, seeds=seeds, cells=cells, **changes)
 
 
-def _run(policy: str, seed: int, speed: float, points: int, *, diverges: bool) -> Cell:
+def _run(policy: str, seed: int, speed: float, points: int, *, diverges: bool) -> Run:
     random = np.random.default_rng([seed, len(policy)])
     steps = np.unique(np.linspace(STEPS / points, STEPS, points).astype(int))
     rates = SCHEDULES[policy](steps - 1)
@@ -157,5 +193,5 @@ def _run(policy: str, seed: int, speed: float, points: int, *, diverges: bool) -
         steps = steps[: cut + 2]
         losses = np.append(losses[:cut], [40.0, np.nan])
         metrics = np.append(metrics[:cut], [0.5, np.nan])
-    at, loss, metric = (tuple(values.tolist()) for values in (steps, losses, metrics))
-    return Cell(policy, seed, at, loss, loss, metric, 11.8 + 0.4 * seed, diverges)
+    values = (steps.tolist(), losses.tolist(), losses.tolist(), metrics.tolist())
+    return Run(policy, seed, *(tuple(v) for v in values), 11.8 + 0.4 * seed, diverges)

@@ -18,8 +18,8 @@ from torch import nn
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.compare import _jobs as jobs, compare
-from cyclerate.compare._kept import OtherSettings
+from cyclerate.compare import Comparison, _study, compare
+from cyclerate.compare._cells import OtherSettings
 from tests.compare.small import ROWS, compared, data, make_model
 from tests.source import ROOT
 
@@ -75,7 +75,7 @@ def sorted_by_seed(result: Any) -> list[Any]:
 
 def test_the_same_call_again_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = compared(out=tmp_path)
-    monkeypatch.setattr(jobs, "train_cell", lambda *_a, **_k: pytest.fail("trained again"))
+    monkeypatch.setattr(_study, "train_run", lambda *_a, **_k: pytest.fail("trained again"))
     again = compared(out=tmp_path)
     assert again.cells == first.cells
     assert again.cells[0].seconds == first.cells[0].seconds
@@ -86,13 +86,13 @@ def test_more_seeds_and_policies_train_only_what_is_new(
 ):
     compared(out=tmp_path, policies=["fixed"])
     trained: list[tuple[str, int]] = []
-    plain = jobs.train_cell
+    plain = _study.train_run
 
     def counted(*arguments: Any, **more: Any) -> Any:
         trained.append((more["policy"], arguments[2].seed))
         return plain(*arguments, **more)
 
-    monkeypatch.setattr(jobs, "train_cell", counted)
+    monkeypatch.setattr(_study, "train_run", counted)
     compared(out=tmp_path, policies=["fixed", "found"], seeds=3)
     assert trained == [("fixed", 2), ("found", 0), ("found", 1), ("found", 2)]
 
@@ -138,6 +138,38 @@ def test_other_settings_in_the_same_folder_are_named(
     with pytest.raises(OtherSettings, match="was made with other settings") as error:
         compared(out=tmp_path, policies=["fixed"], seeds=1, **changes)
     assert says in str(error.value)
+
+
+def test_a_record_of_other_settings_is_not_overwritten(tmp_path: Path):
+    compared(out=tmp_path, policies=["fixed"], seeds=1)
+    before = (tmp_path / "record.json").read_bytes()
+    # No cell of the other comparison has a name that lies there.
+    with pytest.raises(OtherSettings, match=r"record\.json .*batch_size: 16 there, 8 here"):
+        compared(out=tmp_path, policies=["found"], seeds=[7], batch_size=8)
+    assert (tmp_path / "record.json").read_bytes() == before
+    assert len(compared(out=tmp_path, policies=["found"], seeds=[7]).cells) == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"experiment": "cardio"}'])
+def test_a_record_of_something_else_is_not_overwritten(tmp_path: Path, content: str):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(CyclerateError, match=r"record\.json cannot be read: .*name another folder"):
+        compared(out=tmp_path, policies=["fixed"], seeds=1)
+    assert (tmp_path / "record.json").read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_the_record_in_the_folder_is_the_comparison(tmp_path: Path):
+    result = compared(out=tmp_path, policies=["fixed", "found"], folds=2)
+    read = Comparison.load(tmp_path)
+    assert (read, str(read)) == (result, str(result))
+    assert read.about.model.optimizer == "SGD (momentum 0.9)"
+    assert read.about.model.parameters == (3 + 1) * 6 + (6 + 1) * 2
+    assert (read.about.data.rows, read.about.data.features) == (ROWS, 3)
+    assert [policy.why for policy in read.about.policies] == [
+        "The default rate of SGD (momentum 0.9) in PyTorch.",
+        "max_lr of the range test, held constant.",
+    ]
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from sklearn.model_selection import RepeatedKFold, ShuffleSplit
 
 import cyclerate as cr
-from cyclerate.compare import CrossValidation, _jobs as jobs, cross_validate
+from cyclerate.compare import CrossValidation, _study, cross_validate
 from cyclerate.compare._folds import class_of_rows, hold_out, make_folds
 from tests.compare.small import ROWS, data, make_model
 
@@ -80,13 +80,13 @@ def test_the_same_call_again_trains_nothing(
     first = validated(out=tmp_path)
     (tmp_path / "cells" / "one_cycle-0-1.npy").unlink()  # as if killed between the two files
     trained: list[int] = []
-    train = jobs.train_cell
+    train = _study.train_run
 
     def counted(*arguments: Any, **more: Any) -> Any:
         trained.append(more["fold"])
         return train(*arguments, **more)
 
-    monkeypatch.setattr(jobs, "train_cell", counted)
+    monkeypatch.setattr(_study, "train_run", counted)
     again = validated(out=tmp_path)
     assert trained == [1]
     np.testing.assert_array_equal(again.predictions, first.predictions)

@@ -10,19 +10,26 @@ import pytest
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
-from cyclerate.compare._dense import DenseTrainer, usual_batch_size, usual_hidden
+from cyclerate.compare._folds import Fold
+from cyclerate.compare._keras_learner import objective_learner
+from cyclerate.compare._learner import DataOrder, evaluation_steps
+from cyclerate.compare._networks import (
+    default_rate,
+    dense_network,
+    dense_words,
+    usual_batch_size,
+    usual_hidden,
+)
 from cyclerate.compare._objective import make_objective
-from cyclerate.compare._optimizers import default_rate
-from cyclerate.compare._policies import plan_budget
-from cyclerate.compare._record import Cell, PolicyInfo
-from cyclerate.compare._running import DataOrder, evaluation_steps
-from cyclerate.compare._trainer import Split
+from cyclerate.compare._record import Run
+from cyclerate.compare._study import Data, Job, Study
 
-BUDGET = plan_budget(epochs=8, steps_per_epoch=2)
+STEPS = 12  # 8 epochs of 2 steps, less what fills no whole cycle
 OBJECTIVES = {"binary": (2, 1), "classes": (3, 3), "regression": (None, 1)}
+FOLD = Fold(np.arange(64), np.arange(64, 100))
 
 
-def split(kind: str) -> Split:
+def data(kind: str) -> Data:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 3)).astype(np.float32)
     signal = x[:, 0] - x[:, 1]
@@ -31,40 +38,56 @@ def split(kind: str) -> Split:
         "classes": np.digitize(signal, [-0.7, 0.7]).astype(np.int32),
         "regression": signal.astype(np.float32),
     }[kind]
-    return Split(x[:64], y[:64], x[64:], y[64:])
+    return Data(x, y)
 
 
-def trainer(kind: str = "binary", **changes: object) -> DenseTrainer:
+def trainer(kind: str = "binary", batch_size: int = 32, optimizer: str = "sgd") -> Study:
     objective = make_objective(OBJECTIVES[kind][0])
-    settings = {"batch_size": 32, "hidden": (8, 4), **changes}
-    return DenseTrainer(split=split(kind), objective=objective, budget=BUDGET, **settings)  # type: ignore[arg-type]
+    learner = objective_learner(
+        lambda seed: dense_network(3, (8, 4), objective.outputs, seed),
+        objective,
+        batch_size,
+        optimizer=optimizer,
+        words=dense_words(3, (8, 4), objective.outputs),
+    )
+    return Study(
+        learner=learner,
+        data=data(kind),
+        folds=(FOLD,),
+        seeds=(0,),
+        epochs=8,
+        batch_size=batch_size,
+    )
 
 
-def policy(name: str, schedule: cr.Schedule) -> PolicyInfo:
-    return PolicyInfo(name, name, schedule.to_dict(), "")
+def train_by(one: Study, name: str, schedule: cr.Schedule, seed: int) -> Run:
+    ((_, trained),) = one.run([Job(name, schedule, seed, 0)])
+    return trained.run
 
 
-def train(one: DenseTrainer, name: str, rate: float, seed: int) -> Cell:
-    return one.train(policy(name, cr.Constant(rate)), seed, lambda _: None)
+def train(one: Study, name: str, rate: float, seed: int) -> Run:
+    return train_by(one, name, cr.Constant(rate), seed)
 
 
 @pytest.fixture(scope="module")
-def shared() -> DenseTrainer:
+def shared() -> Study:
     return trainer()
 
 
-def test_a_cell_is_judged_at_every_point_and_learns(shared: DenseTrainer):
+def test_a_cell_is_judged_at_every_point_and_learns(shared: Study):
     seen: list[int] = []
-    cell = shared.train(policy("fixed", cr.Constant(0.5)), 0, seen.append)
-    assert list(cell.steps) == seen == evaluation_steps(BUDGET.total_steps, 2)
-    assert cell.steps[-1] == BUDGET.total_steps == 12
+    job = Job("fixed", cr.Constant(0.5), 0, 0)
+    ((_, trained),) = shared.run([job], lambda _, steps: seen.append(steps))
+    cell = trained.run
+    assert list(cell.steps) == seen[:-1] == evaluation_steps(STEPS, 2)
+    assert cell.steps[-1] == shared.budgets[0].total_steps == STEPS == seen[-1]
     assert cell.heldout_loss[-1] < 0.56 < cell.heldout_loss[0]
     assert cell.heldout_metric[-1] > 0.8
     assert cell.seconds > 0
     assert not cell.diverged
 
 
-def test_a_seed_decides_everything_whatever_was_trained_before(shared: DenseTrainer):
+def test_a_seed_decides_everything_whatever_was_trained_before(shared: Study):
     first = train(shared, "fixed", 0.1, seed=3)
     train(shared, "other", 1.0, seed=4)
     again = train(shared, "fixed", 0.1, seed=3)
@@ -73,16 +96,16 @@ def test_a_seed_decides_everything_whatever_was_trained_before(shared: DenseTrai
     assert train(shared, "fixed", 0.1, seed=4).heldout_loss != first.heldout_loss
 
 
-def test_policies_with_one_seed_start_alike(shared: DenseTrainer):
+def test_policies_with_one_seed_start_alike(shared: Study):
     # A rate of almost zero leaves the initial loss in view.
     still, creeping = (train(shared, name, rate, 5) for name, rate in (("a", 1e-12), ("b", 2e-12)))
     assert still.heldout_loss[0] == pytest.approx(creeping.heldout_loss[0], rel=1e-6)
     assert still.train_loss == pytest.approx(creeping.train_loss, rel=1e-6)
 
 
-def test_the_schedule_decides_the_steps(shared: DenseTrainer):
-    late = policy("late", cr.Sequence((cr.Constant(1e-12), cr.Constant(0.5)), (6,)))
-    losses = shared.train(late, 0, lambda _: None).heldout_loss
+def test_the_schedule_decides_the_steps(shared: Study):
+    late = cr.Sequence((cr.Constant(1e-12), cr.Constant(0.5)), (6,))
+    losses = train_by(shared, "late", late, 0).heldout_loss
     assert losses[5] == pytest.approx(losses[0], rel=1e-5)
     assert losses[-1] < 0.9 * losses[5]
 
@@ -96,7 +119,7 @@ def test_the_state_of_an_optimizer_begins_anew_with_every_cell():
 def test_a_diverged_cell_ends_early_and_is_said():
     cell = train(trainer("regression"), "wild", 1e6, seed=0)
     assert cell.diverged
-    assert len(cell.steps) < len(evaluation_steps(BUDGET.total_steps, 2))
+    assert len(cell.steps) < len(evaluation_steps(STEPS, 2))
     assert None in (cell.train_loss[-1], cell.heldout_loss[-1])
 
 
@@ -106,12 +129,12 @@ def test_a_saved_network_gives_the_same_answers_without_us(tmp_path: Path, kind:
 
     one = trainer(kind)
     cell = train(one, "fixed", 0.1, seed=0)
-    one.save(tmp_path / "best.keras")
+    one.learner.save(tmp_path / "best.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
     model = keras.models.load_model(tmp_path / "best.keras")
     assert not model.compiled
-    outputs = np.asarray(model.predict(one.split.x_heldout, verbose=0), dtype=np.float64)
-    y = one.split.y_heldout
+    outputs = np.asarray(model.predict(one.data.x[FOLD.heldout], verbose=0), dtype=np.float64)
+    y = one.data.y[FOLD.heldout]
     if kind == "regression":
         assert ((outputs[:, 0] - y) ** 2).mean() == pytest.approx(cell.heldout_loss[-1], rel=1e-5)
         return
@@ -121,17 +144,17 @@ def test_a_saved_network_gives_the_same_answers_without_us(tmp_path: Path, kind:
 
 
 def test_the_description_counts_the_parameters():
-    model = trainer("classes", optimizer="nesterov").describe()
+    model = trainer("classes", optimizer="nesterov").start(0).model
     assert model.description == "3 dense layers, 3 - 8 - 4 - 3, ReLU"
     assert model.parameters == (3 + 1) * 8 + (8 + 1) * 4 + (4 + 1) * 3
     assert model.optimizer == "SGD (momentum 0.9, nesterov)"
 
 
-def test_a_range_test_finds_a_rate_and_leaves_later_cells_alone(shared: DenseTrainer):
+def test_a_range_test_finds_a_rate_and_leaves_later_cells_alone(shared: Study):
     before = train(shared, "fixed", 0.1, seed=0)
-    found = shared.range_test(seed=0)
+    found = shared.find(0, 0, "one_cycle")
     assert (found.method, found.runs, found.planned_steps) == ("probe", (), 100)
-    assert f"for {shared.budget.total_steps} steps that is" in found.verdict
+    assert f"for {STEPS} steps that is" in found.verdict
     assert 0.01 < found.max_lr < 10
     assert train(shared, "fixed", 0.1, seed=0).heldout_loss == before.heldout_loss
 
@@ -180,4 +203,4 @@ def test_wrong_settings_are_refused(changes: dict[str, Any], says: str):
 
 def test_there_is_nothing_to_save_before_the_first_cell(tmp_path: Path):
     with pytest.raises(CyclerateError, match="no cell has been trained yet"):
-        trainer().save(tmp_path / "best.keras")
+        trainer().learner.save(tmp_path / "best.keras")

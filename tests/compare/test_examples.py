@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclerate.compare import _jobs as jobs
+from cyclerate.compare import _study
 from tests.source import ROOT
 
 
@@ -20,6 +20,6 @@ def test_compare_own_model(
     told = capsys.readouterr().out
     assert "6 seeds, 96 steps a run" in told
     assert len(list((tmp_path / "runs" / "wine" / "cells").glob("*.json"))) == 18
-    monkeypatch.setattr(jobs, "train_cell", lambda *_a, **_k: pytest.fail("trained again"))
+    monkeypatch.setattr(_study, "train_run", lambda *_a, **_k: pytest.fail("trained again"))
     runpy.run_path(example)
     assert capsys.readouterr().out == told

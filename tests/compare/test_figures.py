@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from cyclerate.compare._answer import Answer
 from cyclerate.compare._drawing import apart, drawable, png
 from cyclerate.compare._figures import (
     draw_all,
@@ -20,9 +18,9 @@ from cyclerate.compare._figures import (
 )
 from cyclerate.compare._record import PolicyInfo
 from cyclerate.compare._theme import DARK, LIGHT
-from tests.compare.records import cell, raced, range_result, record, row
+from tests.compare.records import answer, cell, raced, range_result, row
 
-RACE = raced({"fixed": 0.35, "triangular": 5.0, "one_cycle": 2.0})
+RACE = Answer(raced({"fixed": 0.35, "triangular": 5.0, "one_cycle": 2.0}))
 
 
 def texts(ax: Axes) -> list[str]:
@@ -41,19 +39,19 @@ def points(ax: Axes) -> list[tuple[list[float], list[float]]]:
 def lost_everywhere():
     lost = [row(n, None, None, metric_mean=None, diverged=1) for n in ("fixed", "triangular")]
     cells = [cell(r.policy, 0, [0.7, 90.0, None], diverged=True) for r in lost]
-    return record(lost, seeds=[0], cells=cells)
+    return answer(lost, seeds=[0], cells=cells)
 
 
 def test_the_loss_figure_shows_curves_finish_line_and_arrivals():
     (ax,) = learning_curves(RACE, "loss").axes
-    by_name = {r.policy: r for r in RACE.summary}
+    by_name = {r.policy: r for r in RACE.rows}
     goal = by_name["fixed"].loss_mean
     drawn = points(ax)
     assert ([0, 1], [goal, goal]) in drawn
     for name in ("triangular", "one_cycle"):
         assert ([by_name[name].steps_to_reference], [goal]) in drawn
-    cells = RACE.cells_of("triangular")
-    mean = np.mean(np.array([c.heldout_loss for c in cells], dtype=float), axis=0)
+    cells = RACE.comparison.runs_of("triangular")
+    mean = np.mean([c.heldout_loss for c in cells], axis=0)
     assert any(np.array_equal(y, mean) for _, y in drawn if len(y) == len(mean))
     assert all((list(c.steps), list(c.heldout_loss)) in drawn for c in cells)
     assert texts(ax) == ["fixed", "triangular", "one cycle"]
@@ -69,35 +67,34 @@ def test_the_metric_figure_has_no_finish_line():
 
 def test_axes_become_logarithmic_where_values_span_decades():
     cells = [cell("fixed", 0, [100.0, 1.0, 0.1], steps=[1, 50, 5000])]
-    (ax,) = learning_curves(record([row("fixed", 0.1)], seeds=[0], cells=cells)).axes
+    (ax,) = learning_curves(answer([row("fixed", 0.1)], seeds=[0], cells=cells)).axes
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
 
 def test_shares_keep_a_linear_axis():
     cells = [cell("fixed", 0, [0.9, 0.5], metrics=[0.01, 0.99])]
-    made = record([row("fixed", 0.5, metric_mean=0.99)], seeds=[0], cells=cells)
+    made = answer([row("fixed", 0.5, metric_mean=0.99)], seeds=[0], cells=cells)
     (ax,) = learning_curves(made, "metric").axes
     assert ax.get_yscale() == "linear"
 
 
 def test_a_diverged_run_ends_in_a_cross_and_does_not_stretch_the_axes():
-    made = raced({"fixed": 0.35, "triangular": 5.0}, diverging=[("triangular", 1)])
+    made = Answer(raced({"fixed": 0.35, "triangular": 5.0}, diverging=[("triangular", 1)]))
     (ax,) = learning_curves(made).axes
     assert ax.get_ylim()[1] < 1.0
     (cross,) = [line for line in lines_of(ax) if line.get_marker() == "x"]
     assert cross.get_ydata() == [ax.get_ylim()[1]]
-    assert made.cells_of("triangular")[1].steps[-2] == cross.get_xdata()[0]
+    assert made.comparison.runs_of("triangular")[1].steps[-2] == cross.get_xdata()[0]
 
 
 def test_one_evaluation_is_a_dot():
-    (ax,) = learning_curves(raced({"fixed": 0.35}, points=1)).axes
-    dots = [line.get_marker() for line in lines_of(ax) if len(line.get_xdata()) == 1]
-    assert dots.count("o") == 1
+    (ax,) = learning_curves(Answer(raced({"fixed": 0.35}, points=1))).axes
+    assert [line.get_marker() for line in ax.lines if len(line.get_xdata()) == 1].count("o") == 1
 
 
 def test_the_final_figure_shows_every_seed_and_the_mean():
     (ax,) = final(RACE).axes
-    ends = [c.heldout_metric[-1] for c in RACE.cells_of("one_cycle")]
+    ends = [c.heldout_metric[-1] for c in RACE.comparison.runs_of("one_cycle")]
     assert (ends, [2, 2, 2]) in points(ax)
     assert texts(ax) == ["72.4 %", "73.4 %", "73.3 %"]
     assert [label.get_text() for label in ax.get_yticklabels()] == [
@@ -114,7 +111,7 @@ def test_steps_to_the_reference_are_written_beside_their_lines():
         row("one_cycle", 0.6),
         row("exp_range", None, None, diverged=3),
     ]
-    (ax,) = steps_to_reference(record(rows)).axes
+    (ax,) = steps_to_reference(answer(rows)).axes
     assert texts(ax) == ["8,000", "480", "not reached", "diverged"]
     assert ax.get_xscale() == "log"
     assert ([480.0], [1]) in points(ax)
@@ -127,7 +124,7 @@ def test_steps_to_a_reference_that_diverged_are_refused():
 
 def test_the_range_test_is_drawn_by_its_own_result():
     result = range_result()
-    (ax,) = range_test(record([row("fixed")], range_test=result.to_dict())).axes
+    (ax,) = range_test(answer([row("fixed")], range_test=result)).axes
     assert texts(ax) == [f"base_lr {result.base_lr:.2g}", f"max_lr {result.max_lr:.2g}"]
     assert ax.get_ylabel() == "loss of each batch"
     assert any(np.array_equal(y, result.smoothed, equal_nan=True) for _, y in points(ax))
@@ -143,10 +140,9 @@ def test_schedules_have_a_panel_each_with_the_exact_rates():
 
 def test_a_schedule_that_cannot_be_made_is_left_out():
     foreign = PolicyInfo("mine", "mine", {"type": "Triangular", "scale_fn": "nowhere:f"}, "")
-    changed = dataclasses.replace(RACE, policies=(*RACE.policies, foreign))
-    assert len(schedules(changed).axes) == 3
-    only = dataclasses.replace(RACE, policies=(foreign,), cells=(), summary=())
-    assert draw_all(only) == {}
+    policies = RACE.comparison.about.policies
+    assert len(schedules(answer(RACE.rows, policies=(*policies, foreign))).axes) == 3
+    assert draw_all(answer([], policies=(foreign,))) == {}
 
 
 EVERYTHING = {
@@ -163,13 +159,13 @@ EVERYTHING = {
     ("made", "names"),
     [
         (
-            raced({"fixed": 1.0, "wsd": 2.0}, range_test=range_result(flat=True).to_dict()),
+            Answer(raced({"fixed": 1.0, "wsd": 2.0}, range_test=range_result(flat=True))),
             EVERYTHING,
         ),
         (lost_everywhere(), EVERYTHING - {"final", "steps_to_reference", "range_test"}),
-        (record([]), set()),
-        (record([row("fixed", 0.5)], total_steps=1), {"final", "schedules"}),
-        (record([row("fixed", 0.5)], total_steps=10**9), {"final", "schedules"}),
+        (answer([]), set()),
+        (answer([row("fixed", 0.5)], total_steps=1), {"final", "schedules"}),
+        (answer([row("fixed", 0.5)], total_steps=10**9), {"final", "schedules"}),
     ],
     ids=["flat range test", "all diverged", "nothing", "one step", "a billion steps"],
 )
@@ -184,7 +180,7 @@ def test_names_are_drawn_as_they_are_and_never_as_formulas():
     policies = [PolicyInfo(n, n, {"type": "Constant", "value": 0.1}, "") for n in names]
     cells = [cell(n, 0, [0.9, 0.5]) for n in names]
     rows = [row(n, 0.5, None, metric_std=None) for n in names]
-    made = record(rows, seeds=[0], cells=cells, reference=names[0], policies=tuple(policies))
+    made = answer(rows, seeds=[0], cells=cells, reference=names[0], policies=tuple(policies))
     assert all(png(figure) for figure in draw_all(made).values())
     (ax,) = learning_curves(made).axes
     assert texts(ax) == ["$\\frac{", "a b\N{REPLACEMENT CHARACTER}", "???", "x" * 13 + "…"]

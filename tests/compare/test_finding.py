@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from cyclerate.compare._finding import cost, method
-from tests.compare.records import range_result, record, row
+from cyclerate.compare._page import cost, method
+from tests.compare.records import range_result
 
 SWEPT = dataclasses.replace(range_result(), seconds=3.21)
 PROBED = dataclasses.replace(SWEPT, method="probe", races=((0.1, 0.5), (0.3, None)), steps=1398)
@@ -38,7 +38,4 @@ def test_the_method(result, words):
 
 
 def test_the_cost_is_set_beside_a_run():
-    made = dataclasses.replace(
-        record([row("fixed")], range_test=PROBED.to_dict()), total_steps=2796
-    )
-    assert cost(made) == "1,398 optimizer steps, 50 % of one run, 3.21 s"
+    assert cost(PROBED, 2796) == "1,398 optimizer steps, 50 % of one run, 3.21 s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -10,16 +9,21 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
-from cyclerate.compare._next_steps import next_steps, optimizer_code, schedule_code
-from cyclerate.compare._optimizers import OPTIMIZERS, describe_optimizer
+from cyclerate.compare._networks import OPTIMIZERS, make_optimizer
+from cyclerate.compare._page import optimizer_code, schedule_code, use
 from cyclerate.compare._record import Best, PolicyInfo
-from tests.compare.records import SCHEDULES, STEPS, record, row
+from tests.compare.records import SCHEDULES, STEPS, answer, row
 
-WON = record([row("fixed", 0.56), row("triangular", 0.5, steps_to_reference=480.0)])
+ROWS = [row("fixed", 0.56), row("triangular", 0.5, steps_to_reference=480.0)]
+
+
+def of(kind: str, framework: str = "keras", **settings: object) -> dict[str, object]:
+    """An optimizer as a comparison records it."""
+    return {"framework": framework, "class": kind, "settings": settings}
 
 
 def test_the_code_is_this():
-    steps = next_steps(WON)
+    steps = use(answer(ROWS))
     assert steps is not None
     assert steps.label == "triangular"
     assert steps.code == (
@@ -38,8 +42,8 @@ def test_the_code_is_this():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_code_runs_and_gives_the_rates(name: str):
     pytest.importorskip("cyclerate.keras")
-    found: dict[str, Any] = {}
-    exec(optimizer_code(SCHEDULES[name], "Adam(beta_1=0.8)"), found)
+    found: dict[str, object] = {}
+    exec(optimizer_code(SCHEDULES[name], of("Adam", beta_1=0.8)), found)
     optimizer = found["optimizer"]
     assert type(optimizer).__name__ == "Adam"
     assert optimizer.beta_1 == 0.8
@@ -68,7 +72,7 @@ def test_a_joined_schedule_is_made_from_its_dict():
 
 
 def test_the_reference_needs_no_schedule():
-    steps = next_steps(record([row("fixed", 0.5), row("triangular", 0.6)]))
+    steps = use(answer([row("fixed", 0.5), row("triangular", 0.6)]))
     assert steps is not None
     assert steps.code == (
         "import keras\n\noptimizer = keras.optimizers.SGD(learning_rate=0.01, momentum=0.9)"
@@ -77,61 +81,92 @@ def test_the_reference_needs_no_schedule():
 
 
 @pytest.mark.parametrize(
-    ("text", "call"),
+    ("config", "call"),
     [
-        ("keras.optimizers.AdamW(clipnorm=1e-4)", "AdamW(learning_rate=0.1, clipnorm=1e-4)"),
-        ("SGD(learning_rate=0.5, momentum=.9)", "SGD(learning_rate=0.1, momentum=.9)"),
-        ("RMSprop", "RMSprop(learning_rate=0.1)"),
-        ("Adam()", "Adam(learning_rate=0.1)"),
+        (of("AdamW", clipnorm=1e-4), "AdamW(learning_rate=0.1, clipnorm=0.0001)"),
+        (of("SGD", momentum=0.9), "SGD(learning_rate=0.1, momentum=0.9)"),
+        (of("RMSprop"), "RMSprop(learning_rate=0.1)"),
+        (of("Adam", amsgrad=True), "Adam(learning_rate=0.1, amsgrad=True)"),
     ],
 )
-def test_an_optimizer_keeps_its_settings(text: str, call: str):
-    code = optimizer_code(cr.Constant(0.1), text)
+def test_an_optimizer_keeps_its_settings(config: dict[str, object], call: str):
+    code = optimizer_code(cr.Constant(0.1), config)
     assert code == f"import keras\n\noptimizer = keras.optimizers.{call}"
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_of_a_comparison_is_written_with_its_settings(name: str):
+    from cyclerate.compare._keras_learner import optimizer_config
+
     kind, settings = OPTIMIZERS[name]
     call = "".join(f", {key}={value!r}" for key, value in settings.items())
-    code = optimizer_code(cr.Constant(0.1), describe_optimizer(name))
+    code = optimizer_code(cr.Constant(0.1), optimizer_config(make_optimizer(name)))
     assert code.endswith(f"\noptimizer = keras.optimizers.{kind}(learning_rate=0.1{call})")
     assert "#" not in code
 
 
+def test_an_optimizer_of_pytorch_is_scheduled_by_its_own_adapter():
+    import torch
+
+    from cyclerate.compare._torch_learner import optimizer_config
+
+    model = torch.nn.Linear(2, 1)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9, nesterov=True)
+    config = optimizer_config(sgd)
+    assert config == of("SGD", "torch", momentum=0.9, nesterov=True)
+    found: dict[str, object] = {"model": model}
+    exec(optimizer_code(SCHEDULES["triangular"], config), found)
+    group = found["optimizer"].param_groups[0]
+    assert (group["momentum"], group["nesterov"]) == (0.9, True)
+    for step in range(3):
+        assert math.isclose(group["lr"], SCHEDULES["triangular"](step), rel_tol=1e-9)
+        found["optimizer"].step()
+        found["rates"].step()
+    exec(optimizer_code(cr.Constant(0.1), config), found)
+    assert found["optimizer"].param_groups[0]["lr"] == 0.1
+
+
 @pytest.mark.parametrize(
-    "text",
+    "config",
     [
-        "SGD with momentum 0.9",
-        "SGD(momentum=__import__('os').system('true'))",
-        "SGD(momentum=0.9); import os",
-        "SGD(momentum=0.9\n)\nimport os",
-        "SGD(momentum=0.9,)",
-        "SGD(x=open)",
-        "SGD(import)",
-        "system('true')",
-        "",
+        {},
+        {"class": "SGD"},
+        {"class": "SGD", "settings": ["momentum"]},
+        of("SGD with momentum 0.9"),
+        of("SGD", momentum=["__import__('os').system('true')"]),
+        of("SGD(momentum=0.9); import os"),
+        of("SGD", **{"momentum=0.9\n)\nimport os\n(": 1}),
+        of("SGD", **{"": 1}),
+        of("SGD", **{"import": 1}),
+        of("system"),
+        of(""),
     ],
 )
-def test_text_of_a_record_never_becomes_code(text: str):
-    assert optimizer_code(cr.Constant(0.1), text).splitlines()[2:] == [
+def test_text_of_a_record_never_becomes_code(config: dict[str, object]):
+    assert optimizer_code(cr.Constant(0.1), config).splitlines()[2:] == [
         "# Put your own optimizer here: the comparison had another one.",
         "optimizer = keras.optimizers.SGD(learning_rate=0.1)",
     ]
 
 
+def test_a_text_of_a_record_becomes_a_literal():
+    nasty = "'); import os; ('"
+    code = optimizer_code(cr.Constant(0.1), of("SGD", name=nasty))
+    assert code.endswith(f"SGD(learning_rate=0.1, name={nasty!r})")
+
+
 def test_the_best_model_is_loaded_by_a_literal():
     nasty = 'best.keras"); import os; ("'
-    steps = next_steps(dataclasses.replace(WON, best=Best("triangular", 2, nasty)))
+    steps = use(answer(ROWS, best=Best("triangular", 2, nasty)))
     assert steps is not None
     assert steps.load.splitlines()[-1] == f"model = keras.saving.load_model({nasty!r})"
     assert steps.load_label == "triangular"
 
 
 def test_nothing_is_recommended_when_nothing_finished():
-    assert next_steps(record([row("fixed", None, None, diverged=3)])) is None
+    assert use(answer([row("fixed", None, None, diverged=3)])) is None
 
 
 def test_a_schedule_that_cannot_be_made_here_gives_no_code():
     foreign = PolicyInfo("triangular", "mine", {"type": "Nobody"}, "")
-    assert next_steps(dataclasses.replace(WON, policies=(foreign,))) is None
+    assert use(answer(ROWS, policies=(foreign,))) is None

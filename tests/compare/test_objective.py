@@ -59,7 +59,7 @@ def test_class_metrics():
 
 
 def test_the_usual_metric_and_width():
-    usual = [(o.metric.name, o.metric.mode, o.outputs) for o in map(make_objective, (2, 3, None))]
+    usual = [(o.metric, o.mode, o.outputs) for o in map(make_objective, (2, 3, None))]
     assert usual == [("accuracy", "max", 1), ("accuracy", "max", 3), ("rmse", "min", 1)]
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._page import TEMPLATES, render, tied, write_report
-from cyclerate.compare._record import Best, Metric, PolicyInfo, Record
+from cyclerate.compare._record import Best, PolicyInfo
 from tests.compare.colors import contrast
-from tests.compare.records import cell, raced, range_result, record, row
+from tests.compare.records import answer, cell, raced, range_result, record, row
 
+CODE = "{{ 7 * 7 }}"
 EVIL = '<script>alert("x")</script>'
 FIGURES = [
     "final",
@@ -65,13 +67,13 @@ class Page(HTMLParser):
         return " ".join("".join(self.words).split())
 
 
-def whole_race() -> Record:
-    made = raced(
+def whole_race() -> Comparison:
+    return raced(
         {"fixed": 0.35, "triangular": 5.0, "one_cycle": 2.0},
-        range_test=range_result().to_dict(),
+        range_test=range_result(),
         best=Best("one_cycle", 2, "best.keras"),
+        title="heart & health",
     )
-    return dataclasses.replace(made, title="heart & health")
 
 
 @pytest.fixture(scope="module")
@@ -189,30 +191,31 @@ def test_the_page_says_what_was_found_and_run(page: Page):
         assert words in page.text
 
 
-def hostile() -> Record:
+def hostile() -> Comparison:
     rows = [row("fixed", 0.56), row("triangular", 0.5, steps_to_reference=480.0)]
     cells = [cell("triangular", 0, [0.9, 0.5])]
-    made = record(rows, cells=cells)
-    policies = tuple(
-        dataclasses.replace(p, label=f"{EVIL}{p.name}", why=EVIL) for p in made.policies
-    )
-    return dataclasses.replace(
-        made,
+    about = record(rows).about
+    data = {
+        "name": EVIL,
+        "target": EVIL,
+        "classes": (EVIL, "'\"><b>"),
+        "notes": (EVIL, "{{ 7 * 7 }}"),
+    }
+    model = {"description": EVIL, "optimizer": EVIL, "loss": EVIL}
+    return record(
+        rows,
+        cells=cells,
         title=EVIL,
         created=EVIL,
         command=EVIL,
         versions={EVIL: EVIL},
         machine={EVIL: EVIL},
-        data=dataclasses.replace(
-            made.data,
-            name=EVIL,
-            target=EVIL,
-            classes=(EVIL, "'\"><b>"),
-            notes=(EVIL, "{{ 7 * 7 }}"),
-        ),
-        model=dataclasses.replace(made.model, description=EVIL, optimizer=EVIL, loss=EVIL),
-        metric=Metric(EVIL, "max"),
-        policies=policies,
+        data=dataclasses.replace(about.data, **data),
+        model=dataclasses.replace(about.model, **model),
+        metric=EVIL,
+        policies=[
+            dataclasses.replace(p, label=f"{EVIL}{p.name}", why=EVIL) for p in about.policies
+        ],
         best=Best("triangular", 1, EVIL),
     )
 
@@ -224,14 +227,14 @@ def test_what_a_record_says_is_text_and_never_markup(tmp_path: Path):
     assert not page.all("b")
     assert "alert" not in {name for _, attributes in page.elements for name in attributes}
     assert text.count("&lt;script&gt;") == text.count("alert(") > 20
-    assert "{{ 7 * 7 }}" in page.text
+    assert CODE in page.text
     assert len(page.all("img")) == 2 * (len(FIGURES) - 1)
     assert next(m["name"] for m in page.all("meta") if "name" in m) == "viewport"
 
 
 def test_a_page_without_a_winner_has_no_code_and_no_range_test():
     lost = [row(n, None, None, metric_mean=None, diverged=3) for n in ("fixed", "triangular")]
-    page = Page(render(record(lost), {}))
+    page = Page(render(answer(lost), {}))
     assert "No policy can be recommended from these runs." in page.text
     assert "diverged 3 of 3" in page.text
     assert "range-test" not in [s["aria-labelledby"] for s in page.all("section")]
@@ -239,7 +242,7 @@ def test_a_page_without_a_winner_has_no_code_and_no_range_test():
 
 
 def test_reservations_stand_under_the_answer():
-    made = record([row("fixed", 0.5, None)], range_test=range_result(flat=True).to_dict())
+    made = answer([row("fixed", 0.5, None)], range_test=range_result(flat=True))
     page = Page(render(made, {}))
     assert page.text.count("Range test: No clear answer: the loss improves no more than") == 1
     assert "max_lr no clear answer" in page.text
@@ -248,14 +251,17 @@ def test_reservations_stand_under_the_answer():
 
 def test_a_schedule_that_cannot_be_made_is_said():
     foreign = PolicyInfo("mine", "mine", {"type": "Nobody"}, "By hand.")
-    page = Page(render(record([row("mine", 0.5)], policies=(foreign,)), {}))
+    page = Page(render(answer([row("mine", 0.5)], policies=(foreign,)), {}))
     assert "By hand. It cannot be drawn here" in page.text
 
 
-def test_a_failure_writes_nothing(tmp_path: Path):
-    broken = dataclasses.replace(whole_race(), range_test={"max_lr": 0.1})
+def test_a_failure_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise ValueError("schema")
+
+    monkeypatch.setattr("cyclerate.compare._figures.range_test", fail)
     with pytest.raises(ValueError, match="schema"):
-        write_report(broken, tmp_path)
+        write_report(whole_race(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -288,15 +294,14 @@ def test_text_on_the_page_is_legible_in_light_and_dark():
 
 
 def test_a_report_needs_no_framework_and_no_pyplot(tmp_path: Path):
-    result = range_result().to_dict()
-    saved = record([row("fixed", 0.5)], range_test=result).save(tmp_path / "record.json")
+    saved = record([row("fixed", 0.5)], range_test=range_result()).save(tmp_path / "record.json")
     code = (
         "import sys\n"
         "from cyclerate.compare._page import write_report\n"
-        "from cyclerate.compare._record import Record\n"
+        "from cyclerate.compare import Comparison\n"
         "heavy = {'matplotlib', 'jinja2', 'keras', 'jax', 'torch', 'tensorflow', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
-        "write_report(Record.load(sys.argv[1]), sys.argv[2])\n"
+        "write_report(Comparison.load(sys.argv[1]), sys.argv[2])\n"
         "print(sorted(heavy & set(sys.modules)), 'matplotlib.pyplot' in sys.modules)\n"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(saved), str(tmp_path / "out")]

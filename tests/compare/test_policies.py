@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 import cyclerate as cr
@@ -9,13 +11,20 @@ from cyclerate.compare._policies import (
     POLICIES,
     Budget,
     Rates,
-    make_policies,
+    named_policies,
     plan_budget,
     raced_policy,
+    without_rate,
 )
+from cyclerate.compare._record import PolicyInfo
 
 RATES = Rates(0.01, base_lr=0.1, max_lr=0.4, default_of="SGD in Keras")
 BUDGET = plan_budget(24, 100)
+
+
+def make_policies(names: Iterable[str], rates: Rates, budget: Budget) -> tuple[PolicyInfo, ...]:
+    made = [(policy, policy.schedule(rates, budget)) for policy in named_policies(names)]
+    return tuple(policy.described(found.to_dict(), rates, budget) for policy, found in made)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +83,7 @@ def test_a_run_ends_where_the_rate_is_low(name: str):
 
 
 def test_every_policy_says_why():
-    whys = [policy.why for policy in make_policies(POLICIES, RATES, BUDGET)]
+    whys = [policy.why for policy in make_policies(list(POLICIES), RATES, BUDGET)]
     assert whys[0] == "The default rate of SGD in Keras."
     assert whys[2] == (
         "4 cycles between base_lr and max_lr of the range test; "
@@ -101,7 +110,7 @@ def test_rates_that_were_found_are_rounded_to_three_digits():
     ],
 )
 def test_one_race_finds_the_rate_for_all_policies(asked: list[str], raced: str):
-    assert raced_policy(asked) == raced
+    assert raced_policy(named_policies(asked)) == raced
 
 
 def test_base_lr_is_a_quarter_where_none_was_found():
@@ -118,7 +127,7 @@ def test_base_lr_is_a_quarter_where_none_was_found():
     ],
 )
 def test_without_a_suggestion_only_the_fixed_rate_remains(asked: list[str], left: list[str]):
-    assert [policy.name for policy in make_policies(asked, Rates(0.01), BUDGET)] == left
+    assert [policy.name for policy in without_rate(named_policies(asked))] == left
 
 
 def test_names_keep_their_order_and_count_once():

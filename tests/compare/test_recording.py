@@ -1,115 +1,174 @@
-"""The order of the cells, and what is kept as they finish, with a trainer that trains nothing."""
+"""The order of the runs, and what is kept as they finish, with a learner that learns nothing."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from cyclerate.compare._record import Best, Cell, PolicyInfo, Record
-from cyclerate.compare._recording import run_cells
-from tests.compare.records import raced
+import cyclerate as cr
+from cyclerate.compare import Comparison
+from cyclerate.compare._cells import OtherSettings
+from cyclerate.compare._compare import planned, refuse_record, run_comparison
+from cyclerate.compare._folds import Fold
+from cyclerate.compare._learner import Start
+from cyclerate.compare._policies import named_policies
+from cyclerate.compare._record import Best
+from cyclerate.compare._study import Data, Study
+from tests.compare.records import ABOUT
 
-LOSSES = {"fixed": (0.5, 0.4), "triangular": (0.3, 0.6)}
+RATES = {"fixed": cr.Constant(0.1), "triangular": cr.Constant(0.2)}
+LOSSES = {(0.1, 0): 0.5, (0.1, 1): 0.4, (0.2, 0): 0.3, (0.2, 1): 0.6}
+ORDER = [("fixed", 0), ("fixed", 1), ("triangular", 0), ("triangular", 1)]
 
 
 class Stub:
-    """Gives every cell the loss of `LOSSES`; saves the name of the cell it trained last."""
+    """Gives every run the loss of `LOSSES`; saves the name of the run it trained last."""
 
     def __init__(self, fails_at: tuple[str, int] | None = None) -> None:
-        self.fails_at, self.last, self.saved = fails_at, "", []
+        self.fails_at, self.last, self.loss = fails_at, "", 0.0
         self.trained: list[str] = []
-        self.batch_size = 32
+        self.saved: list[str] = []
 
-    def decided_by(self) -> dict[str, object]:
-        return {"batch_size": self.batch_size}
+    @contextmanager
+    def seeded(self, seed: int) -> Generator[None]:
+        yield
 
-    def train(self, policy: PolicyInfo, seed: int, progress: Callable[[int], None]) -> Cell:
-        if (policy.name, seed) == self.fails_at:
+    def start(self, seed: int, x: Any, y: Any) -> Start:
+        return Start({"loss": "mse"}, f"weights {seed}", 0.1, {"stub": "1"}, ABOUT.model)
+
+    def begin(self, seed: int, schedule: cr.Schedule, x: Any, y: Any) -> None:
+        name = next(name for name, own in RATES.items() if own == schedule)
+        if (name, seed) == self.fails_at:
             raise RuntimeError("out of memory")
-        progress(10)
-        self.last = f"{policy.name} {seed}"
+        self.last, self.loss = f"{name} {seed}", LOSSES[schedule(0), seed]
         self.trained.append(self.last)
-        loss = LOSSES[policy.name][seed]
-        return Cell(policy.name, seed, (10,), (loss,), (loss,), (1 - loss,), 1.0, False)
+
+    def fit(self, x: Any, y: Any) -> float:
+        return self.loss
+
+    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
+        return {"loss": self.loss, "accuracy": 1 - self.loss}
 
     def save(self, path: Path) -> None:
         self.saved.append(self.last)
         path.write_text(self.last)
 
 
-def empty() -> Record:
-    full = raced({"fixed": 1.0, "triangular": 6.0})
-    return dataclasses.replace(
-        full,
-        policies=tuple(policy for policy in full.policies if policy.name in LOSSES),
+def run(
+    learner: Any,
+    out: Path,
+    policies: tuple[str, ...] = ("fixed", "triangular"),
+    *,
+    model_file: str | None = "best.keras",
+    watch: Any = None,
+    batch_size: int = 8,
+) -> Comparison:
+    study = Study(
+        learner=learner,
+        data=Data(np.zeros((32, 1)), np.zeros(32)),
+        folds=(Fold(np.arange(24), np.arange(24, 32)),),
         seeds=(0, 1),
-        cells=(),
-        summary=(),
-        best=None,
+        epochs=4,
+        batch_size=batch_size,
+        out=out,
     )
+    refuse_record(study)
+    jobs, about = planned(study, named_policies({name: RATES[name] for name in policies}))
+    return run_comparison(study, jobs, about, watch=watch, model_file=model_file)
+
+
+def same(one: Comparison, other: Comparison) -> bool:
+    """Whether two comparisons have the same numbers; times are those of each call."""
+    about = dataclasses.replace(one.about, created=other.about.created)
+    runs = [
+        dataclasses.replace(run, seconds=twin.seconds)
+        for run, twin in zip(one.cells, other.cells, strict=True)
+    ]
+    return dataclasses.replace(one, about=about, cells=tuple(runs)) == other
 
 
 def test_every_policy_is_trained_with_every_seed(tmp_path: Path):
     seen: list[tuple[str, int, int]] = []
-    record = run_cells(
-        empty(), Stub(), tmp_path, progress=lambda p, s, n: seen.append((p.name, s, n))
-    )
-    order = [("fixed", 0), ("fixed", 1), ("triangular", 0), ("triangular", 1)]
-    assert [(cell.policy, cell.seed) for cell in record.cells] == order
-    assert seen == [(*cell, 10) for cell in order for _ in range(2)]
-    assert [row.loss_mean for row in record.summary] == [pytest.approx(0.45), pytest.approx(0.45)]
-    assert Record.load(tmp_path) == record
+    made = run(Stub(), tmp_path, watch=lambda job, n: seen.append((job.policy, job.seed, n)))
+    assert [(cell.policy, cell.seed) for cell in made.cells] == ORDER
+    assert [place for place in seen if place[2] == 12] == [
+        (*place, 12) for place in ORDER for _ in range(2)
+    ]
+    assert [row.loss_mean for row in made.summary] == [pytest.approx(0.45), pytest.approx(0.45)]
+    assert Comparison.load(tmp_path) == made
 
 
 def test_the_best_network_is_saved_when_it_is_the_best(tmp_path: Path):
     stub = Stub()
-    record = run_cells(empty(), stub, tmp_path)
+    made = run(stub, tmp_path)
     assert stub.saved == ["fixed 0", "fixed 1", "triangular 0"]
     assert (tmp_path / "best.keras").read_text() == "triangular 0"
-    assert record.best == Best("triangular", 0, "best.keras")
+    assert made.about.best == Best("triangular", 0, "best.keras")
 
 
 def test_no_network_is_saved_where_none_is_wanted(tmp_path: Path):
-    record = run_cells(empty(), Stub(), tmp_path, model_file=None)
-    assert record.best == Best("triangular", 0, None)
+    made = run(Stub(), tmp_path, model_file=None)
+    assert made.about.best == Best("triangular", 0, None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "record.json"]
 
 
 def test_what_is_done_is_kept_when_a_later_cell_fails(tmp_path: Path):
     with pytest.raises(RuntimeError, match="out of memory"):
-        run_cells(empty(), Stub(fails_at=("triangular", 0)), tmp_path)
-    kept = Record.load(tmp_path)
+        run(Stub(fails_at=("triangular", 0)), tmp_path)
+    kept = Comparison.load(tmp_path)
     assert [(cell.policy, cell.seed) for cell in kept.cells] == [("fixed", 0), ("fixed", 1)]
     assert (tmp_path / "best.keras").read_text() == "fixed 1"
 
 
 def test_the_same_call_again_trains_what_is_missing(tmp_path: Path):
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = run_cells(empty(), Stub(), tmp_path / "whole")
+    whole = run(Stub(), tmp_path / "whole")
     with pytest.raises(RuntimeError, match="out of memory"):
-        run_cells(empty(), Stub(fails_at=("triangular", 0)), tmp_path / "cut")
+        run(Stub(fails_at=("triangular", 0)), tmp_path / "cut")
     rest = Stub()
-    assert run_cells(empty(), rest, tmp_path / "cut") == whole
+    assert same(run(rest, tmp_path / "cut"), whole)
     assert rest.trained == ["triangular 0", "triangular 1"]
     assert (tmp_path / "cut" / "best.keras").read_text() == "triangular 0"
 
 
-def test_cells_of_other_settings_are_trained_anew(tmp_path: Path):
-    run_cells(empty(), Stub(), tmp_path)
+def test_other_settings_are_refused_and_nothing_is_touched(tmp_path: Path):
+    run(Stub(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     other = Stub()
-    other.batch_size = 64
-    run_cells(empty(), other, tmp_path)
-    assert other.trained == ["fixed 0", "fixed 1", "triangular 0", "triangular 1"]
+    with pytest.raises(OtherSettings, match="batch_size: 8 there, 4 here"):
+        run(other, tmp_path, batch_size=4)
+    assert other.trained == []
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_the_best_network_is_that_of_this_record(tmp_path: Path):
-    run_cells(empty(), Stub(), tmp_path)
-    fewer = dataclasses.replace(empty(), policies=empty().policies[:1])
+    run(Stub(), tmp_path)
     stub = Stub()
-    assert run_cells(fewer, stub, tmp_path).best == Best("fixed", 1, "best.keras")
+    made = run(stub, tmp_path, policies=("fixed",))
+    assert made.about.best == Best("fixed", 1, "best.keras")
     assert stub.trained == ["fixed 1"]
     assert (tmp_path / "best.keras").read_text() == "fixed 1"
+
+
+def test_a_network_that_was_replaced_is_not_taken_for_the_one_it_replaced(tmp_path: Path):
+    run(Stub(), tmp_path, policies=("fixed",))
+    with pytest.raises(RuntimeError, match="disk full"):
+        # Ended between the network and the mark that says whose it is.
+        run(Unmarked(), tmp_path)
+    stub = Stub()
+    run(stub, tmp_path, policies=("fixed",))
+    assert (tmp_path / "best.keras").read_text() == "fixed 1"
+    assert stub.trained == ["fixed 1"]
+
+
+class Unmarked(Stub):
+    """Ends with an error when the network is saved."""
+
+    def save(self, path: Path) -> None:
+        super().save(path)
+        raise RuntimeError("disk full")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyclerate.compare._running import evaluation_steps
+from cyclerate.compare._learner import evaluation_steps
 
 
 def test_runs_are_judged_finely_first_and_then_every_epoch():

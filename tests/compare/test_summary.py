@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from cyclerate.compare._record import Cell
-from cyclerate.compare._summary import pick_best, steps_to_reference, summarise
+from cyclerate.compare._record import Run, pick_best, steps_to_reference, summarise
 
 
 def cell(
@@ -17,10 +16,10 @@ def cell(
     *,
     diverged: bool = False,
     seconds: float = 1.0,
-) -> Cell:
+) -> Run:
     steps = tuple(range(10, 10 * len(losses) + 1, 10))
     scores = tuple(None if loss is None else 1 - loss for loss in losses)
-    return Cell(policy, seed, steps, tuple(losses), tuple(losses), scores, seconds, diverged)
+    return Run(policy, seed, steps, tuple(losses), tuple(losses), scores, seconds, diverged)
 
 
 FIXED = [cell("fixed", 0, [0.9, 0.8, 0.6]), cell("fixed", 1, [0.9, 0.7, 0.4], seconds=2.0)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cyclerate.compare._record import Metric, PolicyInfo
+from cyclerate.compare._record import PolicyInfo
 from cyclerate.compare._table import COLUMNS, page_legend, rows, text_table
 from cyclerate.compare._wording import width
-from tests.compare.records import range_result, record, row
+from tests.compare.records import answer, range_result, row
 
 ROWS = [
     row("fixed", 0.563, metric_mean=0.708),
@@ -19,7 +19,7 @@ ROWS = [
 
 
 def test_the_table_is_this_text():
-    assert text_table(record(ROWS)).splitlines() == [
+    assert text_table(answer(ROWS)).splitlines() == [
         "  policy          accuracy  to reach             loss  steps  seconds",
         "  fixed       70.8 % ± 0.2     8,000  0.5630 ± 0.0010  8,000     12.0",
         "* triangular  73.4 % ± 0.2       480  0.5480 ± 0.0010  8,000     12.0",
@@ -34,26 +34,26 @@ def test_the_table_is_this_text():
 
 
 def test_rows_hold_what_the_page_shows():
-    second = rows(record(ROWS))[1]
+    second = rows(answer(ROWS))[1]
     assert (second.label, second.mark, second.to_reference) == ("triangular", "best", "480")
     assert second.saving == "17\N{MULTIPLICATION SIGN} fewer"
-    assert rows(record(ROWS))[4].diverged == "3 of 3"
+    assert rows(answer(ROWS))[4].diverged == "3 of 3"
 
 
 def test_a_policy_barely_sooner_saves_nothing():
-    table = rows(record([ROWS[0], row("triangular", 0.55, steps_to_reference=7700.0)]))
+    table = rows(answer([ROWS[0], row("triangular", 0.55, steps_to_reference=7700.0)]))
     assert (table[1].to_reference, table[1].saving) == ("7,700", "")
 
 
 def test_without_a_reference_nobody_raced():
     lost = row("fixed", None, None, diverged=1)
-    table = rows(record([lost, ROWS[1]]))
+    table = rows(answer([lost, ROWS[1]]))
     assert [r.to_reference for r in table] == ["\N{EN DASH}", "\N{EN DASH}"]
-    assert "to reach:" not in text_table(record([lost, ROWS[1]]))
+    assert "to reach:" not in text_table(answer([lost, ROWS[1]]))
 
 
 def test_an_empty_comparison_has_a_heading_only():
-    assert text_table(record([])).splitlines()[0].split() == [
+    assert text_table(answer([])).splitlines()[0].split() == [
         "policy",
         "accuracy",
         "to",
@@ -76,9 +76,9 @@ def test_no_name_breaks_the_table(name):
         seconds_mean=1e9,
         steps_to_reference=10.0**11,
     )
-    made = record([ROWS[0], big], metric=Metric(name, "min"))
-    made_names = (*made.policies[:1], PolicyInfo(name, name, {}, ""))
-    lines = text_table(record([ROWS[0], big], metric=made.metric, policies=made_names)).split("\n")
+    policies = [PolicyInfo(policy, policy, {}, "") for policy in ("fixed", name)]
+    made = answer([ROWS[0], big], metric=name, mode="min", policies=policies)
+    lines = text_table(made).split("\n")
     assert max(map(width, lines)) <= COLUMNS
     assert all(c.isprintable() for line in lines for c in line)
     assert len({width(line) for line in lines[:3]}) == 1
@@ -111,17 +111,17 @@ LEVEL = "Level: the ranges mean ± spread meet, so neither is called better."
     ],
 )
 def test_the_page_says_why_a_policy_is_best(others, end):
-    legend = page_legend(record([ROWS[0], *others]))
+    legend = page_legend(answer([ROWS[0], *others]))
     assert legend.startswith("Final held-out values, mean ± standard deviation over 3 seeds. Steps")
     assert legend.endswith(end)
 
 
 def test_the_steps_that_found_the_rate_are_named_and_not_counted():
     found = range_result()
-    made = record([row("fixed")], range_test=found.to_dict())
+    made = answer([row("fixed")], range_test=found)
     assert f"not counted: {found.steps} steps that found the rate" in " ".join(
         text_table(made).split()
     )
     assert f"Not counted: the {found.steps} steps that found the rate" in page_legend(made)
-    assert "counted" not in text_table(record([row("fixed")]))
-    assert "ounted" not in page_legend(record([row("fixed")]))
+    assert "counted" not in text_table(answer([row("fixed")]))
+    assert "ounted" not in page_legend(answer([row("fixed")]))

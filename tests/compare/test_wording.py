@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from cyclerate.compare._wording import Numbers, count, fewer, listed, printable, shortened, width
+from cyclerate.compare._wording import (
+    Numbers,
+    aligned,
+    fewer,
+    joined,
+    printable,
+    shortened,
+    whole,
+    width,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +65,14 @@ def test_extreme_values_stay_short():
 
 
 def test_counts_and_factors():
-    assert count(1033.33) == "1,033"
+    assert whole(1033.33) == "1,033"
     assert fewer(80, 8000) == "100 times fewer"
     assert fewer(4000, 8000, short=True) == "2\N{MULTIPLICATION SIGN} fewer"
     assert fewer(7200, 8000) == "10 % fewer"
 
 
 def test_lists_read_as_sentences():
-    assert [listed(names) for names in (["a"], ["a", "b"])] == ["a", "a and b"]
+    assert [joined(names) for names in (["a"], ["a", "b"])] == ["a", "a and b"]
 
 
 def test_control_characters_do_not_reach_a_terminal():
@@ -76,3 +85,9 @@ def test_control_characters_do_not_reach_a_terminal():
 def test_wide_characters_count_twice():
     assert width("学習e\u0301") == 5
     assert shortened("学習率", 5) == "学習…"
+
+
+def test_columns_are_aligned_and_the_first_gives_way():
+    rows = [["policy", "loss"], ["学習率", "0.5"], ["a long name of a policy", "10.25"]]
+    assert aligned(rows, 16) == ["policy      loss", "学習率       0.5", "a long n…  10.25"]
+    assert {width(line) for line in aligned(rows)} == {30}

@@ -1,4 +1,4 @@
-"""The command `cyclerate`: thin over `training`, `data` and `report`."""
+"""The command `cyclerate`: thin over `compare` and `tables`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def main() -> None:
             require(module, "cli")
     except MissingExtra as error:
         sys.exit(f"cyclerate: {error}")
-    from cyclerate.cli.app import app
+    from cyclerate.cli._app import app
 
     app()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import bad_argument, require
 from cyclerate._files import write_json
-from cyclerate._words import count
+from cyclerate._text import count
 from cyclerate.compare._paired import Difference, difference
 from cyclerate.compare._plain import build, plain
 from cyclerate.compare._record import (
@@ -21,6 +21,7 @@ from cyclerate.compare._record import (
     Place,
     Run,
     SummaryRow,
+    Tested,
     about_from,
     final,
     finish_lines,
@@ -28,7 +29,7 @@ from cyclerate.compare._record import (
     summarise,
 )
 from cyclerate.compare._wording import MISSING, Numbers, aligned
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it as plain JSON values; the table is there for other programs."""
         tests = [
-            {"seed": seed, "fold": fold, "result": result.to_dict()}
+            asdict(Tested(seed, fold, result.to_dict()))
             for (seed, fold), result in self.range_tests.items()
         ]
         values = {
@@ -188,15 +189,13 @@ class Comparison:
             raise bad_argument("schema of the record", str(SCHEMA), found)
         parts = {k: v for k, v in values.items() if k not in {"schema", "summary"}}
         runs = tuple(build(Run, run, "cells") for run in parts.pop("cells", ()))
-        tests = {
-            (test["seed"], test["fold"]): RangeTestResult.from_dict(test["result"])
-            for test in parts.pop("range_tests", ())
-        }
+        tests = [build(Tested, test, "range_tests") for test in parts.pop("range_tests", ())]
+        found = {(one.seed, one.fold): RangeTestResult.from_dict(one.result) for one in tests}
         reference, metric = str(parts.pop("reference", "")), parts.pop("metric", None)
         about = about_from(parts)
         made = {policy.name: revived(policy.schedule) for policy in about.policies}
         schedules = {name: schedule for name, schedule in made.items() if schedule is not None}
-        return cls(runs, tuple(made), reference, metric, schedules, tests, about)
+        return cls(runs, tuple(made), reference, metric, schedules, found, about)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes it to `path` as strict JSON, replacing the file in one step."""

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice, require
-from cyclerate._words import count
+from cyclerate._text import count
 from cyclerate.compare._folds import make_folds
 from cyclerate.compare._learner import MakeModel
 from cyclerate.compare._policies import Budget, Policy, PolicyLike, named_policies
 from cyclerate.compare._record import Place, Run, final
 from cyclerate.compare._study import Data, Job, Study, Trained, array, check_seeds, make_learner
 from cyclerate.compare._wording import Numbers, aligned
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cyclerate.compare._theme import Style, Theme
+from cyclerate.compare._theme import LIGHT, Style, Theme
 from cyclerate.compare._wording import printable, shortened
 
 WIDTH_INCHES = 4.2  # at a phone's 360 pixels a 9.5 point letter is 11 pixels high
@@ -160,3 +160,10 @@ def _top(cluster: Sequence[float], gap: float) -> float:
 def _kept_inside(members: float, centre: float, gap: float) -> float:
     half = gap * (members - 1) / 2
     return 0.5 if half > 0.5 else min(max(centre, half), 1.0 - half)
+
+
+def picture(height_inches: float, plot: Callable[[Axes], Any]) -> bytes:
+    """Returns a plot on one pair of axes as PNG bytes, for a light page."""
+    figure = new_figure(height_inches, LIGHT)
+    plot(figure.subplots())
+    return png(figure)

@@ -33,7 +33,7 @@ from cyclerate.compare._record import SummaryRow
 from cyclerate.compare._table import rows
 from cyclerate.compare._theme import LIGHT, Style, Theme, styles
 from cyclerate.compare._wording import MISSING, Numbers, joined, rate, whole
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 
 CURVE_INCHES = 3.1
 ROW_INCHES = 0.34
@@ -77,8 +77,8 @@ def describe_all(answer: Answer) -> dict[str, Caption]:
     if any(map(answer.is_sooner, answer.rows)):
         goal += " A dot shows where a policy reached it sooner."
     bars = " Pale dots are seeds, the diamond is their mean, the bar their standard deviation."
-    losses = _each(answer, lambda row: answer.loss(row))
-    scores = _each(answer, lambda row: answer.score(row))
+    losses = _each(answer, answer.loss)
+    scores = _each(answer, answer.score)
     arrivals = "; ".join(f"{row.label} {_or_none(row.to_reference)}" for row in rows(answer))
     labels = joined(policy.label for policy in made.about.policies) if made.policies else "none"
     captions = {
@@ -120,18 +120,14 @@ def _or_none(value: str) -> str:
 
 def _of_range_test(result: RangeTestResult) -> Caption:
     found = "no clear answer"
-    if result.max_lr is not None:
-        base = "" if result.base_lr is None else f", base_lr is {rate(result.base_lr)}"
-        between = " and ".join(map(rate, result.interval or ()))
-        found = f"max_lr is {rate(result.max_lr)}{base}"
-        found += f", max_lr lies between {between}" if between else ""
+    if result.max_lr and result.base_lr and result.interval:
+        found = f"max_lr is {rate(result.max_lr)}, base_lr is {rate(result.base_lr)}, max_lr lies "
+        found += f"between {' and '.join(map(rate, result.interval))}"
     tried = f"from {rate(float(result.lrs[0]))} to {rate(float(result.lrs[-1]))}"
     races = " Marks: short trainings, each at its highest rate." if result.races else ""
-    curve = (
-        "The loss of each batch while the learning rate grows: pale as measured, strong smoothed."
-    )
     return Caption(
-        f"{curve}{races}",
+        "The loss of each batch while the learning rate grows: pale as measured, strong smoothed."
+        f"{races}",
         f"Line chart of the {result.metric} over learning rates {tried}; {found}.",
     )
 
@@ -177,16 +173,13 @@ def final(answer: Answer, theme: Theme = LIGHT) -> Figure:
     numbers = answer.scores
     figure, ax = _rows_of_policies(answer, theme)
     lines = _styles(answer, theme)
+    drawn = curves(answer.comparison, "heldout_metric")
     for y, row in enumerate(answer.rows):
         color = lines[row.policy].color
         if row.metric_mean is None:
             _remark(ax, y, "diverged" if row.diverged else "no value", theme)
             continue
-        ends = [
-            curve
-            for curve in curves(answer.comparison, "heldout_metric")
-            if curve.policy == row.policy
-        ]
+        ends = [curve for curve in drawn if curve.policy == row.policy]
         values = [line.values[-1] for curve in ends for line in curve.seeds if len(line)]
         ax.plot(values, [y] * len(values), "o", color=color, alpha=0.45, markersize=4)
         spread = row.metric_std or 0.0

@@ -96,7 +96,7 @@ class KerasLearner:
 
     def describe(self, model: Any) -> ModelInfo:
         """Describes a model for people."""
-        layers, config = len(model.layers), _optimizer_config(model.optimizer)
+        layers, config = len(model.layers), optimizer_config(model.optimizer)
         return ModelInfo(
             description=f"{type(model).__name__} of {layers} layer{'' if layers == 1 else 's'}",
             parameters=int(model.count_params()),
@@ -189,6 +189,13 @@ class ObjectiveLearner(KerasLearner):
 
     objective: Objective = field(kw_only=True)
     words: str = field(default="", kw_only=True)
+    _start: Start | None = field(default=None, init=False, repr=False)
+
+    def start(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Start:
+        """Says what a seed starts from; the network of seed 0 stands for all, built by one rule."""
+        if self._start is None:
+            self._start = super().start(0, x, y)
+        return self._start
 
     def settings(self, model: Any) -> dict[str, Any]:
         """All that decides its training and its judgement, but for its weights."""
@@ -261,7 +268,7 @@ def _default_rate(model: Any) -> float | None:
     return float(f"{float(_numpy(rate)):.7g}")
 
 
-def _optimizer_config(optimizer: Any) -> dict[str, Any]:
+def optimizer_config(optimizer: Any) -> dict[str, Any]:
     """The class, and its plain settings that are not its defaults."""
     inner = innermost(optimizer)
     kind = type(inner)

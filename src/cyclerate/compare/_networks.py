@@ -73,3 +73,13 @@ def dense_network(inputs: int, hidden: tuple[int, ...], outputs: int, seed: int)
         for i, width in enumerate([*hidden, outputs])
     ]
     return keras.Sequential([keras.Input((inputs,)), *layers])
+
+
+def dense_words(inputs: int, hidden: tuple[int, ...], outputs: int) -> str:
+    """Describes such a network.
+
+    >>> dense_words(3, (8, 4), 1)
+    '3 dense layers, 3 - 8 - 4 - 1, ReLU'
+    """
+    shape = " - ".join(map(str, (inputs, *hidden, outputs)))
+    return f"{len(hidden) + 1} dense layers, {shape}, ReLU"

@@ -19,29 +19,16 @@ from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._table import page_legend, rows
 from cyclerate.compare._theme import DARK, LIGHT, styles
 from cyclerate.compare._wording import rate, seconds, whole
-from cyclerate.range_test import RangeTestResult
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, Schedule
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 # Classes that both frameworks, or Keras alone, have by these names.
-OPTIMIZERS = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Adagrad",
-    "Adadelta",
-    "Nadam",
-    "NAdam",
-    "RAdam",
-    "RMSprop",
-    "Rprop",
-    "Lion",
-    "Ftrl",
-    "Lamb",
-    "Muon",
-]
+OPTIMIZERS = {
+    *("SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Ftrl", "Lamb"),
+    *("Muon", "Nadam", "NAdam", "RAdam", "Rprop"),
+}
 
 
 @dataclass(frozen=True)
@@ -119,20 +106,19 @@ def render(answer: Answer, pictures: dict[str, Picture]) -> str:
     )
 
 
-def fill(template: str, folder: Path | None = None, /, **values: Any) -> str:
+def fill(template: str | Path, **values: Any) -> str:
     """Returns a template with values put in, each of them escaped.
 
     Args:
-        template: The name of its file.
-        folder: Where it lies, if not among the templates of this package.
-        **values: What to put in.
+        template: One of this package, by name, or a file that may build on those of this package.
+        **values: What it shows.
 
     Raises:
         MissingExtra: jinja2 is not installed.
     """
     jinja2 = require("jinja2", "cli")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder or TEMPLATES, TEMPLATES]),
+        loader=jinja2.FileSystemLoader([Path(template).parent, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

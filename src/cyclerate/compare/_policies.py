@@ -127,9 +127,8 @@ class Policy:
         """
         made: Any = self.make(rates, budget)
         if not isinstance(made, Schedule):
-            raise bad_argument(
-                f"the policy {self.name}", "a function that returns a schedule", made
-            )
+            allowed = "a function that returns a schedule"
+            raise bad_argument(f"the policy {self.name}", allowed, made)
         return made
 
     def described(self, schedule: dict[str, Any], rates: Rates, budget: Budget) -> PolicyInfo:

@@ -130,20 +130,28 @@ class About:
         check_choice("mode", self.mode, ("max", "min", None))
 
 
-def about_from(values: Any) -> About:
+@dataclass(frozen=True)
+class Tested:
+    """The dict of a `RangeTestResult`, and the place whose rates it found."""
+
+    seed: int
+    fold: int
+    result: dict[str, Any]
+
+
+def about_from(values: dict[str, Any]) -> About:
     """Builds it from plain values.
 
     Raises:
         ValueError: A part is missing or unknown.
     """
-    parts = dict(values) if isinstance(values, dict) else values
-    if isinstance(values, dict):
-        for name, kind in {"data": DataInfo, "model": ModelInfo, "best": Best}.items():
-            if parts.get(name) is not None:
-                parts[name] = build(kind, parts[name], name)
-        policies = parts.get("policies") or ()
-        parts["policies"] = tuple(build(PolicyInfo, part, "policies") for part in policies)
-    return build(About, parts, "about")
+    parts = dict(values)
+    for name, kind in {"data": DataInfo, "model": ModelInfo, "best": Best}.items():
+        if parts.get(name) is not None:
+            parts[name] = build(kind, parts[name], name)
+    policies = parts.get("policies") or ()
+    parts["policies"] = tuple(build(PolicyInfo, part, "policies") for part in policies)
+    return build(About, parts, "the record")
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from cyclerate.compare._learner import (
 from cyclerate.compare._plain import build, digest
 from cyclerate.compare._policies import Rates, plan_budget
 from cyclerate.compare._record import Run
-from cyclerate.range_test import RangeTestResult
-from cyclerate.range_test.progress import StatusLine
+from cyclerate.finder import RangeTestResult
+from cyclerate.finder._progress import StatusLine
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import Namespace
 
@@ -150,6 +150,7 @@ class Study:
         self.folder = Folder(self.out)
         self._line = StatusLine(self.verbose)
         self._of_data = {"x": digest([self.data.x]), "y": digest([self.data.y])}
+        self._of_rows = [digest([fold.train, fold.heldout]) for fold in self.folds]
 
     def start(self, seed: int) -> Start:
         """Says what a seed starts from."""
@@ -166,7 +167,7 @@ class Study:
         model = {"network": start.model.description, "parameters": start.model.parameters}
         return {
             "data": self._of_data,
-            "rows": digest([part for fold in self.folds for part in (fold.train, fold.heldout)]),
+            "rows": self._of_rows,
             "model": {**described, **model},
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -274,11 +275,11 @@ class Study:
         }
 
     def _decided_by(self, seed: int, fold: int) -> dict[str, Any]:
-        start, rows = self.start(seed), self.folds[fold]
+        start = self.start(seed)
         return {
             "seed": seed,
             "fold": fold,
-            "rows": digest([rows.train, rows.heldout]),
+            "rows": self._of_rows[fold],
             "data": self._of_data,
             "model": {**start.description, "initial_weights": start.weights},
             "epochs": self.epochs,
@@ -291,11 +292,8 @@ class Study:
 def _train(study: Study, jobs: Mapping[str, Job], watch: Watch, cell: Cell) -> dict[str, Any]:
     """Trains the run of a cell."""
     job = jobs[cell.name]
-    (x, y), rows, budget = (
-        (study.data.x, study.data.y),
-        study.folds[job.fold],
-        study.budgets[job.fold],
-    )
+    x, y, rows = study.data.x, study.data.y, study.folds[job.fold]
+    budget = study.budgets[job.fold]
     x_heldout, y_heldout = x[rows.heldout], y[rows.heldout]
     measured: list[str | None] = []
 

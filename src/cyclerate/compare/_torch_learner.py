@@ -70,14 +70,12 @@ class TorchLearner:
         }
         weights = (tensor.cpu().numpy() for tensor in module.state_dict().values())
         rate = max(float(group["lr"]) for group in optimizer.param_groups)
-        config = _optimizer_config(optimizer)
+        config = optimizer_config(optimizer)
         model = ModelInfo(
             description=type(module).__name__,
             parameters=sum(tensor.numel() for tensor in module.parameters()),
             optimizer=in_words(config),
-            loss=type(loss_fn).__name__
-            if isinstance(loss_fn, torch.nn.Module)
-            else spelled(loss_fn),
+            loss=_loss_name(loss_fn),
             batch_size=self.batch_size,
             optimizer_config=config,
         )
@@ -182,7 +180,11 @@ def _evaluating(module: Any) -> Generator[None]:
             part.training = training
 
 
-def _optimizer_config(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _loss_name(loss_fn: Any) -> str:
+    return type(loss_fn).__name__ if isinstance(loss_fn, torch.nn.Module) else spelled(loss_fn)
+
+
+def optimizer_config(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The class, and its plain settings that are not its defaults."""
     kind = type(optimizer)
     config: dict[str, Any] = {"framework": "torch", "class": kind.__name__, "settings": {}}

@@ -155,13 +155,13 @@ def shortened(text: str, columns: int) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]:
-    """Lays texts out in columns: the first to the left, the others to the right.
+    r"""Lays texts out in columns: the first to the left, the others to the right.
 
     Args:
         rows: Texts as they are to be shown.
         most: Terminal columns there are; the first column gives way.
 
-    >>> print("\\n".join(aligned([["policy", "loss"], ["fixed", "0.5"]])))
+    >>> print("\n".join(aligned([["policy", "loss"], ["fixed", "0.5"]])))
     policy  loss
     fixed    0.5
     """
@@ -169,9 +169,8 @@ def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]
     if most is not None:
         first = min(first, most - sum(others) - 2 * len(others))
     lines: list[str] = []
-    for name, *values in rows:
-        name = shortened(name, first)
-        gaps = [" " * (size - width(text)) for text, size in zip(values, others, strict=True)]
-        cells = [gap + text for gap, text in zip(gaps, values, strict=True)]
+    for text, *values in rows:
+        name = shortened(text, first)
+        cells = [" " * (size - width(v)) + v for v, size in zip(values, others, strict=True)]
         lines.append("  ".join([name + " " * (first - width(name)), *cells]).rstrip())
     return lines

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
-from cyclerate.compare._dense import dense_network
+from cyclerate.compare._networks import default_rate, dense_network, make_optimizer
 from cyclerate.compare._objective import keras_loss
-from cyclerate.compare._optimizers import default_rate, make_optimizer
 from cyclerate.finder import RangeTestResult
 from cyclerate.keras import fit_one_cycle, range_test
 from cyclerate.keras._state import Snapshot
@@ -42,7 +41,7 @@ class Shape:
     Attributes:
         widths: Of the inputs, the hidden layers and the outputs.
         loss: As Keras names it.
-        optimizer: A name in `cyclerate.compare._optimizers.OPTIMIZERS`.
+        optimizer: A name in `cyclerate.compare._networks.OPTIMIZERS`.
         weight_decay: Decoupled, of the kernels; None for the optimizer's own.
     """
 

@@ -6,10 +6,9 @@ import dataclasses
 
 import pytest
 
-from cyclerate.compare._headline import headline
-from cyclerate.compare._record import Metric
-from tests.compare.records import record, row
+from tests.compare.records import answer as answer_of, range_result, row
 
+NOTHING = {"max_lr": None, "base_lr": None, "interval": None}
 FIXED = row("fixed", 0.563, metric_mean=0.708, metric_std=0.002)
 
 
@@ -22,7 +21,7 @@ def test_a_win_names_steps_factor_and_metric():
         steps_to_reference=480.0,
         reached="3/3",
     )
-    answer = headline(record([FIXED, won]))
+    answer = answer_of([FIXED, won])
     assert answer.sentence == (
         "triangular reached the fixed rate's final loss in 480 steps instead of 8,000 "
         "(17 times fewer); held-out accuracy 73.4 % ± 0.1 against 70.8 % ± 0.2."
@@ -33,7 +32,7 @@ def test_a_win_names_steps_factor_and_metric():
 def test_a_level_policy_that_was_there_before_the_best_is_named():
     best = row("one_cycle", 0.5, metric_mean=0.734, steps_to_reference=2000.0)
     first = row("triangular", 0.5015, steps_to_reference=500.0)
-    assert headline(record([FIXED, first, best])).sentence == (
+    assert answer_of([FIXED, first, best]).sentence == (
         "one cycle reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
         "(4 times fewer; triangular, level with it, in 500); "
         "held-out accuracy 73.4 % ± 0.2 against 70.8 % ± 0.2."
@@ -43,14 +42,12 @@ def test_a_level_policy_that_was_there_before_the_best_is_named():
 def test_a_reference_that_was_there_early_is_credited_with_it():
     early = dataclasses.replace(FIXED, steps_to_reference=2000.0)
     won = row("triangular", 0.548, steps_to_reference=500.0)
-    assert (
-        "in 500 steps instead of 2,000 (4 times fewer);" in headline(record([early, won])).sentence
-    )
+    assert "in 500 steps instead of 2,000 (4 times fewer);" in answer_of([early, won]).sentence
 
 
 def test_a_policy_that_is_only_sooner_ended_level():
     sooner = row("triangular", 0.564, metric_mean=0.707, steps_to_reference=2000.0)
-    assert headline(record([FIXED, sooner])).sentence == (
+    assert answer_of([FIXED, sooner]).sentence == (
         "triangular reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
         "(4 times fewer) and ended level with it; "
         "held-out accuracy 70.7 % ± 0.2 against 70.8 % ± 0.2."
@@ -59,7 +56,7 @@ def test_a_policy_that_is_only_sooner_ended_level():
 
 def test_a_policy_level_in_loss_but_not_in_metric_is_not_called_level():
     apart = row("triangular", 0.564, metric_mean=0.75, steps_to_reference=2000.0)
-    assert headline(record([FIXED, apart])).sentence == (
+    assert answer_of([FIXED, apart]).sentence == (
         "triangular reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
         "(4 times fewer); held-out accuracy 75.0 % ± 0.2 against 70.8 % ± 0.2."
     )
@@ -67,7 +64,7 @@ def test_a_policy_level_in_loss_but_not_in_metric_is_not_called_level():
 
 def test_a_policy_that_is_only_better_is_not_called_sooner():
     better = row("triangular", 0.548, steps_to_reference=7600.0)
-    assert headline(record([FIXED, better])).sentence == (
+    assert answer_of([FIXED, better]).sentence == (
         "triangular ended with a lower held-out loss than the fixed rate, "
         "0.5480 ± 0.0010 against 0.5630 ± 0.0010; "
         "held-out accuracy 70.0 % ± 0.2 against 70.8 % ± 0.2."
@@ -76,7 +73,7 @@ def test_a_policy_that_is_only_better_is_not_called_sooner():
 
 def test_a_tie_is_no_win():
     tie = row("triangular", 0.562, metric_mean=0.71)
-    assert headline(record([FIXED, tie])).sentence == (
+    assert answer_of([FIXED, tie]).sentence == (
         "No policy beat the fixed rate (held-out accuracy 70.8 % ± 0.2); "
         "triangular ended level with it, no sooner."
     )
@@ -84,7 +81,7 @@ def test_a_tie_is_no_win():
 
 def test_nothing_won():
     worse, worst = row("one_cycle", 0.58, metric_mean=0.69), row("triangular", 0.6)
-    assert headline(record([FIXED, worst, worse])).sentence == (
+    assert answer_of([FIXED, worst, worse]).sentence == (
         "No policy beat the fixed rate (held-out accuracy 70.8 % ± 0.2); "
         "the closest was one cycle with 69.0 % ± 0.2."
     )
@@ -92,7 +89,7 @@ def test_nothing_won():
 
 def test_sooner_but_worse_in_the_end_is_said():
     overfitted = row("triangular", 0.6, steps_to_reference=400.0)
-    assert headline(record([FIXED, overfitted])).sentence == (
+    assert answer_of([FIXED, overfitted]).sentence == (
         "No policy beat the fixed rate (held-out accuracy 70.8 % ± 0.2); "
         "triangular reached its final loss in 400 steps instead of 8,000 (20 times fewer), "
         "but ended worse, at a loss of 0.6000 ± 0.0010 against 0.5630 ± 0.0010."
@@ -103,7 +100,7 @@ def test_one_seed_has_a_reservation_and_no_spread():
     alone = {"metric_std": None}
     fixed = row("fixed", 0.563, None, metric_mean=0.708, **alone)
     won = row("triangular", 0.548, None, metric_mean=0.734, steps_to_reference=480.0, **alone)
-    answer = headline(record([fixed, won], seeds=[7]))
+    answer = answer_of([fixed, won], seeds=[7])
     assert answer.sentence.endswith("held-out accuracy 73.4 % against 70.8 %.")
     (note,) = answer.notes
     assert note == (
@@ -114,14 +111,14 @@ def test_one_seed_has_a_reservation_and_no_spread():
 
 def test_a_policy_with_a_diverged_run_cannot_win():
     lucky = row("one_cycle", 0.4, diverged=2)
-    answer = headline(record([FIXED, lucky, row("triangular", 0.58)]))
+    answer = answer_of([FIXED, lucky, row("triangular", 0.58)])
     assert answer.sentence.startswith("No policy beat the fixed rate")
     assert "one cycle" not in answer.sentence
     assert answer.notes == ("one cycle diverged with 2 of 3 seeds.",)
 
 
 def test_only_the_reference_is_left():
-    answer = headline(record([FIXED, row("triangular", None, None, metric_mean=None, diverged=3)]))
+    answer = answer_of([FIXED, row("triangular", None, None, metric_mean=None, diverged=3)])
     assert answer.sentence == (
         "No policy beat the fixed rate (held-out accuracy 70.8 % ± 0.2); the others diverged."
     )
@@ -131,7 +128,7 @@ def test_only_the_reference_is_left():
 def test_the_reference_diverged():
     lost = row("fixed", None, None, metric_mean=None, diverged=3)
     first, second = row("one_cycle", 0.5, metric_mean=0.73), row("triangular", 0.55)
-    answer = headline(record([lost, first, second]))
+    answer = answer_of([lost, first, second])
     assert answer.sentence == (
         "one cycle ended best, with held-out accuracy 73.0 % ± 0.2, before triangular "
         "(70.0 % ± 0.2)."
@@ -142,7 +139,7 @@ def test_the_reference_diverged():
 def test_without_a_reference_a_tie_is_called_one():
     lost = row("fixed", None, None, metric_mean=None, diverged=1)
     first, second = row("one_cycle", 0.5, metric_mean=0.73), row("triangular", 0.5015)
-    assert headline(record([lost, first, second])).sentence == (
+    assert answer_of([lost, first, second]).sentence == (
         "one cycle ended best, with held-out accuracy 73.0 % ± 0.2, level with triangular "
         "(70.0 % ± 0.2)."
     )
@@ -150,7 +147,7 @@ def test_without_a_reference_a_tie_is_called_one():
 
 def test_everything_diverged():
     lost = [row(n, None, None, metric_mean=None, diverged=1) for n in ("fixed", "triangular")]
-    answer = headline(record(lost, seeds=[0]))
+    answer = answer_of(lost, seeds=[0])
     assert answer.sentence == (
         "No policy finished with every seed: the fixed rate diverged and triangular diverged."
     )
@@ -165,27 +162,28 @@ def test_everything_diverged():
     ],
 )
 def test_nothing_to_compare(rows, sentence):
-    assert headline(record(rows)).sentence == sentence
+    assert answer_of(rows).sentence == sentence
 
 
 @pytest.mark.parametrize(
     ("range_test", "notes"),
     [
         (
-            {"max_lr": None, "verdict": "No clear answer: few."},
+            {**NOTHING, "verdict": "No clear answer: few."},
             ("Range test: No clear answer: few.",),
         ),
-        ({"max_lr": None}, ("Range test: no clear answer.",)),
-        ({"max_lr": 0.1, "interval": [0.011, 1.0]}, ()),
+        ({**NOTHING, "verdict": ""}, ("Range test: no clear answer.",)),
+        ({"max_lr": 0.1, "base_lr": 0.02, "interval": (0.011, 1.0)}, ()),
         (
-            {"max_lr": 0.1, "interval": [0.01, 1.0]},
+            {"max_lr": 0.1, "base_lr": 0.02, "interval": (0.01, 1.0)},
             ("The range test is vague: max_lr may lie anywhere from 0.01 to 1.",),
         ),
         (None, ()),
     ],
 )
 def test_a_range_test_that_says_little_is_noted(range_test, notes):
-    assert headline(record([FIXED], range_test=range_test)).notes == notes
+    found = range_test and dataclasses.replace(range_result(), **range_test)
+    assert answer_of([FIXED], range_test=found).notes == notes
 
 
 def test_other_metrics_are_written_in_their_own_unit():
@@ -193,17 +191,17 @@ def test_other_metrics_are_written_in_their_own_unit():
     won = row(
         "triangular", 2.4e9, 1e7, metric_mean=48990.0, metric_std=220.0, steps_to_reference=800.0
     )
-    answer = headline(record([fixed, won], metric=Metric("rmse", "min")))
+    answer = answer_of([fixed, won], metric="rmse", mode="min")
     assert answer.sentence.endswith("; held-out rmse 48,990 ± 220 against 55,678 ± 310.")
 
 
 def test_another_reference_is_called_by_its_label():
     base = row("restarts", 0.56)
     won = row("triangular", 0.5, steps_to_reference=800.0)
-    answer = headline(record([base, won], reference="restarts"))
+    answer = answer_of([base, won], reference="restarts")
     assert answer.sentence.startswith("triangular reached restarts' final loss in 800 steps")
 
 
 def test_a_constant_rate_is_called_a_rate():
     won = row("found", 0.5, steps_to_reference=800.0)
-    assert headline(record([FIXED, won])).sentence.startswith("The found rate reached the fixed")
+    assert answer_of([FIXED, won]).sentence.startswith("The found rate reached the fixed")

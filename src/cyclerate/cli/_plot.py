@@ -15,9 +15,8 @@ import typer
 from cyclerate._errors import bad_argument, check_count
 from cyclerate._files import write_bytes
 from cyclerate._text import listed, near_names
-from cyclerate.cli.folder import check_folder
-from cyclerate.cli.mistakes import Mistake, asking
-from cyclerate.cli.talk import Talk
+from cyclerate.cli._console import Console, Mistake, asking
+from cyclerate.cli._options import check_folder
 from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._serialization import kinds
 
@@ -64,10 +63,10 @@ def plot(
     number = _length(schedule) if steps is None or hasattr(schedule, "steps") else steps
     if output is None:
         title = textwrap.fill(repr(schedule), _COLUMNS + 10, subsequent_indent="  ")
-        Talk().result(f"{title}\n{drawing(schedule(np.arange(number)))}")
+        Console().result(f"{title}\n{drawing(schedule(np.arange(number)))}")
     else:
         _save(schedule, number, output)
-        Talk().result(str(output))
+        Console().result(str(output))
 
 
 def drawing(values: NDArray[np.float64]) -> str:
@@ -173,9 +172,6 @@ def _save(schedule: Schedule, steps: int, output: Path) -> None:
         with asking():
             raise bad_argument("--output", "the name of a .png file", str(output))
     check_folder(output.parent, "--output")
-    from cyclerate.compare._drawing import new_figure, png
-    from cyclerate.compare._theme import LIGHT
+    from cyclerate.compare._drawing import picture
 
-    figure = new_figure(2.6, LIGHT)
-    schedule.plot(steps, figure.subplots())
-    write_bytes(output, png(figure))
+    write_bytes(output, picture(2.6, lambda ax: schedule.plot(steps, ax)))

@@ -7,12 +7,10 @@ from typing import Annotated
 import typer
 
 import cyclerate
-from cyclerate.cli.compare import compare
-from cyclerate.cli.demo import demo
-from cyclerate.cli.mistakes import Boundary
-from cyclerate.cli.plot import plot
-from cyclerate.cli.range_test import range_test
-from cyclerate.cli.report import report
+from cyclerate.cli._compare import compare, demo, report
+from cyclerate.cli._console import Boundary
+from cyclerate.cli._plot import plot
+from cyclerate.cli._range_test import range_test
 
 app = typer.Typer(
     name="cyclerate",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,12 +13,9 @@ import typer
 
 from cyclerate._errors import check_count
 from cyclerate._files import write_bytes
-from cyclerate.cli.backend import choose_backend, prefer_backend
-from cyclerate.cli.folder import check_folder
-from cyclerate.cli.mistakes import Mistake, asking
-from cyclerate.cli.options import Json, Quiet
-from cyclerate.cli.talk import Talk
-from cyclerate.cli.user_file import call_function
+from cyclerate._text import listed, near_names
+from cyclerate.cli._console import Console, Mistake, asking
+from cyclerate.cli._options import Json, Quiet, check_folder, choose_backend, prefer_backend
 
 if TYPE_CHECKING:
     from cyclerate.finder import RangeTestResult
@@ -55,7 +56,7 @@ def range_test(
     quiet: Quiet = False,
 ) -> None:
     """Find the learning rate of your own network."""
-    talk = Talk(as_json=as_json, quiet=quiet)
+    console = Console(as_json=as_json, quiet=quiet)
     check_folder(out)
     prefer_backend()
     model, data = _check(call_function(place), place)
@@ -63,7 +64,7 @@ def range_test(
     from cyclerate.keras import range_test as run
 
     settings: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-    with asking(), talk.bar("range test"):
+    with asking(), console.bar("range test"):
         result = run(
             model,
             *data,
@@ -81,9 +82,9 @@ def range_test(
         )
     result.save(out / RESULT_FILE)
     write_bytes(out / PICTURE_FILE, _picture(result))
-    talk.result(str(result))
-    talk.say(f"Picture: {out / PICTURE_FILE}   Result: {out / RESULT_FILE}")
-    talk.document(result.to_dict())
+    console.result(str(result))
+    console.say(f"Picture: {out / PICTURE_FILE}   Result: {out / RESULT_FILE}")
+    console.document(result.to_dict())
 
 
 def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
@@ -99,9 +100,64 @@ def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _picture(result: RangeTestResult) -> bytes:
-    from cyclerate.compare._drawing import new_figure, png
-    from cyclerate.compare._theme import LIGHT
+    from cyclerate.compare._drawing import picture
 
-    figure = new_figure(3.0, LIGHT)
-    result.plot(figure.subplots())
-    return png(figure)
+    return picture(3.0, result.plot)
+
+
+def call_function(place: str) -> Any:
+    """Runs `FILE.py:function` and returns what the function returned.
+
+    Raises:
+        Mistake: There is no such file or function, or it failed; the message names the line.
+    """
+    name, _, function = place.rpartition(":")
+    if not name or not function or not name.endswith(".py"):
+        raise Mistake(f"name a function in a file, as my_net.py:make. Received: {place}")
+    file = Path(name)
+    if not file.is_file():
+        beside = sorted(path.name for path in file.parent.glob("*.py"))
+        near = near_names(file.name, beside)
+        hint = f" Did you mean {' or '.join(near)}?" if near else " Check the path."
+        raise Mistake(f"there is no file {file}.{hint}")
+    module = _run(file, lambda: _load(file))
+    chosen = getattr(module, function, None)
+    if not callable(chosen):
+        ours = [n for n, v in vars(module).items() if _is_own_function(v, module)]
+        held = f"It has {listed(ours)}." if ours else "It has no functions."
+        raise Mistake(f"{file} has no function {function!r}. {held}")
+    return _run(file, chosen)
+
+
+def _is_own_function(value: Any, module: Any) -> bool:
+    return callable(value) and getattr(value, "__module__", None) == module.__name__
+
+
+def _load(file: Path) -> Any:
+    name = f"_cyclerate_user_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    if spec is None or spec.loader is None:
+        raise Mistake(f"{file} cannot be loaded as Python.")
+    module = importlib.util.module_from_spec(spec)
+    # As `python FILE.py` does it: modules beside the file can be imported, and the module is known
+    # by name, which dataclasses and Keras's registered classes rely on.
+    sys.path.insert(0, str(file.resolve().parent))
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _run(file: Path, step: Callable[[], Any]) -> Any:
+    try:
+        return step()
+    except Mistake:
+        raise
+    except (Exception, SystemExit) as error:
+        # Whatever the user's own code raises is theirs to see: where, and what.
+        lines = [
+            f"line {frame.lineno}: {frame.line}"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == file.resolve()
+        ]
+        where = f" at {lines[-1]}" if lines else ""
+        raise Mistake(f"{file} failed{where}\n{type(error).__name__}: {error}") from error
