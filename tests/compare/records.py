@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Made(Comparison):
 
     table: tuple[SummaryRow, ...] = ()
 
-    @property
+    @cached_property
     def summary(self) -> tuple[SummaryRow, ...]:
         """The table that was given."""
         return self.table
@@ -193,5 +194,5 @@ def _run(policy: str, seed: int, speed: float, points: int, *, diverges: bool) -
         steps = steps[: cut + 2]
         losses = np.append(losses[:cut], [40.0, np.nan])
         metrics = np.append(metrics[:cut], [0.5, np.nan])
-    values = (steps.tolist(), losses.tolist(), losses.tolist(), metrics.tolist())
-    return Run(policy, seed, *(tuple(v) for v in values), 11.8 + 0.4 * seed, diverges)
+    at, loss, metric = (tuple(values.tolist()) for values in (steps, losses, metrics))
+    return Run(policy, seed, at, loss, loss, metric, 11.8 + 0.4 * seed, diverges)

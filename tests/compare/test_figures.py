@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -51,7 +53,7 @@ def test_the_loss_figure_shows_curves_finish_line_and_arrivals():
     for name in ("triangular", "one_cycle"):
         assert ([by_name[name].steps_to_reference], [goal]) in drawn
     cells = RACE.comparison.runs_of("triangular")
-    mean = np.mean([c.heldout_loss for c in cells], axis=0)
+    mean = np.mean(np.array([c.heldout_loss for c in cells], dtype=float), axis=0)
     assert any(np.array_equal(y, mean) for _, y in drawn if len(y) == len(mean))
     assert all((list(c.steps), list(c.heldout_loss)) in drawn for c in cells)
     assert texts(ax) == ["fixed", "triangular", "one cycle"]
@@ -89,7 +91,8 @@ def test_a_diverged_run_ends_in_a_cross_and_does_not_stretch_the_axes():
 
 def test_one_evaluation_is_a_dot():
     (ax,) = learning_curves(Answer(raced({"fixed": 0.35}, points=1))).axes
-    assert [line.get_marker() for line in ax.lines if len(line.get_xdata()) == 1].count("o") == 1
+    dots = [line.get_marker() for line in lines_of(ax) if len(line.get_xdata()) == 1]
+    assert dots.count("o") == 1
 
 
 def test_the_final_figure_shows_every_seed_and_the_mean():

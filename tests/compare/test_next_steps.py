@@ -17,7 +17,7 @@ from tests.compare.records import SCHEDULES, STEPS, answer, row
 ROWS = [row("fixed", 0.56), row("triangular", 0.5, steps_to_reference=480.0)]
 
 
-def of(kind: str, framework: str = "keras", **settings: object) -> dict[str, object]:
+def of(kind: str, framework: str = "keras", **settings: Any) -> dict[str, Any]:
     """An optimizer as a comparison records it."""
     return {"framework": framework, "class": kind, "settings": settings}
 
@@ -42,7 +42,7 @@ def test_the_code_is_this():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_code_runs_and_gives_the_rates(name: str):
     pytest.importorskip("cyclerate.keras")
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     exec(optimizer_code(SCHEDULES[name], of("Adam", beta_1=0.8)), found)
     optimizer = found["optimizer"]
     assert type(optimizer).__name__ == "Adam"
@@ -89,7 +89,7 @@ def test_the_reference_needs_no_schedule():
         (of("Adam", amsgrad=True), "Adam(learning_rate=0.1, amsgrad=True)"),
     ],
 )
-def test_an_optimizer_keeps_its_settings(config: dict[str, object], call: str):
+def test_an_optimizer_keeps_its_settings(config: dict[str, Any], call: str):
     code = optimizer_code(cr.Constant(0.1), config)
     assert code == f"import keras\n\noptimizer = keras.optimizers.{call}"
 
@@ -114,7 +114,7 @@ def test_an_optimizer_of_pytorch_is_scheduled_by_its_own_adapter():
     sgd = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9, nesterov=True)
     config = optimizer_config(sgd)
     assert config == of("SGD", "torch", momentum=0.9, nesterov=True)
-    found: dict[str, object] = {"model": model}
+    found: dict[str, Any] = {"model": model}
     exec(optimizer_code(SCHEDULES["triangular"], config), found)
     group = found["optimizer"].param_groups[0]
     assert (group["momentum"], group["nesterov"]) == (0.9, True)
@@ -135,14 +135,14 @@ def test_an_optimizer_of_pytorch_is_scheduled_by_its_own_adapter():
         of("SGD with momentum 0.9"),
         of("SGD", momentum=["__import__('os').system('true')"]),
         of("SGD(momentum=0.9); import os"),
-        of("SGD", **{"momentum=0.9\n)\nimport os\n(": 1}),
-        of("SGD", **{"": 1}),
-        of("SGD", **{"import": 1}),
+        of("SGD", "keras", **{"momentum=0.9\n)\nimport os\n(": 1}),
+        of("SGD", "keras", **{"": 1}),
+        of("SGD", "keras", **{"import": 1}),
         of("system"),
         of(""),
     ],
 )
-def test_text_of_a_record_never_becomes_code(config: dict[str, object]):
+def test_text_of_a_record_never_becomes_code(config: dict[str, Any]):
     assert optimizer_code(cr.Constant(0.1), config).splitlines()[2:] == [
         "# Put your own optimizer here: the comparison had another one.",
         "optimizer = keras.optimizers.SGD(learning_rate=0.1)",
