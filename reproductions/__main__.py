@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cyclerate._errors import check_choice, check_number
-from cyclerate.cli._console import Boundary, Console as Talk, Mistake, asking, wrapped
+from cyclerate.cli._console import Boundary, Console as Talk, asking, wrapped
 from cyclerate.cli._options import (
     Json,
     Quiet,
@@ -23,9 +23,9 @@ from cyclerate.cli._options import (
     command_line,
     seed_range,
 )
-
-if TYPE_CHECKING:
-    from reproductions import Experiment, Reproduction, Size
+from reproductions import EXPERIMENTS, _experiment, _page, _record
+from reproductions._experiment import Experiment
+from reproductions._record import Reproduction, Size
 
 PROGRAM = "python -m reproductions"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from cyclerate.compare._objective import Objective, make_objective
-from cyclerate.compare._record import Cell as TrainedCell, PolicyInfo
+from cyclerate.compare._record import PolicyInfo, Run as TrainedCell
 from cyclerate.compare._trainer import KerasTrainer, Split
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule

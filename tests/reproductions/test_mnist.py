@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cyclerate.compare._trainer import Split
+from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
 from reproductions import mnist
 from reproductions._record import Cell, Outcome, Reproduction, Run, Size
