@@ -23,8 +23,7 @@ from cyclerate.schedules._serialization import kinds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What one word on a command line can describe, the simplest first; a sequence or a mirrored schedule
-# needs --json.
+# What one word on a command line can describe, the simplest first; the rest needs --json.
 _PLAIN = {
     re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): name
     for name in sorted(kinds(), key=lambda name: (name not in {"Constant", "Linear"}, name))

@@ -75,4 +75,4 @@ def kinds() -> dict[str, type[Schedule]]:
         waiting += kind.__subclasses__()
         if kind.__module__.startswith(_OWN) and dataclasses.is_dataclass(kind):
             found[kind.__name__] = kind
-    return {name: kind for name, kind in found.items() if not name.startswith("_")}
+    return {name: found[name] for name in sorted(found) if not name.startswith("_")}
