@@ -219,7 +219,7 @@ MUTANTS = [
         "restore: train mode after a score",
         "            module.training = training\n        if not rows:",
         "            module.training = False\n        if not rows:",
-        "tests/torch/test_probe.py",
+        "tests/torch/test_fit.py",
     ),
     Mutant(
         "restore: a model handed over in evaluation mode is trained in it",

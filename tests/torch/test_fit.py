@@ -105,6 +105,22 @@ def test_groups_keep_the_ratios_of_their_rates():
     assert max(history.steps["learning_rate"]) == pytest.approx(0.1)
 
 
+def test_after_each_look_at_validation_data_the_training_goes_on_in_its_own_modes():
+    model, frozen = network(), nn.BatchNorm1d(4)
+    whole, modes = nn.Sequential(frozen.eval(), model), []
+
+    def forward(model, batch):
+        modes.append((whole.training, frozen.training, model[1].training))
+        return model(batch[0].float()), batch[1][:, None].float()
+
+    whole.training = True
+    ct.fit_one_cycle(
+        whole, sgd(whole), nn.MSELoss(), BATCHES, 2, 0.01, forward=forward, validation_data=BATCHES
+    )
+    one_epoch = [(True, False, True)] * len(BATCHES) + [(False, False, False)] * len(BATCHES)
+    assert modes == 2 * one_epoch
+
+
 def test_without_a_rate_the_training_is_that_with_the_rate_found():
     options: dict[str, Any] = {"range_test_options": {"method": "range", "steps": 60}}
     found_by_itself, given = Regression(), Regression()
