@@ -38,7 +38,6 @@ PROBE = "tests/finder/test_probe.py"
 CHOICE = "tests/finder/test_race_choice.py tests/finder/test_probe.py"
 PASSES = "tests/finder/test_passes.py"
 RESTORE = "tests/torch/test_restore.py"
-CONFORMANCE = "tests/adapters/test_conformance.py -k "
 
 MUTANTS = [
     Mutant(
@@ -231,13 +230,13 @@ MUTANTS = [
         "restore: Keras's optimizer",
         "            found += value.variables\n",
         "            found += []\n",
-        CONFORMANCE + "keras",
+        "tests/adapters/test_conformance.py -k keras",
     ),
     Mutant(
         "restore: a second run on Optax goes on in the data",
         "            self._batches.rewind()\n        seed_global_randomness(seed)\n",
         "        seed_global_randomness(seed)\n",
-        CONFORMANCE + "optax",
+        "tests/optax/test_probe.py",
     ),
     Mutant(
         "records: a result is saved without its interval",
