@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cyclerate.finder import PolicyRace
+from cyclerate.finder._probe import DECADES, POLICIES
 from cyclerate.finder._recommendation import choose
 
 
@@ -49,3 +50,8 @@ def test_without_a_race_there_is_no_choice():
 def test_a_race_of_nonsense_is_refused(values, name):
     with pytest.raises(ValueError, match=f"{name} must be"):
         PolicyRace(*values)
+
+
+def test_every_policy_that_is_raced_has_its_place_beside_one_cycle():
+    assert set(DECADES) == set(POLICIES)
+    assert DECADES["one_cycle"] == 0

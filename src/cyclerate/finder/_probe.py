@@ -78,6 +78,10 @@ POLICIES: dict[str, Callable[[float, int], Schedule]] = {
     "triangular": _triangular,
 }
 
+DECADES = {"one_cycle": 0.0, "triangular": -0.2, "constant": -0.45}
+"""Where the best highest rate of a policy lies beside that of 1cycle: means over 46 tasks,
+to a twentieth."""
+
 
 class Probe:
     """A sweep and the races after it, to be driven run by run.

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_number
-from cyclerate.finder._probe import POLICIES, RACES, Probe
+from cyclerate.finder._probe import DECADES, POLICIES, RACES, Probe
 from cyclerate.finder._race import Race
 from cyclerate.finder._range_test import conduct, shown
-from cyclerate.finder._recommendation import DECADES, PolicyRace, Recommendation, choose
+from cyclerate.finder._recommendation import PolicyRace, Recommendation, choose
 from cyclerate.finder._result import RangeTestResult
 from cyclerate.finder._run import Run, Trainee
 from cyclerate.finder._sweep import Sweep, checked_told, set_fields

@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.finder._probe import POLICIES
+from cyclerate.finder._probe import DECADES, POLICIES
 from cyclerate.finder._result import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-DECADES = {"one_cycle": 0.0, "triangular": -0.2, "constant": -0.45}
-"""Where the best highest rate of a policy lies beside that of 1cycle: means over 46 tasks,
-to a twentieth."""
 
 CLEAR_FRAC = 0.1
 """Of what the best race gained: so much better is a clear difference."""
