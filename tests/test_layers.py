@@ -9,6 +9,7 @@ the source.
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,56 @@ def test_a_framework_loads_only_with_its_adapter(path: Path):
         if module.partition(".")[0] in banned
     ]
     assert wrong == [], "import it in the function that needs it, or under TYPE_CHECKING"
+
+
+def files_imported(files: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """The files that each file imports, wherever in it: in a function, for types alone.
+
+    A name of a package is its `__init__`, unless it is that of a file in it. That importing a file
+    runs the `__init__` above it is no import: within a package the files import each other.
+    """
+    found: dict[str, set[str]] = {}
+    for name, tree in files.items():
+        found[name] = set()
+        for module in (module for node in ast.walk(tree) for module in imported(node)):
+            while module and module not in files:
+                module = module.rpartition(".")[0]  # noqa: PLW2901 - from the name in a file to it
+            found[name] |= {module} - {"", name}
+    return found
+
+
+def circle_in(files: dict[str, ast.Module]) -> list[str]:
+    """Files that import each other in turn, the first of them last again; empty if none do."""
+    try:
+        TopologicalSorter(files_imported(files)).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_the_search_for_circles_finds_them():
+    files = {
+        "a": ast.parse("from a import _b, _d"),
+        "a._b": ast.parse("def f():\n    from a._c import g"),
+        "a._c": ast.parse("if TYPE_CHECKING:\n    import a._d as d"),
+        "a._d": ast.parse("import a_b\nimport os"),
+    }
+    assert circle_in(files) == []
+    assert files_imported(files) == {
+        "a": {"a._b", "a._d"},
+        "a._b": {"a._c"},
+        "a._c": {"a._d"},
+        "a._d": set(),
+    }
+    for closing in ("from a._b import f", "from a import g", "def f():\n    import a._c"):
+        circle = circle_in(files | {"a._d": ast.parse(closing)})
+        assert circle[0] == circle[-1]
+        assert "a._d" in circle
+
+
+def test_no_files_import_each_other():
+    names = {path: path.relative_to(PACKAGE.parent).with_suffix("").parts for path in MODULES}
+    files = {
+        ".".join(parts).removesuffix(".__init__"): parse(path) for path, parts in names.items()
+    }
+    assert circle_in(files) == []
