@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cyclerate._errors import check_choice, check_number
-from cyclerate.cli._console import Boundary, Console as Talk, asking, wrapped
+from cyclerate.cli._console import Boundary, Console, asking, wrapped
 from cyclerate.cli._options import (
     Json,
     Quiet,
@@ -87,9 +87,9 @@ def run(
 
     Every run is kept as soon as it is finished; the same command goes on where it was stopped.
     """
-    talk = Talk(as_json=as_json, quiet=quiet)
+    console = Console(as_json=as_json, quiet=quiet)
     if name is None:
-        _list(talk)
+        _list(console)
         return
     with asking():
         experiment = EXPERIMENTS[check_choice("NAME", name, EXPERIMENTS)]
@@ -97,10 +97,10 @@ def run(
         usual = 1 if quick else experiment.seeds
         size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
     folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))
-    talk.say(f"{experiment.title}. {experiment.source}.")
-    with talk.bar("loading Keras"):
+    console.say(f"{experiment.title}. {experiment.source}.")
+    with console.bar("loading Keras"):
         choose_backend(experiment.backend)
-    with talk.bar("experiment") as bar:
+    with console.bar("experiment") as bar:
         record = _experiment.run(
             experiment,
             size,
@@ -108,33 +108,33 @@ def run(
             command_line(context).replace("cyclerate run", PROGRAM, 1),
             lambda done, number, what: bar(done, f"{done}/{number} {what}"[:60]),
         )
-    _tell(experiment, record, folder, talk)
+    _tell(experiment, record, folder, console)
 
 
-def _list(talk: Talk) -> None:
+def _list(console: Console) -> None:
     for experiment in EXPERIMENTS.values():
-        talk.result(f"{experiment.name:<12}{experiment.title}")
+        console.result(f"{experiment.name:<12}{experiment.title}")
         about = f"{experiment.source}; about {experiment.minutes} minutes on one core"
-        talk.result(wrapped(about, indent=12))
-    talk.document({name: experiment.title for name, experiment in EXPERIMENTS.items()})
+        console.result(wrapped(about, indent=12))
+    console.document({name: experiment.title for name, experiment in EXPERIMENTS.items()})
 
 
-def _tell(experiment: Experiment, record: Reproduction, folder: Path, talk: Talk) -> None:
-    with talk.bar("drawing the page"):
+def _tell(experiment: Experiment, record: Reproduction, folder: Path, console: Console) -> None:
+    with console.bar("drawing the page"):
         page = _page.write_page(experiment, record, folder)
     tables = [table for table in experiment.tables(record) if table.rows]
     lessons = experiment.lessons(record)
     for table in tables:
-        talk.result(f"\n{table.title}\n\n{table.text()}")
-    talk.result("")
+        console.result(f"\n{table.title}\n\n{table.text()}")
+    console.result("")
     for sentence in (*_page.warnings(experiment, record), *lessons):
-        talk.result(wrapped(sentence, point=True))
-    talk.result(f"\nPage: {page}")
+        console.result(wrapped(sentence, point=True))
+    console.result(f"\nPage: {page}")
     shown = [
         {"title": table.title, "heads": list(table.heads), "rows": list(map(list, table.rows))}
         for table in tables
     ]
-    talk.document(
+    console.document(
         {"page": str(page), "lessons": list(lessons), "tables": shown, **record.to_dict()}
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate.compare import _cells as engine
 from cyclerate.compare._plain import build, plain
-from cyclerate.compare._wording import printable, width
+from cyclerate.compare._wording import aligned, printable
 from reproductions._charts import Chart
 from reproductions._record import FILE_NAME, Cell, Outcome, Reproduction, Run, Size
 
@@ -46,21 +46,14 @@ class Table:
 
     def text(self) -> str:
         """Returns it in aligned columns, as a terminal shows it."""
-        lines = [[printable(cell) for cell in line] for line in (self.heads, *self.rows)]
-        widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(_aligned(line, widths).rstrip() for line in lines)
+        lines = (self.heads, *self.rows)
+        return "\n".join(aligned([[printable(cell) for cell in line] for line in lines]))
 
     def markdown(self) -> str:
         """Returns it in Markdown."""
         rule = ["---", *["---:"] * (len(self.heads) - 1)]
         lines = [[cell.replace("|", r"\|") for cell in line] for line in (self.heads, *self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    gaps = [" " * (size - width(cell)) for cell, size in zip(line, widths, strict=True)]
-    cells = [gap + cell for gap, cell in zip(gaps[1:], line[1:], strict=True)]
-    return "  ".join([line[0] + gaps[0], *cells])
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from cyclerate.compare._learner import DataOrder, train_run
 from cyclerate.compare._objective import Objective, make_objective
-from cyclerate.compare._record import PolicyInfo, Run as TrainedCell
-from cyclerate.compare._trainer import KerasTrainer, Split
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule
 from reproductions._experiment import Results
 from reproductions._record import Cell, Outcome
 from reproductions.datasets import Images
 
+if TYPE_CHECKING:
+    from cyclerate.compare._keras_learner import ObjectiveLearner
+
 CLASSES = 10
+OF_IMAGES = make_objective(classes=CLASSES)
 _QUICK_ROWS = (600, 300)
 _RANGE_TEST: dict[str, Any] = {
     "method": "probe",
@@ -28,6 +32,17 @@ _RANGE_TEST: dict[str, Any] = {
     "steps": 100,
     "repeats": 1,
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Inputs and targets of a training part and a held-out part."""
+
+    x_train: NDArray[Any]
+    y_train: NDArray[Any]
+    x_heldout: NDArray[Any]
+    y_heldout: NDArray[Any]
+
 
 Chooses = Callable[[Cell, int, Results, int], Schedule | None]
 """Gives the schedule of a cell with a seed, of the results of other cells, over so many steps; None
@@ -42,23 +57,16 @@ class ImageTask:
     """Images to tell apart, some of them held out; pixels stay bytes until they are in the network.
 
     Attributes:
-        name: The image set.
         split: The images and their class numbers.
         mean: Of the training pixels.
         scale: Their standard deviation.
         notes: What was decided about them.
     """
 
-    name: str
     split: Split
     mean: float
     scale: float
     notes: tuple[str, ...]
-
-    @property
-    def objective(self) -> Objective:
-        """Cross-entropy and accuracy."""
-        return make_objective(classes=CLASSES)
 
 
 def image_task(
@@ -83,7 +91,7 @@ def image_task(
         "pixels are standardised in the network."
     )
     mean, scale = float(split.x_train.mean()), float(split.x_train.std())
-    return ImageTask(images.name, split, mean, scale, (note, images.note)[: 1 + bool(images.note)])
+    return ImageTask(split, mean, scale, (note, images.note)[: 1 + bool(images.note)])
 
 
 def quick_images() -> ImageTask:
@@ -133,27 +141,78 @@ def conv_network(
     return build
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long a training is."""
-
-    steps_per_epoch: int
-    total_steps: int
-
-
-@dataclass(kw_only=True)
-class NetworkTrainer(KerasTrainer):
-    """Trains a network that a function builds.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trainer:
+    """Trains a network on a split, as a comparison does.
 
     Attributes:
+        split: The data.
         build: From a seed to the network with that seed's weights; its outputs are logits.
+        batch_size: Rows in a step.
+        steps: Of every training.
+        objective: Loss and metric; by default those of images.
+        optimizer: As `cyclerate compare` names it.
+        metrics: What Keras measures in training besides the loss; a range test can record it.
     """
 
+    split: Split
     build: Callable[[int], Any]
+    batch_size: int
+    steps: int
+    objective: Objective = OF_IMAGES
+    optimizer: str = "sgd"
+    metrics: tuple[str, ...] = ()
 
-    def network(self, seed: int) -> Any:
-        """The network with the initial weights of a seed."""
-        return self.build(seed)
+    @functools.cached_property
+    def learner(self) -> ObjectiveLearner:
+        """What trains the network; made when it is first asked for, as it loads Keras."""
+        from cyclerate.compare._keras_learner import objective_learner
+
+        return objective_learner(
+            self.build,
+            self.objective,
+            self.batch_size,
+            optimizer=self.optimizer,
+            metrics=self.metrics,
+        )
+
+    def range_test(self, seed: int, **options: Any) -> RangeTestResult:
+        """Runs a range test on the network of a seed, for a training of these steps."""
+        settings: dict[str, Any] = {"horizon_steps": self.steps, **options}
+        return self.learner.range_test(seed, self.split.x_train, self.split.y_train, **settings)
+
+    def train(self, schedule: Schedule, seed: int) -> Outcome:
+        """Trains by a schedule, and returns curves and final values.
+
+        The values are "loss", "metric", "train_loss" (none of them if it diverged) and "diverged";
+        the curves "steps", "loss", "metric" and "train_loss".
+        """
+        x, y = self.split.x_train, self.split.y_train
+        run = train_run(
+            self.learner,
+            lambda rows: (x[rows], y[rows]),
+            DataOrder(len(x), seed, self.batch_size, len(x) // self.batch_size),
+            self._judged,
+            policy="",
+            schedule=schedule,
+            total_steps=self.steps,
+        )
+        curves = {
+            "loss": run.heldout_loss,
+            "metric": run.heldout_metric,
+            "train_loss": run.train_loss,
+        }
+        ends = {name: None if run.diverged else curve[-1] for name, curve in curves.items()}
+        return Outcome(
+            values={**ends, "diverged": float(run.diverged)},
+            curves={"steps": tuple(map(float, run.steps)), **curves},
+            schedule=schedule.to_dict(),
+            seconds=run.seconds,
+        )
+
+    def _judged(self) -> tuple[float, float]:
+        outputs, y = self.learner.predict(self.split.x_heldout), self.split.y_heldout
+        return self.objective.loss(outputs, y), self.objective.score(outputs, y)
 
 
 def range_test_cell(name: str, label: str, common: dict[str, Any], **options: Any) -> Cell:
@@ -169,7 +228,7 @@ def range_test_cell(name: str, label: str, common: dict[str, Any], **options: An
 
 
 def find_or_train(
-    trainer: KerasTrainer, cell: Cell, seed: int, results: Results, schedule: Chooses
+    trainer: Trainer, cell: Cell, seed: int, results: Results, schedule: Chooses
 ) -> Outcome:
     """Runs the range test of a cell if that is what it is; else trains.
 
@@ -182,8 +241,8 @@ def find_or_train(
     """
     if "range_test" in cell.settings:
         return tested(trainer.range_test(seed, **cell.settings["range_test"]))
-    chosen = schedule(cell, seed, results, trainer.budget.total_steps)
-    return NO_RATE if chosen is None else train(trainer, chosen, seed)
+    chosen = schedule(cell, seed, results, trainer.steps)
+    return NO_RATE if chosen is None else trainer.train(chosen, seed)
 
 
 def tested(result: RangeTestResult, **more: float | None) -> Outcome:
@@ -197,28 +256,3 @@ def found_rates(results: Results, cell: str, seed: int) -> tuple[float, float] |
     values = results(cell, seed).values
     low, high = values["base_lr"], values["max_lr"]
     return None if low is None or high is None else (low, high)
-
-
-def train(trainer: KerasTrainer, schedule: Schedule, seed: int) -> Outcome:
-    """Trains the trainer's network by a schedule, and returns its curves and final values.
-
-    The values are "loss", "metric", "train_loss" (none of them if it diverged) and "diverged"; the
-    curves "steps", "loss", "metric" and "train_loss".
-    """
-    policy = PolicyInfo("policy", "policy", schedule.to_dict(), "")
-    return _trained(trainer.train(policy, seed, lambda _: None), schedule)
-
-
-def _trained(cell: TrainedCell, schedule: Schedule) -> Outcome:
-    curves = {
-        "loss": cell.heldout_loss,
-        "metric": cell.heldout_metric,
-        "train_loss": cell.train_loss,
-    }
-    ends = {name: None if cell.diverged else curve[-1] for name, curve in curves.items()}
-    return Outcome(
-        values={**ends, "diverged": float(cell.diverged)},
-        curves={"steps": tuple(map(float, cell.steps)), **curves},
-        schedule=schedule.to_dict(),
-        seconds=cell.seconds,
-    )

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cyclerate.compare._networks import dense_network
 from cyclerate.compare._objective import make_objective
-from cyclerate.compare._trainer import DenseTrainer, Split
 from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 from cyclerate.tables import Tabular, prepare
@@ -63,16 +63,15 @@ def open_stage(size: Size) -> Stage:
     frame = made_up_table() if size.quick else datasets.cardio()
     table = prepare(frame, "cardio", name=name, drop=["id"])
     batch = min(BATCH, len(table.x_train) // 4)
-    epoch = len(table.x_train) // batch
 
     @functools.cache
-    def trainer(scaling: str, epochs: int) -> DenseTrainer:
-        return DenseTrainer(
+    def trainer(scaling: str, epochs: int) -> training.Trainer:
+        return training.Trainer(
             split=_split(table, scaling),
+            build=functools.partial(dense_network, table.x_train.shape[1], HIDDEN, 1),
             objective=make_objective(classes=2),
-            budget=training.Plan(epoch, epoch * epochs),
             batch_size=batch,
-            hidden=HIDDEN,
+            steps=len(table.x_train) // batch * epochs,
         )
 
     def run(cell: Cell, seed: int, results: Results) -> Outcome:
@@ -96,12 +95,12 @@ def _schedule(cell: Cell, seed: int, results: Results, steps: int) -> Schedule |
     return Triangular(*found, steps // settings["epochs"] * settings["half_cycle_epochs"])
 
 
-def _split(table: Tabular, scaling: str) -> Split:
+def _split(table: Tabular, scaling: str) -> training.Split:
     x_train, x_heldout = table.x_train, table.x_heldout
     if scaling == "min-max":
         low, high = x_train.min(axis=0), x_train.max(axis=0)
         x_train, x_heldout = ((x - low) / (high - low) for x in (x_train, x_heldout))
-    return Split(x_train, table.y_train, x_heldout, table.y_heldout)
+    return training.Split(x_train, table.y_train, x_heldout, table.y_heldout)
 
 
 def made_up_table(rows: int = 2000) -> pd.DataFrame:

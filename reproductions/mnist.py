@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._objective import make_objective
-from cyclerate.compare._trainer import Split
 from cyclerate.compare._wording import MISSING, rate
 from cyclerate.schedules import (
     Constant,
@@ -87,15 +85,13 @@ def open_stage(size: Size) -> Stage:
     name, split = load(size)
 
     @functools.cache
-    def trainer(epochs: int) -> training.NetworkTrainer:
-        epoch = len(split.x_train) // BATCH
-        return training.NetworkTrainer(
+    def trainer(epochs: int) -> training.Trainer:
+        return training.Trainer(
             split=split,
-            objective=make_objective(classes=training.CLASSES),
-            budget=training.Plan(epoch, epoch * epochs),
-            batch_size=BATCH,
-            optimizer="adam",
             build=network(split.x_train.shape[1:]),
+            batch_size=BATCH,
+            steps=len(split.x_train) // BATCH * epochs,
+            optimizer="adam",
         )
 
     def run(cell: Cell, seed: int, results: Results) -> Outcome:
@@ -111,7 +107,7 @@ def open_stage(size: Size) -> Stage:
     return Stage((note,), run)
 
 
-def load(size: Size) -> tuple[str, Split]:
+def load(size: Size) -> tuple[str, training.Split]:
     """The name of the images, and the images: the last fifth is held out; enlarged if small."""
     if size.quick:
         digits = training.quick_images().split
@@ -123,7 +119,7 @@ def load(size: Size) -> tuple[str, Split]:
         x, y, name = images.x_train, images.y_train, images.name
     first = round(len(x) * (1 - _HELDOUT_FRAC))
     y = y.astype(np.int32)
-    return name, Split(x[:first], y[:first], x[first:], y[first:])
+    return name, training.Split(x[:first], y[:first], x[first:], y[first:])
 
 
 def network(shape: tuple[int, ...]) -> Callable[[int], Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_diabetes
 
+from cyclerate.compare._networks import dense_network
 from cyclerate.compare._objective import make_objective
-from cyclerate.compare._trainer import DenseTrainer, KerasTrainer, Split
 from cyclerate.compare._wording import MISSING, rate
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule
@@ -109,25 +109,20 @@ def open_stage(size: Size) -> Stage:
     }
 
     @functools.cache
-    def trainer(name: str, wanted_batch: int, epochs: int) -> KerasTrainer:
+    def trainer(name: str, wanted_batch: int, epochs: int) -> training.Trainer:
         task = tasks[name]
-        rows = len(task.x_train if isinstance(task, Tabular) else task.split.x_train)
-        batch = min(wanted_batch, rows // 2)
-        plan = training.Plan(rows // batch, rows // batch * epochs)
         if isinstance(task, Tabular):
-            return DenseTrainer(
-                split=Split(task.x_train, task.y_train, task.x_heldout, task.y_heldout),
-                objective=make_objective(None, "rmse", task.target.scale),
-                hidden=HIDDEN,
-                batch_size=batch,
-                budget=plan,
-            )
-        return training.NetworkTrainer(
-            split=task.split,
-            objective=task.objective,
-            build=training.conv_network(task, FILTERS, DENSE),
-            batch_size=batch,
-            budget=plan,
+            split = training.Split(task.x_train, task.y_train, task.x_heldout, task.y_heldout)
+            objective = make_objective(None, "rmse", task.target.scale)
+            build = functools.partial(dense_network, task.x_train.shape[1], HIDDEN, 1)
+        else:
+            split, objective = task.split, training.OF_IMAGES
+            build = training.conv_network(task, FILTERS, DENSE)
+        rows = len(split.x_train)
+        batch = min(wanted_batch, rows // 2)
+        steps = rows // batch * epochs
+        return training.Trainer(
+            split=split, build=build, objective=objective, batch_size=batch, steps=steps
         )
 
     def run(cell: Cell, seed: int, results: Results) -> Outcome:

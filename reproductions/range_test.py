@@ -62,17 +62,15 @@ def open_stage(size: Size) -> Stage:
     task = training.quick_images() if size.quick else training.image_task(datasets.cifar10())
 
     @functools.cache
-    def trainer(samples: str, epochs: int) -> training.NetworkTrainer:
+    def trainer(samples: str, epochs: int) -> training.Trainer:
         """Trains on the first samples only (they were drawn at random), as long as on all."""
         split, rows = task.split, _SIZES[samples]
-        epoch = len(split.x_train) // BATCH
-        return training.NetworkTrainer(
+        return training.Trainer(
             split=replace(split, x_train=split.x_train[:rows], y_train=split.y_train[:rows]),
-            objective=task.objective,
-            budget=training.Plan(epoch, epoch * epochs),
-            batch_size=BATCH,
-            metrics=("accuracy",),
             build=training.conv_network(task, FILTERS, DENSE),
+            batch_size=BATCH,
+            steps=len(split.x_train) // BATCH * epochs,
+            metrics=("accuracy",),
         )
 
     def run(cell: Cell, seed: int, results: Results) -> Outcome:

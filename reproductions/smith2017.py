@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._objective import make_objective
-from cyclerate.compare._trainer import Split
-from cyclerate.compare._wording import MISSING, whole as count
+from cyclerate.compare._wording import MISSING, whole
 from cyclerate.schedules import (
     Constant,
     Exponential,
@@ -111,23 +109,22 @@ def open_stage(size: Size) -> Stage:
     if size.quick:
         digits = training.quick_images().split
         colours = [x.repeat(3, axis=3) for x in (digits.x_train, digits.x_heldout)]
-        split = Split(colours[0], digits.y_train, colours[1], digits.y_heldout)
+        split = training.Split(colours[0], digits.y_train, colours[1], digits.y_heldout)
         name, note, batch = "small digits", "", QUICK_BATCH
     else:
         images = datasets.cifar10()
         y = [y.astype(np.int32) for y in (images.y_train, images.y_test)]
-        split = Split(images.x_train, y[0], images.x_test, y[1])
+        split = training.Split(images.x_train, y[0], images.x_test, y[1])
         name, note, batch = images.name, images.note, BATCH
 
     @functools.cache
-    def trainer(steps: int) -> training.NetworkTrainer:
-        return training.NetworkTrainer(
+    def trainer(steps: int) -> training.Trainer:
+        return training.Trainer(
             split=split,
-            objective=make_objective(classes=training.CLASSES),
-            budget=training.Plan(len(split.x_train) // batch, steps),
-            batch_size=batch,
-            optimizer="momentum",
             build=network(split.x_train),
+            batch_size=batch,
+            steps=steps,
+            optimizer="momentum",
         )
 
     def run(cell: Cell, seed: int, results: Results) -> Outcome:
@@ -260,9 +257,9 @@ def _row(record: Reproduction, cell: str) -> tuple[str, ...]:
     label, steps, accuracy = _POLICIES[cell]
     return (
         label,
-        MISSING if accuracy is None else count(steps),
+        MISSING if accuracy is None else whole(steps),
         MISSING if accuracy is None else f"{accuracy} %",
-        count(record.of(cell)[0].settings["steps"]),
+        whole(record.of(cell)[0].settings["steps"]),
         say.measured(record, cell, "metric", share=True),
         say.measured(record, cell, "loss"),
     )
@@ -310,8 +307,8 @@ def _against_fixed(record: Reproduction, cell: str, words: str) -> str:
     before = _fixed_after(record, steps)
     early = "" if before is None else f" (before its cuts, after {steps:,}: {before})"
     return (
-        f"{words}: {say.share(here)} after {count(steps)} iterations; the fixed rate "
-        f"with its two cuts: {say.share(fixed)} after {count(all_steps)}{early}. Set against "
+        f"{words}: {say.share(here)} after {whole(steps)} iterations; the fixed rate "
+        f"with its two cuts: {say.share(fixed)} after {whole(all_steps)}{early}. Set against "
         f"it: {say.compared(record, cell, 'fixed', 'metric')}."
     )
 

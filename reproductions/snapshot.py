@@ -94,21 +94,20 @@ def open_stage(size: Size) -> Stage:
 
     def run(cell: Cell, seed: int, results: Results) -> Outcome:
         epochs, batch = cell.settings["epochs"], cell.settings["batch_size"]
-        per_epoch = -(-len(task.split.x_train) // batch)
+        steps = -(-len(task.split.x_train) // batch) * epochs
         if "range_test" in cell.settings:
-            trainer = training.NetworkTrainer(
+            trainer = training.Trainer(
                 split=task.split,
-                objective=task.objective,
                 build=training.conv_network(task, FILTERS, DENSE, batch_norm=True),
                 batch_size=batch,
-                budget=training.Plan(per_epoch, per_epoch * epochs),
+                steps=steps,
                 optimizer=_OPTIMIZER,
             )
             return training.tested(trainer.range_test(seed, **cell.settings["range_test"]))
         found = training.found_rates(results, f"range test {_tested(cell.name, size)}", seed)
         if found is None:
             return training.NO_RATE
-        schedule = schedule_of(cell.name, found[1], per_epoch * epochs)
+        schedule = schedule_of(cell.name, found[1], steps)
         return _Training(task, cell.name, schedule, seed, epochs, batch).outcome()
 
     return Stage(task.notes, run)
@@ -205,7 +204,7 @@ class _Training:
         return self._judged(name, logits)
 
     def _judged(self, name: str, logits: Any) -> dict[str, float | None]:
-        objective, y = self.task.objective, self.task.split.y_heldout
+        objective, y = training.OF_IMAGES, self.task.split.y_heldout
         loss = objective.loss(np.asarray(logits), y)
         return {name: objective.score(logits, y), f"{name} loss": loss}
 

@@ -11,7 +11,7 @@ from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
 from reproductions import mnist
 from reproductions._record import Cell, Outcome, Reproduction, Run, Size
-from reproductions._training import NetworkTrainer
+from reproductions._training import Trainer
 from tests.reproductions.records import found, range_result
 from tests.reproductions.toys import MADE
 
@@ -125,7 +125,7 @@ def test_the_sweep_is_the_article_s_and_our_test_is_ours(monkeypatch: pytest.Mon
         asked.append((seed, options))
         return range_result(1e-3, 4e-3)
 
-    monkeypatch.setattr(NetworkTrainer, "range_test", range_test)
+    monkeypatch.setattr(Trainer, "range_test", range_test)
     stage, nothing = mnist.open_stage(QUICK), Reproduction("mnist", SIZE, ()).outcome
     for cell in mnist.cells(SIZE)[:2]:
         assert stage.run(cell, 7, nothing).values["max_lr"] == 4e-3
