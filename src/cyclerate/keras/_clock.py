@@ -79,6 +79,8 @@ def rate_in_use(
         must_be_scheduled: Refuse a fit without a schedule, also where one is given here.
     """
     optimizer = innermost(model.optimizer)
+    if isinstance(model.train_function, ScheduledFunction):
+        model.train_function.begin(first_epoch)
     batches_before = int(raw_iterations(optimizer))
     found, offset, accumulated = _found(model, optimizer)
     if found is None:

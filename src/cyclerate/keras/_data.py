@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import bad_argument, check_count
 from cyclerate._randomness import PutBack, all_of, remember_generators_of
 from cyclerate.finder._run import SCORE_ROWS
 from cyclerate.keras._internals import data_adapter, tensorflow_pipeline
@@ -139,6 +139,8 @@ def borrow(
     class_weight: dict[int, float] | None = None,
 ) -> Data:
     """Looks at what kind of data this is, without reading any."""
+    if batch_size is not None:
+        batch_size = check_count("batch_size", batch_size)
     if _is_arrays(x):
         return _arrays(x, y, batch_size, sample_weight, class_weight)
     alone = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,7 @@ def range_test(
     validation_data: Any = None,
     sample_weight: Any = None,
     class_weight: dict[int, float] | None = None,
+    score_fn: Callable[[Any, Any], Any] | None = None,
     seed: int | None = None,
     repeats: int = 1,
     stop_early: bool = True,
@@ -95,6 +96,8 @@ def range_test(
             step, under a name that begins with "val_", so let it be small there.
         sample_weight: As in `fit`.
         class_weight: As in `fit`.
+        score_fn: `score_fn(model, batch)` gives the metric in evaluation mode, to score the races
+            by; for a model that `evaluate` is not for. Default: what `evaluate` gives.
         seed: For the order of the data. Default 0. The same seed gives the same answer.
         repeats: How often to do it all, each time with another order of the data; the answer is the
             middle of theirs. Default 1.
@@ -143,7 +146,7 @@ def range_test(
     check_model(model)
     weights = {"sample_weight": sample_weight, "class_weight": class_weight}
     data: dict[str, Any] = {"batch_size": batch_size, "validation_data": validation_data, **weights}
-    trainee = KerasTrainee(model, x, y, metric=settings.metric, **data)
+    trainee = KerasTrainee(model, x, y, metric=settings.metric, score_fn=score_fn, **data)
     return finder.range_test(trainee, settings, verbose=verbose, since=started)
 
 
@@ -192,6 +195,7 @@ def recommend(
     validation_data: Any = None,
     sample_weight: Any = None,
     class_weight: dict[int, float] | None = None,
+    score_fn: Callable[[Any, Any], Any] | None = None,
     seed: int | None = None,
     settings: RecommendationSettings | None = None,
     verbose: str | int = "auto",
@@ -223,6 +227,7 @@ def recommend(
         validation_data: What the races are scored on. Default: 512 rows of the training data.
         sample_weight: As in `fit`.
         class_weight: As in `fit`.
+        score_fn: As in `range_test`.
         seed: For the order of the data. Default 0.
         settings: The budget, the policies, the range, the metric and the seed as one value, in
             place of the single arguments. Default: what these say.
@@ -270,5 +275,5 @@ def recommend(
     check_number("seed", settings.seed, high=HIGHEST_SEED - 1)
     weights = {"sample_weight": sample_weight, "class_weight": class_weight}
     data: dict[str, Any] = {"batch_size": batch_size, "validation_data": validation_data, **weights}
-    trainee = KerasTrainee(model, x, y, metric=settings.metric, **data)
+    trainee = KerasTrainee(model, x, y, metric=settings.metric, score_fn=score_fn, **data)
     return finder.recommend(trainee, settings, verbose=verbose, since=started)

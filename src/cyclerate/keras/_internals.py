@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras.src.backend import compute_output_spec
 from keras.src.backend.common import global_state
 from keras.src.trainers import data_adapters
 
@@ -107,6 +108,11 @@ def without_optimizer(model: Any) -> Generator[None]:
 def layers_of(model: Any) -> list[Any]:
     """All layers of a model, those inside of others too."""
     return list(model._flatten_layers(include_self=False))  # noqa: SLF001
+
+
+def trace(function: Callable[[Any], Any]) -> None:
+    """Calls a function of a whole number as a compiled step would, and computes nothing."""
+    compute_output_spec(function, keras.KerasTensor((), "int32"))
 
 
 def data_adapter(**arguments: Any) -> Any:

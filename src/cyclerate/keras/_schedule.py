@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_count
-from cyclerate.keras._internals import attribute_for, innermost, rate_of
-from cyclerate.keras._train_function import Plan, install, remove
+from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate.keras._internals import attribute_for, innermost, rate_of, trace
+from cyclerate.keras._train_function import Plan, ScheduledFunction, install, remove
 from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import check_schedule
+
+LAST_STEP = 2**31 - 1
+"""Backends count steps in 32 bits."""
+
+
+def check_compilable(name: str, schedule: Schedule, model: Any = None) -> None:
+    """Checks that a schedule can be computed inside of a compiled step.
+
+    On JAX a step that fails while it is traced leaves the model without its weights.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    eager = model is not None and model.run_eagerly
+    if keras.backend.backend() == "torch" or eager:
+        return
+    try:
+        trace(schedule)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:100]
+        allowed = (
+            "a schedule whose scale_fn can be compiled: no `if`, `int` or `math` of its argument "
+            f"({type(error).__name__}: {reason})"
+        )
+        raise bad_argument(name, allowed, type(schedule).__name__) from error
 
 
 class ScheduleCallback(keras.callbacks.Callback):
@@ -24,7 +51,8 @@ class ScheduleCallback(keras.callbacks.Callback):
 
     A step is an update of the weights: with `gradient_accumulation_steps` = k there is one in k
     batches, and none where a LossScaleOptimizer skips. A callback used in several fits goes on
-    counting; a new one starts at `start_step`.
+    counting; a new one starts at `start_step`, or in a fit that goes on (`initial_epoch`, or
+    `BackupAndRestore`) with the step of the epoch that it goes on with.
 
     After the fit the optimizer is as it was: momentum and weight decay as numbers, the rate (where
     it is a number) at the last one used. A fit that ended by an exception or Ctrl-C is tidied up
@@ -34,7 +62,8 @@ class ScheduleCallback(keras.callbacks.Callback):
         lr: The schedule of the rate, or None to leave it alone.
         momentum: The schedule of the momentum, or None; usually `lr_schedule.mirrored(0.85, 0.95)`.
         weight_decay: The schedule of the decoupled weight decay, or None.
-        start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
+        start_step: The step to begin with, to go on where an earlier training stopped. Default 0,
+            in the first epoch.
 
     Attributes:
         history: What was used, one value per update, under "learning_rate", "momentum" and
@@ -45,7 +74,8 @@ class ScheduleCallback(keras.callbacks.Callback):
     Raises:
         ValueError: Nothing to schedule, or something that is no schedule. When the fit begins: the
             optimizer has no momentum or was made with momentum 0; another callback schedules the
-            same thing; this callback has been used with another model.
+            same thing; this callback has been used with another model; a function in a schedule
+            that cannot be compiled.
 
     Source: Smith 2018, arXiv 1803.09820, sections 4.1 and 4.2 (rate and momentum in opposite
     cycles).
@@ -79,12 +109,14 @@ class ScheduleCallback(keras.callbacks.Callback):
         if not checked:
             raise bad_argument("lr, momentum, weight_decay", "at least one schedule", None)
         self.schedules = {"learning_rate" if k == "lr" else k: s for k, s in checked.items()}
+        check_number("start_step", start_step, high=LAST_STEP)
         self.start_step = check_count("start_step", start_step, low=0)
         self.history: dict[str, list[float]] = {name: [] for name in self.schedules}
         self._next_step = self.start_step
         self._offset = 0  # the optimizer's iterations at this callback's step 0
         self._recorded = 0  # iterations that are in the history
         self._fit_start = 0  # length of the history when this fit began
+        self._warned = False
         self._model_used: weakref.ref[Any] | None = None
         self._optimizer: Any = None
 
@@ -98,6 +130,8 @@ class ScheduleCallback(keras.callbacks.Callback):
         if self._model_used is not None and self._model_used() is not model:
             raise bad_argument("callbacks", "a new ScheduleCallback for each model", self)
         optimizer = innermost(model.optimizer)
+        for name, schedule in self.schedules.items():
+            check_compilable("lr" if name == "learning_rate" else name, schedule, model)
         done = int(optimizer.iterations)
         offset = done - self._next_step
         plans = tuple(
@@ -105,16 +139,36 @@ class ScheduleCallback(keras.callbacks.Callback):
             for name, schedule in self.schedules.items()
         )
         install(model, optimizer, plans, when_over=self._tidy_up)
+        model.train_function.when_begun.append(partial(self._go_on, plans))
         self._model_used = weakref.ref(model)
         self._optimizer, self._offset, self._recorded = optimizer, offset, done
         self._fit_start = len(next(iter(self.history.values())))
 
+    def _go_on(self, plans: tuple[Plan, ...], first_epoch: int) -> None:
+        """Begins where a fit stands that another process began, unless the place was given."""
+        batches = self.params.get("steps")
+        if first_epoch == 0 or batches is None or self._next_step > 0:
+            return
+        # Not the optimizer's count: it may hold steps of other trainings, or not be restored.
+        accumulated = self._optimizer.gradient_accumulation_steps or 1
+        self._next_step = first_epoch * batches // accumulated
+        self._offset = int(self._optimizer.iterations) - self._next_step
+        self.model.train_function.shift(plans, self._offset)
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if isinstance(self.model.train_function, ScheduledFunction):
+            self.model.train_function.begin(epoch)
         # Another callback may have loaded an earlier state since: those steps are not of this fit.
         self._recorded = int(self._optimizer.iterations)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._record()
+        if self._record() == 0 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "The optimizer of the model, whose rate is scheduled, took no step in this epoch: "
+                "the model's train_step uses another one. Give that one ck.as_schedule(schedule).",
+                stacklevel=2,
+            )
         if logs is not None:
             logs.update(self._latest())
 
@@ -134,8 +188,12 @@ class ScheduleCallback(keras.callbacks.Callback):
             # Interrupted inside a JAX step: the state went with it, the count too.
             return
 
-    def _record(self) -> None:
-        """Adds the updates made since the last call, and leaves the rate at the last one used."""
+    def _record(self) -> int:
+        """Adds the updates since the last call, and leaves the rate at the last one used.
+
+        Returns:
+            How many there were.
+        """
         done = int(self._optimizer.iterations)
         steps = np.arange(self._recorded - self._offset, done - self._offset)
         for name, schedule in self.schedules.items():
@@ -145,6 +203,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         rate = rate_of(self._optimizer)
         if len(steps) and "learning_rate" in self.schedules and isinstance(rate, keras.Variable):
             rate.assign(self._latest()["learning_rate"])
+        return len(steps)
 
     def _latest(self) -> dict[str, float]:
         step = max(self._next_step - 1, self.start_step)
@@ -157,6 +216,7 @@ class KerasSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = check_schedule("schedule", schedule)
+        check_compilable("schedule", schedule)
 
     def __call__(self, step: Any) -> Any:
         return self.schedule(step)
@@ -187,7 +247,7 @@ def as_schedule(schedule: Schedule) -> KerasSchedule:
         A `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        ValueError: `schedule` is no schedule.
+        ValueError: `schedule` is no schedule, or holds a function that cannot be compiled.
 
     >>> import cyclerate as cr
     >>> import keras

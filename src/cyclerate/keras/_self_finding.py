@@ -26,7 +26,7 @@ from cyclerate.keras._internals import (
 )
 from cyclerate.keras._state import Snapshot
 from cyclerate.keras._steering import Steered, Steering, steering_of
-from cyclerate.keras._step import Updates, build_from_iterator
+from cyclerate.keras._step import STEPS_WITH_ITS_OPTIMIZER, Updates, build_from_iterator
 from cyclerate.keras._train_function import install, remove
 from cyclerate.schedules import Linear
 
@@ -195,6 +195,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         cycle, steering = self._running, self._steering
+        if not steering.in_use:
+            raise bad_argument("model", STEPS_WITH_ITS_OPTIMIZER, self._fitted)
         loss = self._updates.loss_after(self._losses.after(batch + 1, (logs or {})["loss"]))
         if loss is None or cycle.done:
             return

@@ -31,11 +31,13 @@ class Steering:
 
     Attributes:
         lr, momentum, clip_norm: For the next step.
+        in_use: Whether the model's steps have asked for them.
         before_the_first: Called once with what the train function of the first step takes.
     """
 
     def __init__(self, *, clips: bool, compiled: bool) -> None:
         self.lr, self.momentum, self.clip_norm = 0.0, 0.0, math.inf
+        self.in_use = False
         self.before_the_first: Callable[..., object] | None = None
         self._clips, self._compiled = clips, compiled
         self._in_step: Any = None  # the three values, while a step is taken or traced
@@ -59,6 +61,7 @@ class Steering:
 
     def value(self, attribute: str) -> Any:
         """The rate or the momentum, while a step is taken or traced."""
+        self.in_use = True
         number = self._in_step[0 if attribute == RATE else 1]
         return TracedNumber(number) if self._compiled and attribute != RATE else number
 

@@ -23,6 +23,10 @@ from cyclerate.keras._internals import (
     untraced_function,
 )
 
+STEPS_WITH_ITS_OPTIMIZER = (
+    "one whose train_step steps with model.optimizer: the rate of that one changes nothing here"
+)
+
 
 class StepFunction:
     """Stands in for `model.train_function` during all runs of a range test.

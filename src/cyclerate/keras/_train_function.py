@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import keras
@@ -91,6 +91,7 @@ class ScheduledFunction:
         plans: The attributes of the optimizer that are scheduled or steered, and how.
         shares: The part of the update that each variable gets, if not all the same.
         steering: Of the attributes that are steered.
+        when_begun: Called with the number of the first epoch, before anybody asks for the plans.
     """
 
     def __init__(self, model: Any, optimizer: Any) -> None:
@@ -99,6 +100,7 @@ class ScheduledFunction:
         self.plans: tuple[Plan | Steered, ...] = ()
         self.shares: Shares | None = None
         self.steering: Steering | None = None
+        self.when_begun: list[Callable[[int], None]] = []
         self._inner: TrainFunction | None = None
         # PyTorch runs this adapter's Python at every step unless the step itself is compiled.
         self._eager_numbers = keras.backend.backend() == "torch" and not model.jit_compile
@@ -122,6 +124,16 @@ class ScheduledFunction:
             if isinstance(plan, Steered):
                 self.steering = plan.steering
         self._inner = None
+
+    def begin(self, first_epoch: int) -> None:
+        """Lets each schedule begin where the training stands, once."""
+        while self.when_begun:
+            self.when_begun.pop()(first_epoch)
+
+    def shift(self, plans: tuple[Plan, ...], offset: int) -> None:
+        """Moves the step 0 of plans; no step was taken with them."""
+        moved = {plan: replace(plan, offset=offset) for plan in plans}
+        self.plans = tuple(moved.get(plan, plan) for plan in self.plans)  # type: ignore[arg-type]
 
     def retrace(self) -> None:
         """Forgets what was compiled, as `make_train_function(force=True)` asks for."""
@@ -249,9 +261,10 @@ class _Hook:
 
     def end(self) -> None:
         """Takes everything out, after those who installed it have noted what was done."""
-        for over in self.when_over:
-            over()
-        remove(self.model)
+        with ExitStack() as stack:  # each of them, whatever happens in the others
+            stack.callback(remove, self.model)
+            for over in reversed(self.when_over):
+                stack.callback(over)
 
 
 def _inside_callback_of(model: Any) -> bool:

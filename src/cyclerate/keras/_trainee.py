@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._randomness import PutBack, all_of
 from cyclerate.finder import Run, Trainee
+from cyclerate.finder._run import one_number
 from cyclerate.keras._data import A_BATCH, Data, borrow, lent_again, rows_of, whole
-from cyclerate.keras._internals import HOOK
+from cyclerate.keras._internals import HOOK, data_adapter, innermost, raw_iterations
 from cyclerate.keras._state import (
     Snapshot,
     lend_rate,
@@ -21,6 +22,7 @@ from cyclerate.keras._state import (
     seed_all_randomness,
 )
 from cyclerate.keras._step import (
+    STEPS_WITH_ITS_OPTIMIZER,
     StepFunction,
     Updates,
     build,
@@ -60,8 +62,11 @@ class KerasTrainee(Trainee):
         sample_weight: Any,
         class_weight: dict[int, float] | None,
         validation_data: Any,
+        score_fn: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        self._model, self._metric = model, metric
+        if score_fn is not None and not callable(score_fn):
+            raise bad_argument("score_fn", "a function of the model and a batch, or None", score_fn)
+        self._model, self._metric, self._score_fn = model, metric, score_fn
         self._data = borrow(
             x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
         )
@@ -121,12 +126,27 @@ class KerasTrainee(Trainee):
         if self._sample is None:
             seed_all_randomness(seed)
             self._sample = rows_of(self._data)
-        return evaluated(self._model, self._metric, self._sample)
+        model, score_fn = self._model, self._score_fn
+        if score_fn is not None:
+            return mean_score(model, score_fn, self._sample)
+        try:
+            logs = model.evaluate(**self._sample, verbose=0, return_dict=True)
+        except (NotImplementedError, AttributeError, KeyError, TypeError) as error:
+            raise CyclerateError(
+                f"A race is scored by model.evaluate, which this model does not bear "
+                f"({type(error).__name__}: {str(error)[:100]}). Give score_fn, or "
+                'method="range" for the sweep alone.'
+            ) from error
+        return value_of(self._metric.removeprefix(VALIDATION), logs)
 
     def train(self, run: Run) -> None:
         if run.done:
             return
-        updates = Updates(self._model, self._function.batches_counted)
+        optimizer = innermost(self._model.optimizer)
+        updates, before = (
+            Updates(self._model, self._function.batches_counted),
+            int(raw_iterations(optimizer)),
+        )
         each_step = self._validation if self._metric.startswith(VALIDATION) else None
         # TensorFlow is told of each batch's logs in any case, and waits for them.
         late = each_step is None and updates.each_batch_is_one
@@ -136,6 +156,13 @@ class KerasTrainee(Trainee):
         with quiet_about_the_end_of_data():
             # Passes without end: the steps stop it. Keras's own loop reads the data.
             self._model.fit(**self._lend(), epochs=_ENDLESS, verbose=0, callbacks=[steps])
+        skips = optimizer is not self._model.optimizer
+        if (
+            int(raw_iterations(optimizer)) == before
+            and not skips
+            and self._model.trainable_variables
+        ):
+            raise bad_argument("model", STEPS_WITH_ITS_OPTIMIZER, self._model)
         if steps.waiting is not None:
             steps.look_at(steps.waiting)
 
@@ -147,9 +174,12 @@ def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
     parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
     if len(parts) > 3:
         raise bad_argument("validation_data", allowed, validation_data)
-    x, y, sample_weight = (*parts, None, None)[:3]
+    x, y, sample_weight = (*parts, None, None, None)[:3]
     size = batch_size if y is not None else None
-    data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
+    try:
+        data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
+    except ValueError as error:
+        raise bad_argument("validation_data", allowed, str(error)[:100]) from error
     if data.endless:
         raise bad_argument("validation_data", allowed, validation_data)
     return data
@@ -165,6 +195,16 @@ def evaluated(model: Any, metric: str, sample: dict[str, Any]) -> float:
     """
     logs = model.evaluate(**sample, verbose=0, return_dict=True)
     return value_of(metric.removeprefix(VALIDATION), logs)
+
+
+def mean_score(model: Any, score_fn: Callable[[Any, Any], Any], sample: dict[str, Any]) -> float:
+    """The mean of what a function of the model and a batch gives, by rows."""
+    total, rows = 0.0, 0
+    for batch in data_adapter(**{"shuffle": False, **sample}).get_numpy_iterator():
+        count = len(keras.tree.flatten(batch)[0])
+        total += count * one_number(score_fn(model, batch))
+        rows += count
+    return total / rows
 
 
 def value_of(name: str, logs: Mapping[str, Any]) -> float:
