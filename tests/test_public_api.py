@@ -78,6 +78,7 @@ PUBLIC = {
         "LayerRates",
         "OneCycleScheduler",
         "ScheduleCallback",
+        "SelfFindingCycle",
         "SnapshotEnsemble",
         "Triangular2CyclicalLearningRate",
         "TriangularCyclicalLearningRate",

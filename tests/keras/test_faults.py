@@ -97,7 +97,8 @@ def test_a_function_that_cannot_be_compiled_is_refused_before_the_model_is_touch
 
 
 def test_steps_that_no_backend_counts_are_refused():
-    for step in (1e300, 2**31, 10**400):
+    steps: list[Any] = [1e300, 2**31, 10**400]
+    for step in steps:
         with pytest.raises(ValueError, match="start_step must be"):
             ck.ScheduleCallback(LR, start_step=step)
 
@@ -178,8 +179,9 @@ class TestAModelThatEvaluateIsNotFor:
         plain.compile(keras.optimizers.SGD(), "mse")
         same = ck.range_test(plain, self.x, 2 * self.x, **options)
         assert found.max_lr == pytest.approx(same.max_lr)
+        nothing: Any = 1
         with pytest.raises(ValueError, match="score_fn must be"):
-            ck.range_test(model, self.x, self.x, score_fn=1)
+            ck.range_test(model, self.x, self.x, score_fn=nothing)
 
 
 @pytest.mark.parametrize(
@@ -198,3 +200,62 @@ def test_the_argument_that_is_wrong_is_the_one_that_is_named(options: dict[str, 
     model = one_weight(keras.optimizers.SGD())
     with pytest.raises(ValueError, match=f"^{name} must be"):
         ck.range_test(model, ONES, ZEROS, **{"steps": 10, "method": "range", **options})
+
+
+JUNK: list[Any] = [[1], {}, np.array([1, 2]), "abc", -1, 1.5, math.nan, object(), 10**400, b"x"]
+TRIANGLE = cr.Triangular(0.1, 0.2, 2)
+NORMED = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
+
+
+def _tested(**options: Any) -> Any:
+    told = {"y": ZEROS, "steps": 10, "method": "range", "verbose": 0, **options}
+    return ck.range_test(one_weight(keras.optimizers.SGD()), ONES, **told)
+
+
+# What takes an argument, its name, and which of the junk may be right.
+DOORS: dict[str, tuple[Callable[[Any], Any], str, tuple[int, ...]]] = {
+    "early stopping's monitor": (lambda j: ck.CycleEarlyStopping(monitor=j), "mon|mode", ()),
+    "early stopping's schedule": (ck.CycleEarlyStopping, "schedule", ()),
+    "restore": (
+        lambda j: ck.CycleEarlyStopping(restore_best_weights=j),
+        "restore_best_weights",
+        (),
+    ),
+    "checkpoint's path": (ck.CycleCheckpoint, "path", ()),
+    "save_best_only": (
+        lambda j: ck.CycleCheckpoint("a.keras", save_best_only=j),
+        "save_best_only",
+        (),
+    ),
+    "guard's schedule": (ck.DivergenceGuard, "schedule", ()),
+    "guard's batch": (lambda j: ck.DivergenceGuard(batch_size=j), "batch_size", (8,)),
+    "groups": (
+        lambda j: fit_steps(one_weight("sgd"), 1, ck.LayerRates(groups=j)),
+        "groups",
+        (),
+    ),
+    "folder": (ck.SnapshotEnsemble, "folder", (3,)),
+    "load": (ck.SnapshotEnsemble.load, "folder", (3,)),
+    "saved cycle": (ck.SelfFindingCycle.load, "path", (3,)),
+    "assign": (lambda j: ck.WeightAveraging(assign=j), "assign", ()),
+    "batch norm's model": (lambda j: ck.update_batch_norm(j, ONES), "model", ()),
+    "batch norm's data": (lambda j: ck.update_batch_norm(NORMED, j), "x", (2,)),
+    "targets": (lambda j: _tested(y=j), "y", ()),
+    "sample_weight": (lambda j: _tested(sample_weight=j), "sample_weight", ()),
+    "class_weight": (lambda j: _tested(class_weight=j), "class_weight", (1,)),
+    "callbacks": (
+        lambda j: ck.fit_one_cycle(one_weight("sgd"), ONES, ZEROS, 1, 0.1, callbacks=j, verbose=0),
+        "callbacks",
+        (1,),
+    ),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_is_nonsense_is_refused_by_name(door: str):
+    call, name, may_be_right = DOORS[door]
+    for i, junk in enumerate(JUNK):
+        if i not in may_be_right:
+            with pytest.raises(ValueError, match=f"^({name}).* must be") as caught:
+                call(junk)
+            assert len(str(caught.value)) < 300

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count
+from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.cycles._combining import running_mean
 from cyclerate.keras._clock import CycleCallback, CycleEnd, up_to_date
 from cyclerate.keras._internals import data_adapter, layers_of
@@ -78,7 +78,7 @@ class WeightAveraging(CycleCallback):
         self.weights: list[Any] | None = None
         self.count = 0
         self._batch_norm_data, self._batch_size = batch_norm_data, batch_size
-        self._assign = assign
+        self._assign = check_choice("assign", assign, (True, False))
 
     def assign_to(self, model: Any) -> None:
         """Gives a model of the same layers the mean, and the statistics that belong to it.
@@ -150,15 +150,23 @@ def update_batch_norm(model: Any, x: Any, *, batch_size: int | None = None) -> N
     >>> [round(float(weight[0]), 4) for weight in model.get_weights()[2:]]
     [3.0, 2.5]
     """
+    if not isinstance(model, keras.Model):
+        raise bad_argument("model", "a Keras model", model)
+    if batch_size is not None:
+        batch_size = check_count("batch_size", batch_size)
     layers = _batch_norms(model)
     if not layers:
         return
+    try:
+        adapter = data_adapter(x=x, batch_size=batch_size, shuffle=False)
+    except (KeyError, ValueError) as error:
+        raise bad_argument("x", "arrays, a data set of batches or a PyDataset", x) from error
     statistics = {id(v) for layer in layers for v in (layer.moving_mean, layer.moving_variance)}
     others = [v for v in model.non_trainable_variables if id(v) not in statistics]
     before = [_copy(variable) for variable in others]
     momenta = [layer.momentum for layer in layers]
     try:
-        _pass_over(model, layers, data_adapter(x=x, batch_size=batch_size, shuffle=False))
+        _pass_over(model, layers, adapter)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

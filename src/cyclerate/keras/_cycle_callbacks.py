@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import bad_argument, check_choice
 from cyclerate._files import replacing
 from cyclerate.cycles._ends import CycleJudge, epochs_that_end_cycles
 from cyclerate.finder._sweep import direction
 from cyclerate.keras._clock import rate_in_use
+from cyclerate.keras._doors import check_maybe_schedule, check_path
 from cyclerate.schedules import Schedule
 
 _SUFFIXES = (".keras", ".weights.h5")
@@ -23,9 +24,11 @@ class _AtCycleEnds(keras.callbacks.Callback):
 
     def __init__(self, schedule: Schedule | None, monitor: str, mode: str) -> None:
         super().__init__()
+        if not isinstance(monitor, str) or not monitor:
+            raise bad_argument("monitor", "the name of a metric", monitor)
         self.monitor = monitor
         self._mode = direction(monitor, mode)
-        self._schedule = schedule
+        self._schedule = check_maybe_schedule(schedule)
         self._judged: frozenset[int] | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -105,7 +108,7 @@ class CycleEarlyStopping(_AtCycleEnds):
     ) -> None:
         super().__init__(schedule, monitor, mode)
         self._patience, self._min_delta = patience, min_delta
-        self._restore = restore_best_weights
+        self._restore = check_choice("restore_best_weights", restore_best_weights, (True, False))
         self._begin()
 
     def _begin(self) -> None:
@@ -185,10 +188,10 @@ class CycleCheckpoint(_AtCycleEnds):
         mode: str = "auto",
     ) -> None:
         super().__init__(schedule, monitor, mode)
-        self._path = os.fspath(path)
+        self._path = check_path("path", path)
         if not self._path.endswith(_SUFFIXES):
             raise bad_argument("path", f"a name that ends in {' or '.join(_SUFFIXES)}", path)
-        self._save_best_only = save_best_only
+        self._save_best_only = check_choice("save_best_only", save_best_only, (True, False))
         self._judge = CycleJudge(self._mode)
         self.saved: list[str] = []
 

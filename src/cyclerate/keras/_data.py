@@ -192,8 +192,14 @@ def _is_torch_loader(x: Any) -> bool:
 
 
 def _arrays(x: Any, y: Any, batch_size: Any, sample_weight: Any, class_weight: Any) -> Data:
-    if any(leaf is not None and 0 in leaf.shape[:1] for leaf in keras.tree.flatten(x)):
+    lengths = {leaf.shape[:1] for leaf in keras.tree.flatten(x) if leaf is not None}
+    if (0,) in lengths:
         raise bad_argument("x", A_BATCH, "arrays of length 0")
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            _check_rows(name, value, lengths)
+    if class_weight is not None and not isinstance(class_weight, dict):
+        raise bad_argument("class_weight", "a dict of classes and their weights", class_weight)
     arguments = {
         "x": x,
         "y": y,
@@ -202,6 +208,13 @@ def _arrays(x: Any, y: Any, batch_size: Any, sample_weight: Any, class_weight: A
         "batch_size": batch_size,
     }
     return Data(arguments, lambda: arguments)
+
+
+def _check_rows(name: str, value: Any, lengths: set[Any]) -> None:
+    leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
+    found = {getattr(leaf, "shape", None) and leaf.shape[:1] for leaf in leaves}
+    if not found or found - lengths:
+        raise bad_argument(name, "arrays of as many rows as x", value)
 
 
 def _py_dataset(dataset: Any, weights: dict[str, Any]) -> Data:

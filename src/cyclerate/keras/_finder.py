@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import keras
-
 from cyclerate import finder
 from cyclerate._errors import bad_argument, check_number
 from cyclerate.finder import (
@@ -20,6 +18,7 @@ from cyclerate.finder import (
 from cyclerate.finder._recommend import USUAL_POLICIES
 from cyclerate.finder._sweep import settings_of
 from cyclerate.keras._data import number_of_batches
+from cyclerate.keras._doors import check_model
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._trainee import HIGHEST_SEED, VALIDATION, KerasTrainee
 
@@ -163,19 +162,6 @@ def metric_name(metric: Any, method: Any, validation_data: Any) -> str:
         raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
     # Only a sweep alone looks at the validation data after every step.
     return plain if method == "probe" or validation_data is None else VALIDATION + plain
-
-
-def check_model(model: Any) -> None:
-    """Checks that a model can be trained.
-
-    Raises:
-        ValueError: It is no Keras model, not compiled, or has several optimizers.
-    """
-    if not isinstance(model, keras.Model):
-        raise bad_argument("model", "a Keras model", model)
-    if not model.compiled or model.optimizer is None:
-        raise bad_argument("model", "compiled: call model.compile(optimizer, loss) first", model)
-    innermost(model.optimizer)
 
 
 def recommend(

@@ -15,7 +15,8 @@ from cyclerate.finder._range_test import require_answer
 from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
 from cyclerate.keras._clock import StopAfter
 from cyclerate.keras._data import number_of_batches, shuffled_by_keras
-from cyclerate.keras._finder import check_model, range_test
+from cyclerate.keras._doors import check_model
+from cyclerate.keras._finder import range_test
 from cyclerate.keras._guard import DivergenceGuard
 from cyclerate.keras._internals import has_momentum, innermost
 from cyclerate.keras._layers import LayerRates
@@ -69,7 +70,10 @@ class Fit:
             raise bad_argument("epochs or total_steps", "given, one of them", (epochs, total_steps))
         x, batch_size = data["x"], data["batch_size"]
         self._model, self._optimizer, self._data = model, innermost(model.optimizer), data
-        self._callbacks: list[Any] = keras.tree.flatten(callbacks or [])
+        self._callbacks: list[Any] = keras.tree.flatten([] if callbacks is None else callbacks)
+        for callback in self._callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise bad_argument("callbacks", "Keras callbacks, a list or one", callbacks)
         self._options: dict[str, Any] = {} if shuffled_by_keras(x) else {"shuffle": False}
         self._options |= {"steps_per_epoch": steps_per_epoch, "verbose": verbose, **options}
         self._options["validation_data"] = validation_data

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument
+from cyclerate._errors import bad_argument, check_count
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.keras._clock import CycleClock, OwnLosses, rate_in_use, up_to_date
+from cyclerate.keras._doors import check_maybe_schedule
 from cyclerate.keras._internals import is_built
 from cyclerate.keras._state import Snapshot
 from cyclerate.schedules import Schedule
@@ -63,7 +64,8 @@ class DivergenceGuard(keras.callbacks.Callback):
 
     def __init__(self, schedule: Schedule | None = None, *, batch_size: int | None = None) -> None:
         super().__init__()
-        self._schedule, self._batch_size = schedule, batch_size
+        self._schedule = check_maybe_schedule(schedule)
+        self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         self.on_train_begin()
 
     def on_train_begin(self, logs: Any = None) -> None:

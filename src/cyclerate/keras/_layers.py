@@ -80,6 +80,8 @@ class LayerRates(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         layer_factors(1, decay)
+        if groups is not None and not isinstance(groups, (list, tuple)):
+            raise bad_argument("groups", "a list of layers, or None", groups)
         if unfreeze_epochs is not None:
             check_count("unfreeze_epochs", unfreeze_epochs)
         self._decay, self._groups, self._unfreeze_epochs = decay, groups, unfreeze_epochs

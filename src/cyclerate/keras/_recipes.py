@@ -8,38 +8,10 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_choice
-from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles
+from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
 from cyclerate.keras._fit import Fit
 from cyclerate.keras._self_finding import SelfFindingCycle
 from cyclerate.schedules import OneCycle
-
-FINDS = ("auto", "warmup", "probe", "sweep")
-
-
-def _way_of(find: str, max_lr: float | None, chosen: Mapping[str, tuple[Any, Any]]) -> str:
-    """Returns how the rate is found: "given", or "warmup", "probe" or "sweep".
-
-    Args:
-        find: As `fit_one_cycle` takes it.
-        max_lr: The rate, if it is known.
-        chosen: What the cycle that finds its own top does not take, and the defaults of that.
-
-    Raises:
-        ValueError: They do not go together.
-    """
-    check_choice("find", find, FINDS)
-    if max_lr is not None:
-        if find != "auto":
-            raise bad_argument("find", "left out where max_lr is given", find)
-        return "given"
-    own = [name for name, (value, default) in chosen.items() if value != default]
-    if find == "warmup" and own:
-        allowed = 'left out with find="warmup", whose cycle has its own form'
-        raise bad_argument(own[0], allowed, chosen[own[0]][0])
-    if find == "auto":
-        return "probe" if own else "warmup"
-    return find
 
 
 def fit_one_cycle(
@@ -136,7 +108,7 @@ def fit_one_cycle(
         "guard": (guard, False),
         "range_test_options": (range_test_options, None),
     }
-    way = _way_of(find, max_lr, only_of_the_policy)
+    way = way_to_find(find, max_lr, only_of_the_policy)
     data = {"x": x, "y": y, "batch_size": batch_size}
     fit = Fit(
         model,

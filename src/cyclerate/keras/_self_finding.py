@@ -16,6 +16,7 @@ from cyclerate.cycles._rules import opposite_cycle
 from cyclerate.finder._prior import kind_of, prior_lr
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
+from cyclerate.keras._doors import check_path
 from cyclerate.keras._internals import (
     RATE,
     has_momentum,
@@ -254,6 +255,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         Raises:
             CyclerateError: No fit has begun.
         """
+        check_path("path", path)
         mark = [] if self._mark is None else self._mark.arrays()
         told = {
             "cycle": self._running.state(),
@@ -279,6 +281,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         Raises:
             ValueError: It is no such file.
         """
+        check_path("path", path)
         try:
             with np.load(path, allow_pickle=False) as file:
                 told = json.loads(str(file[_FORMAT]))

@@ -1,0 +1,42 @@
+"""Checks of what several classes take."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+
+from cyclerate._errors import bad_argument
+from cyclerate.keras._internals import innermost
+from cyclerate.schedules import Schedule
+from cyclerate.schedules._base import check_schedule
+
+
+def check_path(name: str, path: Any) -> str:
+    """Returns a path as text."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise bad_argument(name, "a path, text or os.PathLike", path)
+    return text
+
+
+def check_maybe_schedule(schedule: Any) -> Schedule | None:
+    """Returns a schedule, or None for that of the fit."""
+    return None if schedule is None else check_schedule("schedule", schedule)
+
+
+def check_model(model: Any) -> None:
+    """Checks that a model can be trained.
+
+    Raises:
+        ValueError: It is no Keras model, not compiled, or has several optimizers.
+    """
+    if not isinstance(model, keras.Model):
+        raise bad_argument("model", "a Keras model", model)
+    if not model.compiled or model.optimizer is None:
+        raise bad_argument("model", "compiled: call model.compile(optimizer, loss) first", model)
+    innermost(model.optimizer)
