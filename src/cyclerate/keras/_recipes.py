@@ -130,11 +130,11 @@ def fit_one_cycle(
     policy = OneCycle(
         1.0 if max_lr is None else max_lr,
         fit.updates,
-        up_frac=up_frac,
-        start_div=start_div,
-        end_div=end_div,
-        shape=shape,
-        three_phase=three_phase,
+        up_frac,
+        start_div,
+        end_div,
+        shape,
+        three_phase,
     )
     fit.momentum(policy, momentum)  # refuses before anything is tried
     found = None

@@ -110,11 +110,13 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     (80, 0.1)
     >>> history.epochs["loss"][-1] < 0.01 * history.epochs["loss"][0]
     True
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     >>> found = fit_one_cycle(
-    ...     model, optimizer, torch.nn.MSELoss(), (x, y), total_steps=90, batch_size=16
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), total_steps=400, batch_size=16
     ... )
     >>> len(found.steps["learning_rate"]), found.finding["source"]
-    (90, 'sweep and prior')
+    (400, 'sweep and prior')
     """
     only_of_the_policy = {
         "up_frac": (up_frac, 0.3),
@@ -143,13 +145,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
             momentum, steps=steps, unfreeze_epochs=unfreeze_epochs, fine_tuned=fine_tuned
         )
     policy = OneCycle(
-        1.0 if max_lr is None else max_lr,
-        steps,
-        up_frac=up_frac,
-        start_div=start_div,
-        end_div=end_div,
-        shape=shape,
-        three_phase=three_phase,
+        1.0 if max_lr is None else max_lr, steps, up_frac, start_div, end_div, shape, three_phase
     )
     fit.settings(policy, momentum)  # refuses before anything is tried
     found = None
