@@ -127,15 +127,8 @@ def fit_one_cycle(
             fit.updates, momentum=momentum, batch_size=rows, fine_tuned=fine_tuned
         )
         return fit.run_finding(cycle)
-    policy = OneCycle(
-        1.0 if max_lr is None else max_lr,
-        fit.updates,
-        up_frac,
-        start_div,
-        end_div,
-        shape,
-        three_phase,
-    )
+    rate = 1.0 if max_lr is None else max_lr
+    policy = OneCycle(rate, fit.updates, up_frac, start_div, end_div, shape, three_phase)
     fit.momentum(policy, momentum)  # refuses before anything is tried
     found = None
     if max_lr is None:
