@@ -18,6 +18,7 @@ from reproductions import _say as say, _training as training, datasets
 from reproductions._charts import Chart, range_test_chart, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._trainer import DenseTrainer, Split
 
 BATCH = 350
 FIXED_RATE = 0.01

@@ -19,6 +19,7 @@ from reproductions import _say as say, _training as training, datasets
 from reproductions._charts import Chart, range_test_chart, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
+from reproductions._trainer import DenseTrainer, KerasTrainer, Split
 
 TASKS = {"cifar10": "CIFAR-10", "fashion": "Fashion-MNIST", "boston": "Boston Housing"}
 BATCH, LARGE_BATCH = 32, 2048
