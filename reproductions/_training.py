@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from cyclerate.compare._learner import DataOrder, train_run
-from cyclerate.compare._objective import Objective, make_objective
-from cyclerate.compare._record import PolicyInfo, Run as TrainedCell
+from cyclerate.compare._networks import Objective, make_objective
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule
 from reproductions._experiment import Results
 from reproductions._record import Cell, Outcome
-from reproductions._trainer import KerasTrainer, Split
 from reproductions.datasets import Images
 
 if TYPE_CHECKING:

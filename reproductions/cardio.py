@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclerate.compare._networks import dense_network
-from cyclerate.compare._objective import make_objective
+from cyclerate.compare._networks import dense_network, make_objective
 from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 from cyclerate.tables import Tabular, prepare
@@ -18,7 +17,6 @@ from reproductions import _say as say, _training as training, datasets
 from reproductions._charts import Chart, range_test_chart, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
-from reproductions._trainer import DenseTrainer, Split
 
 BATCH = 350
 FIXED_RATE = 0.01

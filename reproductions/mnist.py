@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._objective import make_objective
 from cyclerate.compare._wording import MISSING, rate
 from cyclerate.schedules import (
     Constant,
@@ -24,7 +23,6 @@ from reproductions import _say as say, _training as training, datasets
 from reproductions._charts import Chart, later_part, range_test_chart, rate_line, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
-from reproductions._trainer import Split
 
 BATCH = 50
 BOUNDS = (1e-4, 1e-2)  # the article's

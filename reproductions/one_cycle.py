@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_diabetes
 
-from cyclerate.compare._networks import dense_network
-from cyclerate.compare._objective import make_objective
+from cyclerate.compare._networks import dense_network, make_objective
 from cyclerate.compare._wording import MISSING, rate
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule
@@ -19,7 +18,6 @@ from reproductions import _say as say, _training as training, datasets
 from reproductions._charts import Chart, range_test_chart, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
-from reproductions._trainer import DenseTrainer, KerasTrainer, Split
 
 TASKS = {"cifar10": "CIFAR-10", "fashion": "Fashion-MNIST", "boston": "Boston Housing"}
 BATCH, LARGE_BATCH = 32, 2048

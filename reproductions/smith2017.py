@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._objective import make_objective
-from cyclerate.compare._wording import MISSING, whole as count
+from cyclerate.compare._wording import MISSING, whole
 from cyclerate.schedules import (
     Constant,
     Exponential,
@@ -27,7 +26,6 @@ from reproductions import _say as say, _training as training, datasets
 from reproductions._charts import Chart, range_test_chart, rate_line, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size
-from reproductions._trainer import Split
 
 BATCH, QUICK_BATCH = 100, 20
 BASE_LR, MAX_LR, DECAY_FROM = 0.001, 0.006, 0.007

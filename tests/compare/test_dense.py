@@ -17,10 +17,10 @@ from cyclerate.compare._networks import (
     default_rate,
     dense_network,
     dense_words,
+    make_objective,
     usual_batch_size,
     usual_hidden,
 )
-from cyclerate.compare._objective import make_objective
 from cyclerate.compare._record import Run
 from cyclerate.compare._study import Data, Job, Study
 

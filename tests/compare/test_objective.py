@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from cyclerate.compare._objective import make_objective
+from cyclerate.compare._networks import make_objective
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(40, 1))

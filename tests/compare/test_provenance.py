@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import cyclerate as cr
-from cyclerate.compare import _provenance as provenance
+from cyclerate.compare import _plain as provenance
 
 
 def test_versions_are_those_of_the_modules_that_computed():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cyclerate.compare._answer import COLUMNS, page_legend, rows, text_table
 from cyclerate.compare._record import PolicyInfo
-from cyclerate.compare._table import COLUMNS, page_legend, rows, text_table
 from cyclerate.compare._wording import width
 from tests.compare.records import answer, range_result, row
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.compare import _provenance
+from cyclerate.compare import _plain
 from cyclerate.compare._cells import OtherSettings
 from reproductions import EXPERIMENTS
 from reproductions._experiment import Results, Stage, run
@@ -39,13 +39,13 @@ def test_every_cell_runs_with_every_seed_and_is_told_of(tmp_path: Path):
 
 
 def test_after_an_interrupt_the_rest_alone_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_provenance, "now", lambda: "today")
+    monkeypatch.setattr(_plain, "now", lambda: "today")
     with pytest.raises(KeyboardInterrupt):
         run(toy(Toy(stop_at=("b", 0)), a=1, b=2), SIZE, tmp_path)
     kept = Reproduction.load(tmp_path / FILE_NAME)
     assert [(r.cell, r.seed) for r in kept.runs] == BOTH[:2]
 
-    monkeypatch.setattr(_provenance, "now", lambda: "tomorrow")
+    monkeypatch.setattr(_plain, "now", lambda: "tomorrow")
     stage = Toy()
     record = run(toy(stage, a=1, b=2), SIZE, tmp_path)
     assert stage.ran == BOTH[2:]

@@ -23,16 +23,18 @@ from cyclerate.cli._options import (
     seed_range,
     widths,
 )
-from cyclerate.compare._answer import Answer
+from cyclerate.compare._answer import Answer, text_table
 from cyclerate.compare._comparison import FILE_NAME, Comparison
 from cyclerate.compare._networks import (
+    METRICS,
     OPTIMIZERS,
+    Objective,
     dense_network,
     dense_words,
+    make_objective,
     usual_batch_size,
     usual_hidden,
 )
-from cyclerate.compare._objective import METRICS, Objective, make_objective
 from cyclerate.compare._policies import (
     DEFAULT_POLICIES,
     POLICIES,
@@ -42,7 +44,6 @@ from cyclerate.compare._policies import (
     without_rate,
 )
 from cyclerate.compare._record import About, DataInfo
-from cyclerate.compare._table import text_table
 
 if TYPE_CHECKING:
     from cyclerate.compare._study import Job, Study

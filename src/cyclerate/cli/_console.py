@@ -48,12 +48,7 @@ class Bar(Protocol):
 
 
 class Console:
-    """The voice of one command.
-
-    Args:
-        as_json: One JSON document goes to stdout, and nothing else; what is said goes to stderr.
-        quiet: Only the result is said.
-    """
+    """The voice of one command."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = as_json, quiet

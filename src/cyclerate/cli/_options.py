@@ -103,9 +103,6 @@ def check_folder(out: Path, option: str = "--out") -> Path:
 def prefer_backend(first: str = "jax") -> None:
     """Sets Keras's backend unless `KERAS_BACKEND` does: the first that is installed.
 
-    Args:
-        first: The backend to look for before the others.
-
     Raises:
         MissingExtra: None is installed.
     """
@@ -126,9 +123,6 @@ def prefer_backend(first: str = "jax") -> None:
 
 def choose_backend(first: str = "jax") -> str:
     """Loads Keras with the preferred backend and returns the backend's name.
-
-    Args:
-        first: The backend to look for before the others.
 
     Raises:
         MissingExtra: Keras or its backend is not installed.

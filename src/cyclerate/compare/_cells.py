@@ -34,8 +34,7 @@ from numpy.typing import NDArray
 from cyclerate._errors import CyclerateError, require
 from cyclerate._files import write_bytes, write_json
 from cyclerate._text import listed
-from cyclerate.compare._plain import digest, plain
-from cyclerate.compare._provenance import provenance
+from cyclerate.compare._plain import digest, plain, provenance
 
 try:
     import fcntl
@@ -172,12 +171,8 @@ def finish(
 ) -> Generator[tuple[Cell, Done]]:
     """Yields every cell with its result: the finished ones at once, the others when they are done.
 
-    Args:
-        cells: The cells, each with a name of its own.
-        work: Computes a cell. Where processes do it, it is sent to them.
-        folder: Where they are kept.
-        execute: Calls a function with each of some cells, and yields pairs of cell and answer in
-            any order: one after another by default; `Processes` side by side.
+    `execute` calls a function with each of some cells, and yields pairs of cell and answer in any
+    order: one after another by default; `Processes` side by side.
 
     Raises:
         OtherSettings: The folder holds a cell that other settings made; nothing is computed then.

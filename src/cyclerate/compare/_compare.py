@@ -17,7 +17,7 @@ from cyclerate.compare._cells import read, refuse_others
 from cyclerate.compare._comparison import FILE_NAME, Comparison
 from cyclerate.compare._folds import Fold, class_of_rows, hold_out, make_folds
 from cyclerate.compare._learner import MakeModel
-from cyclerate.compare._plain import plain
+from cyclerate.compare._plain import plain, provenance
 from cyclerate.compare._policies import (
     DEFAULT_POLICIES,
     REFERENCE,
@@ -26,7 +26,6 @@ from cyclerate.compare._policies import (
     named_policies,
     raced_policy,
 )
-from cyclerate.compare._provenance import provenance
 from cyclerate.compare._record import About, Best, DataInfo, Run, pick_best
 from cyclerate.compare._study import (
     Data,
@@ -247,13 +246,6 @@ def run_comparison(
 
     In the study's folder `record.json` grows meanwhile, so that what is done stays done, and can be
     drawn, when a later run fails.
-
-    Args:
-        study: The data, the network, and the folder.
-        jobs: The runs.
-        about: What is compared.
-        watch: Told how many steps of a job are done.
-        model_file: The file name of the best network in the folder; None saves none.
     """
     names = [policy.name for policy in about.policies]
     comparison = Comparison(

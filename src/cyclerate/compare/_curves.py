@@ -30,14 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """One policy's curves: one line for each seed, and their mean.
-
-    Attributes:
-        policy: Its name.
-        seeds: The runs that finished.
-        diverged: The runs that did not; they end where their last finite value was.
-        mean: The mean of `seeds` at the steps that all of them have.
-    """
+    """One policy's curves: one line for each seed, and their mean."""
 
     policy: str
     seeds: tuple[Line, ...]
@@ -52,12 +45,7 @@ class Curve:
 
 
 def curves(comparison: Comparison, quantity: str) -> tuple[Curve, ...]:
-    """Returns the curves of every policy that has a point.
-
-    Args:
-        comparison: The comparison.
-        quantity: "heldout_loss", "heldout_metric" or "train_loss".
-    """
+    """Returns the curves of every policy that has a point."""
     found = []
     for policy in comparison.policies:
         cells = comparison.runs_of(policy)
@@ -93,14 +81,7 @@ def wide_steps(drawn: Iterable[Curve]) -> bool:
 def rate_envelope(schedule: Schedule, steps: int, bins: int = 600) -> tuple[Array, Array, Array]:
     """Returns a schedule's rates so that long ones keep their peaks when they are drawn small.
 
-    Args:
-        schedule: The rates.
-        steps: How many steps the training has.
-        bins: The most points to return.
-
-    Returns:
-        Steps, lowest and highest rate. Up to `bins` steps both are the rate itself; beyond, they
-        are taken over the steps of each bin (over 1,000 of them where a bin has more).
+    They are steps, lowest and highest rates: over the steps of each bin where there are more.
     """
     if steps <= bins:
         n = np.arange(steps)

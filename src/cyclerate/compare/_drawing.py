@@ -110,14 +110,7 @@ class Named:
 
 
 def name_lines(ax: Axes, lines: Sequence[Named], theme: Theme, height_inches: float) -> None:
-    """Names lines at the right of the axes, each beside its end, none on top of another.
-
-    Args:
-        ax: The axes; their limits and scale must be final.
-        lines: The lines; a short piece of each is drawn before its name.
-        theme: The colours.
-        height_inches: About how high the axes are.
-    """
+    """Names lines at the right of the axes, each beside its end, none on top of another."""
     ends = [(ax.get_xlim()[0], line.end) for line in lines]
     heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
     gap = 1.35 * POINTS / 72 / height_inches

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.compare._answer import Answer
+from cyclerate.compare._answer import Answer, rows
 from cyclerate.compare._curves import Curve, curves, is_wide, rate_envelope, span, wide_steps
 from cyclerate.compare._drawing import (
     POINTS,
@@ -30,7 +30,6 @@ from cyclerate.compare._drawing import (
     words,
 )
 from cyclerate.compare._record import SummaryRow
-from cyclerate.compare._table import rows
 from cyclerate.compare._theme import LIGHT, Style, Theme, styles
 from cyclerate.compare._wording import MISSING, Numbers, joined, rate, whole
 from cyclerate.finder import RangeTestResult
@@ -133,13 +132,7 @@ def _of_range_test(result: RangeTestResult) -> Caption:
 
 
 def learning_curves(answer: Answer, quantity: str = "loss", theme: Theme = LIGHT) -> Figure:
-    """Draws a held-out quantity over the steps: the mean of each policy, and each seed faint.
-
-    Args:
-        answer: Of the comparison; one cell at least has a finite value.
-        quantity: "loss" (with the reference's final loss as a dashed line) or "metric".
-        theme: The colours.
-    """
+    """Draws a held-out quantity over the steps: the mean of each policy, and each seed faint."""
     check_choice("quantity", quantity, ("loss", "metric"))
     drawn = curves(answer.comparison, f"heldout_{quantity}")
     lines = _styles(answer, theme)

@@ -25,11 +25,6 @@ class Fold:
 def hold_out(y: NDArray[Any], share: float, groups: NDArray[Any] | None = None) -> Fold:
     """Holds out a share of the rows, with classes in their proportions and groups kept whole.
 
-    Args:
-        y: The targets.
-        share: Above 0 and below 1.
-        groups: What belongs together, for each row; None if every row stands alone.
-
     >>> fold = hold_out(np.array([0, 0, 0, 1, 1, 1]), share=1 / 3)
     >>> len(fold.train), len(fold.heldout)
     (4, 2)
@@ -49,12 +44,6 @@ def hold_out(y: NDArray[Any], share: float, groups: NDArray[Any] | None = None) 
 
 def make_folds(y: NDArray[Any], folds: Any, groups: NDArray[Any] | None = None) -> tuple[Fold, ...]:
     """Divides the rows into folds; the same ones whatever the seed of a training.
-
-    Args:
-        y: The targets. Classes keep their proportions in every fold, where each class has a row for
-            every fold.
-        folds: How many, or a splitter: anything with `split(x, y, groups)`.
-        groups: What belongs together, for each row: a group is never on both sides.
 
     Raises:
         ValueError: `folds` is neither, or divides nothing.

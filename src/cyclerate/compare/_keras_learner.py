@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from cyclerate._errors import CyclerateError, check_choice
 from cyclerate._files import replacing
 from cyclerate.compare._learner import Start, call, framework_versions, in_words, spelled
-from cyclerate.compare._networks import OPTIMIZERS, make_optimizer
-from cyclerate.compare._objective import Objective, keras_loss
+from cyclerate.compare._networks import OPTIMIZERS, Objective, keras_loss, make_optimizer
 from cyclerate.compare._plain import digest
 from cyclerate.compare._record import ModelInfo
 from cyclerate.keras import as_schedule, range_test
@@ -39,10 +38,6 @@ class KerasLearner:
 
     The rate is part of the compiled step. A schedule is compiled once and serves all its seeds: the
     model is rewound to the variables that the seed's own model begins with.
-
-    Attributes:
-        make_model: Returns a compiled model.
-        batch_size: Rows in a step.
     """
 
     make_model: Callable[..., Any]
@@ -63,7 +58,6 @@ class KerasLearner:
 
     @contextmanager
     def seeded(self, seed: int) -> Generator[None]:
-        """Seeds the global generators for a run, and gives them back after it."""
         put_back = remember_all_randomness()
         try:
             seed_all_randomness(seed)
@@ -72,11 +66,9 @@ class KerasLearner:
             put_back()
 
     def fresh(self) -> KerasLearner:
-        """Another one like it that has trained nothing."""
         return replace(self)
 
     def start(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Start:
-        """Says what a seed starts from."""
         with self.seeded(seed):
             model = self._made(seed, x, y)
         weights = digest(map(_numpy, model.variables))
@@ -95,7 +87,6 @@ class KerasLearner:
         }
 
     def describe(self, model: Any) -> ModelInfo:
-        """Describes a model for people."""
         layers, config = len(model.layers), optimizer_config(model.optimizer)
         return ModelInfo(
             description=f"{type(model).__name__} of {layers} layer{'' if layers == 1 else 's'}",
@@ -109,7 +100,6 @@ class KerasLearner:
     def range_test(
         self, seed: int, x: NDArray[Any], y: NDArray[Any], **options: Any
     ) -> RangeTestResult:
-        """Runs a range test on rows, with the network of a seed."""
         with self.seeded(seed):
             model = self._made(seed, x, y)
         settings: dict[str, Any] = {"batch_size": self.batch_size, "verbose": 0, "seed": seed}
@@ -137,14 +127,12 @@ class KerasLearner:
         return y
 
     def fit(self, x: NDArray[Any], y: NDArray[Any]) -> float:
-        """Trains on rows in the order given, a step for each batch; returns the mean loss."""
         history = self.model.fit(
             x, self.targets(y), batch_size=self.batch_size, shuffle=False, verbose=0
         )
         return float(history.history["loss"][-1])
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """The outputs for rows, in evaluation mode."""
         rows = self._chunk_rows(len(x))
         chunks = [x[i : i + rows] for i in range(0, len(x), rows)]
         parts = [_numpy(self.model.predict_on_batch(chunk)) for chunk in chunks]
@@ -180,12 +168,7 @@ def _numpy(variable: Any) -> NDArray[Any]:
 
 @dataclass
 class ObjectiveLearner(KerasLearner):
-    """Trains networks with logits for outputs, judged in float64 by an objective of ours.
-
-    Attributes:
-        objective: Loss and metric.
-        words: The network, for people; "" for its class and the number of its layers.
-    """
+    """Trains networks with logits for outputs, judged in float64 by an objective of ours."""
 
     objective: Objective = field(kw_only=True)
     words: str = field(default="", kw_only=True)
@@ -203,7 +186,6 @@ class ObjectiveLearner(KerasLearner):
         return {**super().settings(model), "objective": judged}
 
     def describe(self, model: Any) -> ModelInfo:
-        """Describes a model for people."""
         made = super().describe(model)
         words = self.words or made.description
         return replace(made, description=words, loss=self.objective.loss_name)

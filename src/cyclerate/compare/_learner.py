@@ -35,21 +35,13 @@ Judge = Callable[[], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Start:
-    """What a seed starts from.
+    """What a seed starts from."""
 
-    Attributes:
-        description: Network, optimizer and loss, as texts that are the same in every process.
-        weights: A hash of the initial weights.
-        default_lr: The rate that the optimizer was made with; None if it is itself scheduled.
-        versions: Of the frameworks that compute.
-        model: The same in words, for people.
-    """
-
-    description: dict[str, Any]
-    weights: str
-    default_lr: float | None
-    versions: dict[str, str]
-    model: ModelInfo
+    description: dict[str, Any]  # network, optimizer, loss: texts that every process writes alike
+    weights: str  # a hash of the initial ones
+    default_lr: float | None  # of the optimizer; None if it is itself scheduled
+    versions: dict[str, str]  # of the frameworks that compute
+    model: ModelInfo  # the same in words, for people
 
 
 class Learner(Protocol):

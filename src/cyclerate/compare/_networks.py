@@ -1,12 +1,19 @@
-"""Dense networks in Keras 3, sized to the data, and the optimizers that go by a name."""
+"""Dense networks in Keras 3, the optimizers that go by a name, and how outputs are judged.
+
+Outputs are logits for classes and the standardised number for regression, so that a loss is exact
+where a probability would already be 0 or 1.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cyclerate._errors import check_choice
+from cyclerate._errors import bad_argument, check_choice
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
@@ -83,3 +90,123 @@ def dense_words(inputs: int, hidden: tuple[int, ...], outputs: int) -> str:
     """
     shape = " - ".join(map(str, (inputs, *hidden, outputs)))
     return f"{len(hidden) + 1} dense layers, {shape}, ReLU"
+
+
+Outputs = NDArray[np.float64]
+Score = Callable[[Outputs, NDArray[Any], float], float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Loss and metric of a task."""
+
+    loss_name: str
+    outputs: int
+    metric: str
+    mode: str
+    scale: float = 1.0
+
+    def loss(self, outputs: Outputs, y: NDArray[Any]) -> float:
+        """The mean loss of these outputs; not finite if any of them is not."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.mean(_LOSSES[self.loss_name](outputs.astype(np.float64), y)))
+
+    def score(self, outputs: Outputs, y: NDArray[Any]) -> float:
+        """The metric of these outputs; NaN if any of them is not finite."""
+        if not np.isfinite(outputs).all():
+            return float("nan")
+        score = _METRICS[self.metric][2]
+        return float(score(outputs.astype(np.float64), y, self.scale))
+
+
+def make_objective(classes: int | None, metric: str | None = None, scale: float = 1.0) -> Objective:
+    """Makes the objective of a task.
+
+    Raises:
+        ValueError: The metric is unknown, or does not fit the task.
+    """
+    task = "regression" if classes is None else "two classes" if classes == 2 else "many classes"
+    fitting = [name for name, (_, tasks, _) in _METRICS.items() if task in tasks]
+    chosen = fitting[0] if metric is None else metric
+    if chosen not in fitting:
+        allowed = f"one of {', '.join(fitting)} for this target ({task})"
+        raise bad_argument("metric", allowed, metric)
+    loss, outputs = {
+        "regression": ("mean_squared_error", 1),
+        "two classes": ("binary_crossentropy", 1),
+        "many classes": ("sparse_categorical_crossentropy", classes or 1),
+    }[task]
+    return Objective(loss, outputs, chosen, _METRICS[chosen][0], scale)
+
+
+def keras_loss(name: str) -> Any:
+    """The loss of logits, or of standardised numbers, as an object of Keras."""
+    import keras
+
+    if name == "binary_crossentropy":
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    if name == "sparse_categorical_crossentropy":
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return keras.losses.MeanSquaredError()
+
+
+def _binary_loss(z: Outputs, y: NDArray[Any]) -> Outputs:
+    return np.logaddexp(0.0, z[:, 0]) - y * z[:, 0]
+
+
+def _categorical_loss(z: Outputs, y: NDArray[Any]) -> Outputs:
+    return np.logaddexp.reduce(z, axis=1) - z[np.arange(len(z)), y]
+
+
+def _squared_loss(z: Outputs, y: NDArray[Any]) -> Outputs:
+    return (z[:, 0] - y) ** 2
+
+
+_LOSSES: dict[str, Callable[[Outputs, NDArray[Any]], Outputs]] = {
+    "binary_crossentropy": _binary_loss,
+    "sparse_categorical_crossentropy": _categorical_loss,
+    "mean_squared_error": _squared_loss,
+}
+
+
+def _chosen(z: Outputs) -> NDArray[Any]:
+    return (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)
+
+
+def _accuracy(z: Outputs, y: NDArray[Any], _: float) -> float:
+    return float((_chosen(z) == y).mean())
+
+
+def _balanced_accuracy(z: Outputs, y: NDArray[Any], _: float) -> float:
+    right = _chosen(z) == y
+    return float(np.mean([right[y == label].mean() for label in np.unique(y)]))
+
+
+def _roc_auc(z: Outputs, y: NDArray[Any], _: float) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(y, z[:, 0]))
+
+
+def _rmse(z: Outputs, y: NDArray[Any], scale: float) -> float:
+    return scale * float(np.sqrt(_squared_loss(z, y).mean()))
+
+
+def _mae(z: Outputs, y: NDArray[Any], scale: float) -> float:
+    return scale * float(np.abs(z[:, 0] - y).mean())
+
+
+def _r2(z: Outputs, y: NDArray[Any], _: float) -> float:
+    return 1.0 - float(_squared_loss(z, y).mean() / np.var(y, dtype=np.float64))
+
+
+_CLASSES = ("two classes", "many classes")
+_METRICS: dict[str, tuple[str, tuple[str, ...], Score]] = {
+    "accuracy": ("max", _CLASSES, _accuracy),
+    "balanced_accuracy": ("max", _CLASSES, _balanced_accuracy),
+    "roc_auc": ("max", ("two classes",), _roc_auc),
+    "rmse": ("min", ("regression",), _rmse),
+    "mae": ("min", ("regression",), _mae),
+    "r2": ("max", ("regression",), _r2),
+}
+METRICS = tuple(_METRICS)

@@ -14,9 +14,8 @@ from typing import Any
 import cyclerate.schedules
 from cyclerate._errors import require
 from cyclerate._files import write_bytes, write_text
-from cyclerate.compare._answer import Answer
+from cyclerate.compare._answer import Answer, page_legend, rows
 from cyclerate.compare._comparison import Comparison
-from cyclerate.compare._table import page_legend, rows
 from cyclerate.compare._theme import DARK, LIGHT, styles
 from cyclerate.compare._wording import rate, seconds, whole
 from cyclerate.finder import RangeTestResult
@@ -53,11 +52,6 @@ class Picture:
 
 def write_report(comparison: Comparison, out_dir: str | os.PathLike[str]) -> Path:
     """Writes the report of a comparison; returns the path of the page.
-
-    Args:
-        comparison: The comparison.
-        out_dir: The folder for `report.html` and the figures (`range_test.png`, ...); made if it
-            is not there. The page holds its own copies and can be sent on alone.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
@@ -108,10 +102,6 @@ def render(answer: Answer, pictures: dict[str, Picture]) -> str:
 
 def fill(template: str | Path, **values: Any) -> str:
     """Returns a template with values put in, each of them escaped.
-
-    Args:
-        template: One of this package, by name, or a file that may build on those of this package.
-        **values: What it shows.
 
     Raises:
         MissingExtra: jinja2 is not installed.
@@ -190,25 +180,15 @@ def cost(result: RangeTestResult, total_steps: int) -> str:
 
 @dataclass(frozen=True)
 class Use:
-    """Code to copy.
-
-    Attributes:
-        label: What the policy it trains with is called.
-        code: Python that makes the optimizer; runnable as it is.
-        how: What to do with the optimizer, in words.
-        call: The same in code, or "".
-        remark: What to change for a training of another length, or "".
-        load: Python that loads the best model of the comparison, or "".
-        load_label: The policy that trained that model, or "".
-    """
+    """Code to copy."""
 
     label: str
-    code: str
+    code: str  # makes the optimizer; runnable as it is
     how: str
     call: str
-    remark: str
-    load: str
-    load_label: str
+    remark: str  # what to change for a training of another length
+    load: str  # loads the best model of the comparison, or ""
+    load_label: str  # the policy that trained that one
 
 
 def use(answer: Answer) -> Use | None:
@@ -241,12 +221,9 @@ def use(answer: Answer) -> Use | None:
 
 
 def optimizer_code(schedule: Schedule, config: dict[str, Any]) -> str:
-    """Returns Python that makes an optimizer with a schedule's rates.
+    """Returns Python that makes a recorded optimizer with a schedule's rates.
 
-    Args:
-        schedule: The rates.
-        config: The optimizer as a comparison records it. What is no optimizer of Keras or PyTorch
-            with plain settings becomes a plain SGD with a remark.
+    What is no optimizer of Keras or PyTorch with plain settings becomes an SGD with a remark.
     """
     known = _is_plain(config)
     name, settings = (config["class"], config["settings"]) if known else ("SGD", {})

@@ -75,15 +75,8 @@ def difference(
 ) -> Difference:
     """Compares a value of a policy with that of the reference, pair by pair.
 
-    Args:
-        policy: The policy's name.
-        reference: The reference's name.
-        value: What is compared.
-        pairs: (policy's, reference's) of each seed and fold.
-
-    Returns:
-        The difference with a bootstrap interval (BCa, 9,999 resamples, a seed of its own) and the
-        probability of a sign-flip test.
+    The interval is a bootstrap (BCa, 9,999 resamples, a seed of its own), the chance that of a
+    sign-flip test.
 
     Source: Efron 1987, Better bootstrap confidence intervals; Fisher 1935, The design of
     experiments, section 21, for the test by signs.

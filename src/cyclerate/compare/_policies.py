@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
@@ -115,8 +115,8 @@ class Policy:
 
     name: str
     label: str
-    make: MakeSchedule
     races_as: str | None
+    make: MakeSchedule
     why: str
 
     def schedule(self, rates: Rates, budget: Budget) -> Schedule:
@@ -139,62 +139,38 @@ class Policy:
         return PolicyInfo(self.name, self.label, schedule, why)
 
 
+def _cycling(kind: type[Triangular | Triangular2]) -> MakeSchedule:
+    return lambda rates, budget: kind(rates.lowest, rates.highest, budget.step_size)
+
+
 def _exp_range(rates: Rates, budget: Budget) -> Schedule:
     gamma = 0.1 ** (1 / budget.total_steps)
     return ExpRange(rates.lowest, rates.highest, budget.step_size, gamma)
 
 
+def _one_cycle(rates: Rates, budget: Budget) -> Schedule:
+    return OneCycle(rates.highest, budget.total_steps)
+
+
+def _restarts(rates: Rates, budget: Budget) -> Schedule:
+    return WarmRestarts(rates.highest, 2 * budget.step_size)
+
+
+_FIXED = "The default rate of {default_of}."
+_FOUND = "max_lr of the range test, held constant."
 _CYCLES = "{cycles} cycles between base_lr and max_lr of the range test; half a cycle is {half}."
+_HALVING = _CYCLES + " Each cycle is half as high as the one before."
+_FALLING = _CYCLES + " With gamma their height falls to a tenth."
+_ONE = "One cycle over the whole run, up to max_lr of the range test."
+_RESTARTS = "{cycles} cosine falls from max_lr of the range test to 0."
 _TABLE = (
-    Policy(
-        "fixed",
-        "fixed",
-        lambda r, _: Constant(r.default_lr),
-        None,
-        "The default rate of {default_of}.",
-    ),
-    Policy(
-        "found",
-        "found",
-        lambda r, _: Constant(r.highest),
-        "constant",
-        "max_lr of the range test, held constant.",
-    ),
-    Policy(
-        "triangular",
-        "triangular",
-        lambda r, b: Triangular(r.lowest, r.highest, b.step_size),
-        "triangular",
-        _CYCLES,
-    ),
-    Policy(
-        "triangular2",
-        "triangular2",
-        lambda r, b: Triangular2(r.lowest, r.highest, b.step_size),
-        "triangular",
-        _CYCLES + " Each cycle is half as high as the one before.",
-    ),
-    Policy(
-        "exp_range",
-        "exp_range",
-        _exp_range,
-        "triangular",
-        _CYCLES + " With gamma their height falls to a tenth.",
-    ),
-    Policy(
-        "one_cycle",
-        "1cycle",
-        lambda r, b: OneCycle(r.highest, b.total_steps),
-        "one_cycle",
-        "One cycle over the whole run, up to max_lr of the range test.",
-    ),
-    Policy(
-        "restarts",
-        "warm restarts",
-        lambda r, b: WarmRestarts(r.highest, 2 * b.step_size),
-        "triangular",
-        "{cycles} cosine falls from max_lr of the range test to 0.",
-    ),
+    Policy("fixed", "fixed", None, lambda r, _: Constant(r.default_lr), _FIXED),
+    Policy("found", "found", "constant", lambda r, _: Constant(r.highest), _FOUND),
+    Policy("triangular", "triangular", "triangular", _cycling(Triangular), _CYCLES),
+    Policy("triangular2", "triangular2", "triangular", _cycling(Triangular2), _HALVING),
+    Policy("exp_range", "exp_range", "triangular", _exp_range, _FALLING),
+    Policy("one_cycle", "1cycle", "one_cycle", _one_cycle, _ONE),
+    Policy("restarts", "warm restarts", "triangular", _restarts, _RESTARTS),
 )
 POLICIES = {policy.name: policy for policy in _TABLE}
 DEFAULT_POLICIES = ("fixed", "triangular", "one_cycle")
@@ -221,16 +197,15 @@ def _named(name: Any, policy: Any) -> Policy:
     if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
         raise bad_argument("policies", "named by letters, digits, '_', '-' and '.'", name)
     if isinstance(policy, Schedule):
-        return Policy(name, name, lambda _rates, _budget: policy, None, "A schedule of your own.")
+        return Policy(name, name, None, lambda _rates, _budget: policy, "A schedule of your own.")
     if isinstance(policy, str):
         known = POLICIES[check_choice("policies", policy, POLICIES)]
-        label = known.label if name == policy else name
-        return Policy(name, label, known.make, known.races_as, known.why)
+        return known if name == policy else replace(known, name=name, label=name)
     if not callable(policy):
         allowed = "names, schedules, or functions of (rates, budget)"
         raise bad_argument("policies", allowed, {name: policy})
     own: Any = policy
-    return Policy(name, name, own, "triangular", "Made by a function of your own.")
+    return Policy(name, name, "triangular", own, "Made by a function of your own.")
 
 
 def raced_policy(policies: Iterable[Policy]) -> str:

@@ -101,23 +101,7 @@ Watch = Callable[[Job, int], None]
 class Study:
     """Policies, seeds and folds on one model; each run is done once, and kept.
 
-    Attributes:
-        learner: Trains the networks.
-        data: All rows.
-        folds: What is trained on and what is held out.
-        seeds: Of weights and order.
-        epochs: Passes over the training rows of a fold.
-        batch_size: Rows in a step.
-        fixed_lr: The rate that is the reference; None for the optimizer's own.
-        max_lr: The highest rate of the policies; None if a range test is to find it.
-        range_test: "run" for one range test, "fold" for one for each fold and seed.
-        range_test_options: Options of the adapter's `range_test`.
-        metric: What is recorded beside the loss; None for the first that the model measures.
-        out: The folder of what is finished; None keeps nothing.
-        n_jobs: Processes.
-        verbose: As of a range test.
-        found: What the range tests found, by seed and fold.
-        last: The job whose network the learner holds.
+    Its settings are arguments of `compare`.
     """
 
     learner: Learner
@@ -135,7 +119,7 @@ class Study:
     n_jobs: int = 1
     verbose: str | int = "auto"
     found: dict[tuple[int, int], RangeTestResult] = field(default_factory=dict, init=False)
-    last: Job | None = field(default=None, init=False)
+    last: Job | None = field(default=None, init=False)  # whose network the learner holds
     _starts: dict[int, Start] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -176,11 +160,6 @@ class Study:
 
     def rates(self, seed: int, fold: int, kind: str) -> Rates:
         """The rates that policies are made of, for a seed and a fold.
-
-        Args:
-            seed: The seed.
-            fold: The number of the fold.
-            kind: What a range test is to race for; "" if no rate of it is needed.
 
         Raises:
             CyclerateError: The range test found no clear answer.

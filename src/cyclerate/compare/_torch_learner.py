@@ -33,12 +33,7 @@ _CHUNK_ROWS = 4096
 
 @dataclass
 class TorchLearner:
-    """Trains what `make_model` returns; a `Learner`.
-
-    Attributes:
-        make_model: Returns (module, optimizer, loss function).
-        batch_size: Rows in a step.
-    """
+    """Trains what `make_model` returns; a `Learner`."""
 
     make_model: Callable[..., Any]
     batch_size: int
@@ -46,7 +41,6 @@ class TorchLearner:
 
     @contextmanager
     def seeded(self, seed: int) -> Generator[None]:
-        """Seeds the global generators for a run, and gives them back after it."""
         put_back = remember_global_randomness()
         try:
             seed_global_randomness(seed)
@@ -55,11 +49,9 @@ class TorchLearner:
             put_back()
 
     def fresh(self) -> TorchLearner:
-        """Another one like it that has trained nothing."""
         return replace(self)
 
     def start(self, seed: int, x: NDArray[Any], y: NDArray[Any]) -> Start:
-        """Says what a seed starts from."""
         with self.seeded(seed):
             module, optimizer, loss_fn = self._made(seed)
         defaults = {k: v for k, v in optimizer.defaults.items() if k != "lr"}
@@ -84,7 +76,6 @@ class TorchLearner:
     def range_test(
         self, seed: int, x: NDArray[Any], y: NDArray[Any], **options: Any
     ) -> RangeTestResult:
-        """Runs a range test on rows, with the network of a seed."""
         with self.seeded(seed):
             module, optimizer, loss_fn = self._made(seed)
         data = (_tensor(x), _tensor(y))
@@ -92,7 +83,6 @@ class TorchLearner:
         return range_test(module, optimizer, loss_fn, data, **{**settings, **options})
 
     def begin(self, seed: int, schedule: Schedule, x: NDArray[Any], y: NDArray[Any]) -> None:
-        """Begins a run."""
         module, optimizer, loss_fn = self._made(seed)
         ratios = "keep" if len(optimizer.param_groups) > 1 else None
         rate = ScheduledLR(optimizer, schedule, group_scale=ratios)
@@ -100,7 +90,6 @@ class TorchLearner:
         seed_global_randomness(seed)
 
     def fit(self, x: NDArray[Any], y: NDArray[Any]) -> float:
-        """Trains on rows in the order given, a step for each batch; returns the mean loss."""
         module, optimizer, loss_fn, rate = self._begun()
         losses: list[Tensor] = []
         for inputs, targets in self._batches(x, y, self.batch_size):
@@ -113,7 +102,6 @@ class TorchLearner:
         return float(torch.stack(losses).mean())
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """The outputs for rows, in evaluation mode."""
         module = self._begun()[0]
         with _evaluating(module):
             parts = [module(inputs) for inputs, _ in self._batches(x, x, _CHUNK_ROWS)]

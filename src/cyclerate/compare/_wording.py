@@ -32,13 +32,7 @@ class Numbers:
         share: bool = False,
         spreads: Iterable[float | None] = (),
     ) -> Numbers:
-        """Chooses four significant digits for the typical value, or percent for shares.
-
-        Args:
-            values: The means to be written; None and non-finite ones are skipped.
-            share: The quantity is a share of 1 (an accuracy), to be written in percent.
-            spreads: The spreads of shares; a small one asks for a second decimal.
-        """
+        """Chooses four significant digits for the typical value, or percent for shares."""
         sizes = sorted(abs(v) for v in values if v is not None and math.isfinite(v))
         if share and all(size <= 1.0 for size in sizes):
             small = any(spread and spread < 0.0005 for spread in spreads)
@@ -97,11 +91,6 @@ def rate(value: float) -> str:
 def fewer(steps: float, instead_of: float, *, short: bool = False) -> str:
     """Says how many times fewer one number of steps is than another.
 
-    Args:
-        steps: The smaller number.
-        instead_of: The larger number.
-        short: Writes "times" as a sign, for a table.
-
     >>> fewer(480, 8000), fewer(3000, 8000), fewer(6000, 8000)
     ('17 times fewer', '2.7 times fewer', '25 % fewer')
     """
@@ -156,10 +145,6 @@ def shortened(text: str, columns: int) -> str:
 
 def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]:
     r"""Lays texts out in columns: the first to the left, the others to the right.
-
-    Args:
-        rows: Texts as they are to be shown.
-        most: Terminal columns there are; the first column gives way.
 
     >>> print("\n".join(aligned([["policy", "loss"], ["fixed", "0.5"]])))
     policy  loss

@@ -13,8 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.compare._networks import OPTIMIZERS, usual_batch_size
-from cyclerate.compare._objective import make_objective
+from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
 from cyclerate.cycles._combining import probabilities_from
 from cyclerate.sklearn._networks import Settings, Shape, fit_network, outputs_of
 

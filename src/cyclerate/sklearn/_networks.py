@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
-from cyclerate.compare._networks import default_rate, dense_network, make_optimizer
-from cyclerate.compare._objective import keras_loss
+from cyclerate.compare._networks import default_rate, dense_network, keras_loss, make_optimizer
 from cyclerate.finder import RangeTestResult
 from cyclerate.keras import fit_one_cycle, range_test
 from cyclerate.keras._state import Snapshot
