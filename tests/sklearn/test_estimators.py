@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import random
+import tracemalloc
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -149,6 +151,48 @@ def test_one_row_is_enough_for_numbers():
     assert network.predict([[1.0, 2.0]]) == pytest.approx(5.0, abs=0.1)
 
 
+def test_widths_may_be_an_array():
+    x, y = line()
+    given = CyclicRegressor(**{**QUICK, "hidden": np.array([16])}).fit(x, y)
+    assert np.array_equal(given.predict(x), CyclicRegressor(**QUICK).fit(x, y).predict(x))
+
+
+def test_class_weights_count_as_those_of_rows():
+    x = np.zeros((64, 2))
+    y = np.where(np.arange(64) % 4 == 0, "rare", "common")
+    balanced = CyclicClassifier(**QUICK, class_weight="balanced").fit(x, y)
+    assert balanced.predict_proba(x)[0, 1] == pytest.approx(0.5, abs=0.05)
+    given = CyclicClassifier(**QUICK, class_weight={"rare": 3.0, "common": 1.0}).fit(x, y)
+    rows = CyclicClassifier(**QUICK).fit(x, y, sample_weight=np.where(y == "rare", 3.0, 1.0))
+    assert np.array_equal(given.predict_proba(x), rows.predict_proba(x))
+
+
+def test_fits_in_threads_are_those_one_after_the_other():
+    x, y = iris()
+
+    def fit(seed: int) -> np.ndarray:
+        settings = {**QUICK, "hidden": (4,), "epochs": 2, "max_lr": None, "random_state": seed}
+        return CyclicClassifier(**settings).fit(x, y).predict_proba(x)
+
+    alone = [fit(seed) for seed in range(2)]
+    before = global_state()
+    together = joblib.Parallel(2, backend="threading")(joblib.delayed(fit)(s) for s in range(2))
+    assert all(map(np.array_equal, alone, together))
+    assert global_state() == before
+
+
+def test_many_rows_are_predicted_in_little_memory():
+    x, y = line()
+    network = CyclicRegressor(**{**QUICK, "hidden": (64, 64)}).fit(x, y)
+    many = np.tile(x, (2000, 1))
+    tracemalloc.start()
+    predicted = network.predict(many)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 * many.nbytes  # a layer of 64 for all rows would be 32 times
+    assert np.abs(predicted[-96:] - network.predict(x)).max() < 1e-9
+
+
 def test_a_grid_over_a_pipeline():
     x, y = iris()
     pipe = make_pipeline(MinMaxScaler(), CyclicClassifier(**QUICK))
@@ -172,6 +216,7 @@ def test_a_training_that_diverged_is_no_model():
     ("parameters", "message"),
     [
         ({"hidden": 16}, "hidden must be the widths"),
+        ({"hidden": "16"}, "hidden must be the widths"),
         ({"hidden": (16, 0)}, "hidden must be a whole number >= 1"),
         ({"epochs": 0}, "epochs must be a whole number >= 1"),
         ({"batch_size": -1}, "batch_size must be a whole number >= 1"),

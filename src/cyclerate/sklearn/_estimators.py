@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -25,7 +27,7 @@ class _Cyclic(BaseEstimator):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (64, 64),
+        hidden: Sequence[int] = (64, 64),
         *,
         epochs: int = 30,
         batch_size: int | None = None,
@@ -71,7 +73,7 @@ class _Cyclic(BaseEstimator):
         self.n_iter_ = settings.epochs
 
     def _settings(self, rows: int, inputs: int, outputs: int, loss: str) -> Settings:
-        hidden = tuple(check_count("hidden", width) for width in _widths(self.hidden))
+        hidden = _widths(self.hidden)
         weight_decay = self.weight_decay
         if weight_decay is not None:
             weight_decay = check_number("weight_decay", weight_decay, low=0)
@@ -88,7 +90,9 @@ class _Cyclic(BaseEstimator):
         size = self.batch_size
         return Settings(
             shape,
-            batch_size=usual_batch_size(rows) if size is None else min(_size(size), rows),
+            batch_size=usual_batch_size(rows)
+            if size is None
+            else min(check_count("batch_size", size), rows),
             epochs=check_count("epochs", self.epochs),
             max_lr=max_lr,
             seed=int(check_random_state(self.random_state).randint(HIGHEST_SEED)),
@@ -104,14 +108,10 @@ class _Cyclic(BaseEstimator):
         return outputs_of(self._weights, self._network_inputs(x))
 
 
-def _size(batch_size: Any) -> int:
-    return check_count("batch_size", batch_size)
-
-
-def _widths(hidden: Any) -> tuple[Any, ...]:
-    if not isinstance(hidden, (tuple, list)):
+def _widths(hidden: Any) -> tuple[int, ...]:
+    if not isinstance(hidden, (Sequence, np.ndarray)) or isinstance(hidden, str):
         raise bad_argument("hidden", "the widths of the hidden layers, as (64, 64)", hidden)
-    return tuple(hidden)
+    return tuple(check_count("hidden", width) for width in np.ravel(np.asarray(hidden, object)))
 
 
 def _used(
@@ -147,6 +147,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
         verbose: As in Keras. Default 0.
+        class_weight: How much a row of each class counts, as {label: weight}; or "balanced", all
+            classes the same in sum. Default: every row the same.
 
     Attributes:
         classes_: The labels.
@@ -165,6 +167,33 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
     >>> network.score(x, y) > 0.9
     True
     """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        epochs: int = 30,
+        batch_size: int | None = None,
+        max_lr: float | None = None,
+        optimizer: str = "adam",
+        weight_decay: float | None = None,
+        standardize: bool = True,
+        random_state: Any = None,
+        verbose: int = 0,
+        class_weight: Mapping[Any, float] | str | None = None,
+    ) -> None:
+        super().__init__(
+            hidden,
+            epochs=epochs,
+            batch_size=batch_size,
+            max_lr=max_lr,
+            optimizer=optimizer,
+            weight_decay=weight_decay,
+            standardize=standardize,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CyclicClassifier:  # noqa: N803
         """Trains the network.
@@ -185,6 +214,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         used, weights = _used(x, sample_weight)
+        weights = weights * compute_sample_weight(self.class_weight, y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         present = len(np.unique(numbers[used]))
         if present < 2:
