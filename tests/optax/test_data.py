@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import cyclerate.optax as co
 from cyclerate.optax._trainee import batches_of
 from tests.optax.problems import BATCHES, PARAMS, X, Y, loss_fn, sgd_losses
+from tests.source import ROOT
 
 CALM = {"method": "range", "start_lr": 1e-3, "end_lr": 0.1, "steps": 20}
 ROWS = np.arange(50)
@@ -99,6 +103,40 @@ def test_the_order_is_another_in_every_pass_and_for_every_seed():
 def test_fewer_rows_than_a_batch_make_a_batch_of_all_rows():
     assert take(1, ROWS, batch_size=64)[0].shape == (50,)
     assert take(1, ROWS)[0].shape == (32,)
+
+
+SHARDED = """
+import jax, numpy as np, optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import cyclerate.optax as co
+from cyclerate.optax._trainee import batches_of
+from tests.optax.problems import PARAMS, X, Y, loss_fn
+
+plain = co.range_test(loss_fn, PARAMS, optax.sgd, (X, Y), batch_size=16, method="range")
+for kind in (AxisType.Auto, AxisType.Explicit):
+    with jax.set_mesh(jax.make_mesh((4,), ("rows",), axis_types=(kind,))) as mesh:
+        sharding = NamedSharding(jax.sharding.get_mesh(), PartitionSpec("rows"))
+        data = tuple(jax.device_put(part, sharding) for part in (X, Y))
+        x, _ = next(batches_of(data, 16))
+        assert x.sharding.spec[0] == "rows" and len(x.sharding.device_set) == 4, x.sharding
+        result = co.range_test(loss_fn, PARAMS, optax.sgd, data, batch_size=16, method="range")
+        np.testing.assert_allclose(result.losses, plain.losses, rtol=1e-3)
+        uneven, _ = next(batches_of(data, 6))
+        assert uneven.shape[0] == 6 and uneven.sharding.is_fully_replicated
+"""
+
+
+def test_batches_of_sharded_arrays_lie_where_their_rows_did():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env={**os.environ, **flags},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_an_iterator_that_runs_out_is_an_error_that_says_so():

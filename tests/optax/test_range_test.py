@@ -194,6 +194,57 @@ def test_accumulated_gradients_are_one_update_at_one_rate():
     assert accumulated.steps == 30
 
 
+@pytest.mark.parametrize(
+    "make_optimizer",
+    [
+        lambda rate: optax.inject_hyperparams(optax.sgd)(rate, momentum=0.9),
+        optax.inject_hyperparams(optax.adam),
+        lambda rate: optax.sgd(rate, momentum=0.9),
+    ],
+)
+def test_an_optimizer_of_compiled_functions_keeps_its_moments(make_optimizer):
+    def compiled(rate):
+        optimizer = make_optimizer(rate)
+        return optax.GradientTransformation(jax.jit(optimizer.init), jax.jit(optimizer.update))
+
+    plain = co.range_test(loss_fn, PARAMS, make_optimizer, BATCHES, **CALM)
+    result = co.range_test(loss_fn, PARAMS, compiled, BATCHES, **CALM)
+    assert_allclose(result.losses, plain.losses, rtol=1e-6)
+
+
+def test_what_an_update_takes_is_passed():
+    taken = []
+
+    def with_value_fn(rate):
+        def update(updates, state, params, *, value_fn, value=None):
+            taken.append((jnp.shape(value_fn(params)), jnp.ndim(0.0 if value is None else value)))
+            return optax.sgd(rate).update(updates, state, params)
+
+        return optax.GradientTransformationExtraArgs(optax.sgd(rate).init, update)
+
+    result = co.range_test(loss_fn, PARAMS, with_value_fn, BATCHES, **CALM)
+    assert set(taken) == {((), 0)}
+    assert_allclose(result.losses, sgd_losses(result.lrs, BATCHES), rtol=1e-4)
+
+
+def test_what_would_scale_the_rate_beside_it_is_held():
+    def make_optimizer(rate):
+        plateau = optax.contrib.reduce_on_plateau(patience=1, rtol=0.9)
+        return optax.chain(optax.sgd(rate), plateau)
+
+    result = co.range_test(loss_fn, PARAMS, make_optimizer, BATCHES, **CALM)
+    assert_allclose(result.losses, sgd_losses(result.lrs, BATCHES), rtol=1e-4)
+
+
+def test_a_loss_in_half_precision_is_raced_and_recommended():
+    def half(params, batch):
+        return loss_fn(params, batch).astype(jnp.bfloat16)
+
+    options = {"method": "probe", "steps": 20, "max_steps": 60}
+    assert co.range_test(half, PARAMS, optax.sgd, BATCHES, **options).max_lr
+    assert co.recommend(half, PARAMS, optax.sgd, BATCHES, budget_steps=100).steps <= 60
+
+
 def test_half_precision_parameters_stay_half_precision():
     seen = set()
 
@@ -232,6 +283,13 @@ def test_progress_goes_to_standard_error_and_is_cleared(capsys):
     assert shown.out == ""
     assert "range test: step 1/30, rate 0.001, loss" in shown.err
     assert shown.err.endswith(" \r")
+
+
+def with_more_arguments(optimizer):
+    def update(updates, state, params=None, *, curvature):
+        return optimizer.update(updates, state, params)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 WRONG = [
@@ -280,6 +338,23 @@ WRONG = [
     ({"max_steps": 50}, "max_steps"),
     ({"score_fn": 3}, "score_fn"),
     ({"data": iter(BATCHES)}, "data"),
+    ({"data": [("text", X, Y)]}, "data"),
+    ({"params": {**PARAMS, "steps": 3}}, "params"),
+    ({"params": {**PARAMS, "rng": jax.random.key(0)}}, "params"),
+    ({"params": {**PARAMS, "activation": jax.nn.relu}}, "params"),
+    ({"score_fn": lambda p, b: (loss_fn(p, b), 1), "method": "probe"}, "the output of score_fn"),
+    ({"score_fn": lambda p, b: b[1], "method": "probe"}, "the output of score_fn"),
+    (
+        {
+            "make_optimizer": lambda rate: optax.MultiSteps(optax.sgd(rate), 4),
+            "accumulation_steps": 2,
+        },
+        "accumulation_steps",
+    ),
+    (
+        {"make_optimizer": lambda rate: with_more_arguments(optax.sgd(rate))},
+        "make_optimizer",
+    ),
     ({"method": "guess"}, "method"),
     ({"horizon_steps": 0}, "horizon_steps"),
     ({"seed": -1}, "seed"),

@@ -174,8 +174,8 @@ def test_fits_in_threads_are_those_one_after_the_other():
         settings = {**QUICK, "hidden": (4,), "epochs": 2, "max_lr": None, "random_state": seed}
         return CyclicClassifier(**settings).fit(x, y).predict_proba(x)
 
-    alone = [fit(seed) for seed in range(2)]
     before = global_state()
+    alone = [fit(seed) for seed in range(2)]
     together = joblib.Parallel(2, backend="threading")(joblib.delayed(fit)(s) for s in range(2))
     assert all(map(np.array_equal, alone, together))
     assert global_state() == before

@@ -18,6 +18,8 @@ from cyclerate.optax._step import (
     Objective,
     RatedOptimizer,
     Training,
+    check_arrays,
+    check_key,
     compiled_step,
     copied,
 )
@@ -141,8 +143,11 @@ class CycleTraining:
         accumulation_steps: int = 1,
     ) -> None:
         total_steps = check_count("total_steps", total_steps)
+        batch_size = 64 if batch_size is None else check_count("batch_size", batch_size)
         check_choice("fine_tuned", fine_tuned, (True, False))
         self._momentum = checked_momentum(momentum)
+        check_key(rng)
+        check_arrays("model_state", model_state)
         objective = Objective(loss_fn, "loss", model_state is not None, rng is not None, has_aux)
         optimizer = RatedOptimizer(
             make_optimizer, params, (1.0,) if momentum is None else (1.0, 0.9)
@@ -152,7 +157,7 @@ class CycleTraining:
         if max_lr is None:
             prior = prior_lr(
                 optimizer.kind,
-                batch_size=None if batch_size is None else batch_size * self._accumulation_steps,
+                batch_size=batch_size * self._accumulation_steps,
                 total_steps=total_steps,
                 fine_tuned=fine_tuned,
                 parameters=sum(map(np.size, jax.tree.leaves(params))),

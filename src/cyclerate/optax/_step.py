@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument, check_choice, check_count
 
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Batch = Any
@@ -57,6 +58,7 @@ class Objective:
     def __post_init__(self) -> None:
         if not callable(self.loss_fn):
             raise bad_argument("loss_fn", "a function of (params, batch)", self.loss_fn)
+        check_choice("has_aux", self.has_aux, (True, False))
         if self.metric != "loss" and not self.has_aux:
             raise bad_argument("metric", '"loss" unless has_aux=True', self.metric)
 
@@ -104,6 +106,43 @@ def _pair(output: Any, form: str) -> tuple[Any, Any]:
     return output
 
 
+def check_arrays(name: str, tree: Any, *, trained: bool = False) -> None:
+    """Checks that all leaves of a pytree are arrays or numbers; of floats, if they are trained.
+
+    Raises:
+        ValueError: One is not, or there are none to train.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if trained and not leaves:
+        raise bad_argument(name, "a pytree of arrays to train", tree)
+    for path, leaf in leaves:
+        try:
+            dtype = dtype_in_jax(leaf)
+        except TypeError:
+            dtype = None
+        if dtype is None or (trained and not jnp.issubdtype(dtype, jnp.inexact)):
+            received = f"{dtype or type(leaf).__name__} at {jax.tree_util.keystr(path) or 'it'}"
+            allowed = "a pytree of arrays"
+            if trained:
+                allowed += " to train (Equinox: eqx.partition(model, eqx.is_inexact_array); "
+                allowed += "Flax NNX: nnx.split(model, nnx.Param, ...))"
+            raise bad_argument(name, allowed, received)
+
+
+def check_key(rng: Any) -> None:
+    """Checks that it is a key of `jax.random`, of the new kind or the old, or None.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if rng is None:
+        return
+    dtype = getattr(rng, "dtype", None)
+    new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and rng.shape == ()
+    if not new and not (dtype == np.uint32 and rng.ndim == 1):
+        raise bad_argument("rng", "a key, as jax.random.key(0) gives", type(rng).__name__)
+
+
 _ACCUMULATION = "every_k_schedule where make_optimizer builds an optax.MultiSteps, else 1"
 _KINDS = {
     "ScaleByAdamState": "adam",
@@ -135,6 +174,7 @@ class RatedOptimizer:
         if not callable(make_optimizer):
             allowed = "a function learning_rate -> optimizer, as optax.adam"
             raise bad_argument("make_optimizer", allowed, make_optimizer)
+        check_arrays("params", params, trained=True)
         self._make = make_optimizer
         self._layout: Any = None
         try:
@@ -165,6 +205,7 @@ class RatedOptimizer:
 
     def check_state(self, opt_state: Any) -> None:
         """Checks that a state belongs to this optimizer."""
+        check_arrays("opt_state", opt_state)
         if wrong := difference(self._layout, opt_state):
             raise bad_argument(
                 "opt_state",

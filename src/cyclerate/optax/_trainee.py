@@ -11,8 +11,9 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_count
 from cyclerate._randomness import (
     PutBack,
     all_of,
@@ -28,12 +29,15 @@ from cyclerate.optax._step import (
     Objective,
     RatedOptimizer,
     Training,
+    check_arrays,
+    check_key,
     compiled_step,
     copied,
 )
 
 _AHEAD_STEPS = 2  # steps under way while a loss is looked at: the device need not wait for Python
 _DEFAULT_BATCH_SIZE = 32
+_SEEDS = 2**32  # that NumPy's global generator takes
 _ALLOWED = (
     "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
     "returns a new one"
@@ -49,8 +53,7 @@ def batches_of(data: Any, batch_size: int | None) -> Passes:
         batch_size: Rows of a batch, for arrays. None: 32.
     """
     if _are_arrays(data):
-        size = check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
-        rows = _rows_of(data)
+        size, rows = _size(batch_size), _rows_of(data)
         begin = partial(_drawn, jax.tree.map(_as_array, data), rows, min(size, rows))
         return Passes(begin, drawn=True, rows=rows, rows_in=rows_in, a_batch=_A_BATCH)
     if batch_size is not None:
@@ -63,7 +66,7 @@ def batches_of(data: Any, batch_size: int | None) -> Passes:
 def number_of_batches(data: Any, batch_size: int | None) -> int | None:
     """Returns the batches in a pass over the data, or None if the data do not say."""
     if _are_arrays(data):
-        return -(-_rows_of(data) // (batch_size or _DEFAULT_BATCH_SIZE))
+        return -(-_rows_of(data) // _size(batch_size))
     return length_of(data)
 
 
@@ -79,6 +82,10 @@ def rows_in(batch: Batch) -> int:
 
 def _are_arrays(data: Any) -> bool:
     return hasattr(data, "shape") or isinstance(data, (tuple, Mapping))
+
+
+def _size(batch_size: int | None) -> int:
+    return check_count("batch_size", _DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
 
 
 def _rows_of(data: Any) -> int:
@@ -104,7 +111,19 @@ def _drawn(arrays: Any, rows: int, size: int, seed: int) -> Iterator[Batch]:
 
 
 def _take(array: Any, index: np.ndarray) -> Any:
-    return jnp.take(array, index, axis=0) if isinstance(array, jax.Array) else array[index]
+    if not isinstance(array, jax.Array):
+        return array[index]
+    sharding = array.sharding
+    if sharding.num_devices == 1 or not isinstance(sharding, NamedSharding):
+        return jnp.take(array, index, axis=0)
+    # A batch lies where its rows did; on all devices, where they cannot share it evenly.
+    try:
+        sharding.shard_shape((len(index), *array.shape[1:]))
+    except ValueError:
+        sharding = NamedSharding(sharding.mesh, PartitionSpec())
+    if any(str(kind).endswith("Explicit") for kind in getattr(sharding.mesh, "axis_types", ())):
+        return array.at[index].get(out_sharding=sharding)
+    return jax.device_put(jnp.take(array, index, axis=0), sharding)
 
 
 def _given(data: Any, _seed: int) -> Iterator[Batch]:
@@ -116,7 +135,12 @@ def _given(data: Any, _seed: int) -> Iterator[Batch]:
 
 def _as_array(leaf: Any) -> Any:
     """Tensors of PyTorch and TensorFlow become NumPy arrays, where possible without a copy."""
-    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if isinstance(leaf, jax.Array):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind in "OUS":
+        raise bad_argument("data", "batches of numbers alone", repr(leaf)[:80])
+    return array
 
 
 class OptaxTrainee(Trainee):
@@ -160,7 +184,8 @@ class OptaxTrainee(Trainee):
         score_fn: Callable[..., Any] | None,
         again: bool,
     ) -> None:
-        check_choice("has_aux", has_aux, (True, False))
+        check_key(rng)
+        check_arrays("model_state", model_state)
         if score_fn is not None and not callable(score_fn):
             raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
         if again and isinstance(data, Iterator):
@@ -201,7 +226,7 @@ class OptaxTrainee(Trainee):
         else:
             self._put_order_back()
             self._batches.rewind()
-        seed_global_randomness(seed)
+        seed_global_randomness(seed % _SEEDS)
 
     def train(self, run: Run) -> None:
         training = self._begin()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
+from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._networks import default_rate, dense_network, keras_loss, make_optimizer
 from cyclerate.finder import RangeTestResult
 from cyclerate.keras import ScheduleCallback, range_test
@@ -104,11 +105,14 @@ def lent_network(shape: Shape, weights: Weights) -> Generator[CompiledNetwork]:
     with _guard:
         waiting = _kept.get(shape)
         compiled = waiting.pop() if waiting else None
-    compiled = compiled or CompiledNetwork(shape)
+    if compiled is None:
+        with _leaving_generators_alone():
+            compiled = CompiledNetwork(shape)
     compiled.model.set_weights(list(weights))
     yield compiled
     # Not reached after an error: a network in the middle of a fit is no use to the next one.
-    compiled.new.put_back(again=True)
+    with _leaving_generators_alone():
+        compiled.new.put_back(again=True)
     with _guard:
         _kept[shape] = [compiled]
         _kept.move_to_end(shape)
@@ -190,8 +194,18 @@ class SharedCycle(Schedule):
 
 _kept: OrderedDict[Shape, list[CompiledNetwork]] = OrderedDict()
 _guard = threading.Lock()
-# A range test seeds the generators that all threads share, and puts them back.
-_range_test_guard = threading.Lock()
+_randomness_guard = threading.Lock()
+
+
+@contextmanager
+def _leaving_generators_alone() -> Generator[None]:
+    """Of the generators that all threads share; one thread at a time, or they mix them up."""
+    with _randomness_guard:
+        put_back = remember_global_randomness()
+        try:
+            yield
+        finally:
+            put_back()
 
 
 class WholeBatches(keras.utils.PyDataset):
@@ -301,7 +315,7 @@ def fit_network(
 
 
 def _find(model: Any, rows: WholeBatches, settings: Settings) -> RangeTestResult:
-    with _range_test_guard:
+    with _leaving_generators_alone():
         return range_test(
             model,
             rows,
