@@ -313,6 +313,30 @@ def test_what_cannot_be_tested_is_refused(make, options, message):
     assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("options", [QUICK, {"steps": 15, "max_steps": 45, "end_lr": 1.0}])
+def test_batches_that_the_step_skips_are_skipped(options):
+    class Skipping(Plain):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx == 1 else super().training_step(batch, batch_idx)
+
+    result = found_by(seeded(Skipping), test=RangeTestCallback(apply=False, **options))
+    assert len(result.lrs) >= 10
+
+
+def test_races_are_scored_by_score_fn():
+    scored = []
+
+    def score_fn(module, batch):
+        scored.append(module.training)
+        return torch.tensor(1.0)
+
+    test = RangeTestCallback(apply=False, score_fn=score_fn, steps=15, max_steps=45, end_lr=1.0)
+    result = found_by(seeded(Plain), test=test)
+    assert {score for _, score in result.races} <= {1.0, None}
+    assert scored
+    assert not any(scored)
+
+
 def test_lbfgs_is_refused():
     class Closure(Plain):
         def configure_optimizers(self):

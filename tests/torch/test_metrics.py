@@ -54,3 +54,21 @@ def test_names():
     assert names == ["loss", "accuracy", "top_two", "Score"]
     names = [metric_of(m, len, validated=True)[0] for m in ("loss", "val_accuracy", top_two)]
     assert names == ["val_loss", "val_accuracy", "val_top_two"]
+
+
+@pytest.mark.parametrize(
+    "loss_fn", [nn.CrossEntropyLoss(), nn.functional.cross_entropy, nn.MSELoss()]
+)
+def test_shares_of_classes_are_right_where_their_largest_is(loss_fn):
+    output = torch.tensor([[2.0, -1.0, 1.0], [0.1, 0.3, 0.2], [-1.0, -3.0, -2.0]])
+    one_hot = torch.eye(3)[torch.tensor([0, 1, 2])]
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.4, 0.6, 0.0], [0.1, 0.2, 0.7]])
+    _, measure = metric_of("accuracy", loss_fn, validated=False)
+    for target in (one_hot, mixed):
+        assert measure(output, target).item() == pytest.approx(2 / 3)
+
+
+def test_several_labels_of_a_row_count_one_by_one():
+    output = torch.tensor([[2.0, -1.0, 1.0], [0.1, 0.3, -0.2]])
+    target = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    assert accuracy(output, target).item() == pytest.approx(5 / 6)

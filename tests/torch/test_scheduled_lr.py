@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -244,6 +245,21 @@ def test_a_step_to_a_given_step_goes_there_with_the_warning_of_pytorch():
     assert momenta_of(scheduler.optimizer) == [MOMENTUM(6)]
     scheduler.step()
     assert scheduler.get_last_lr() == [CYCLE(7)]
+
+
+@pytest.mark.filterwarnings("ignore:.*epoch")
+@pytest.mark.parametrize("wrong", [0.5, "2", float("nan"), -3, [1]])
+def test_a_step_to_what_is_no_step_is_refused_and_changes_nothing(wrong):
+    scheduler = ct.ScheduledLR(optimizer_of(), cr.WarmRestarts(0.1, 10))
+    train_one_step(scheduler.optimizer)
+    scheduler.step()
+    with pytest.raises(ValueError, match="epoch must be"):
+        scheduler.step(wrong)
+    assert scheduler.last_epoch == 1
+    scheduler.step()
+    assert scheduler.last_epoch == 2
+    scheduler.step(np.int64(5))
+    assert type(scheduler.state_dict()["last_epoch"]) is int
 
 
 def test_a_copy_goes_its_own_way():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.optim import SGD, AdamW
-from transformers import get_cosine_schedule_with_warmup
+from transformers import Trainer, get_cosine_schedule_with_warmup
 
 import cyclerate as cr
 import cyclerate.torch as ct
@@ -258,6 +258,36 @@ def test_the_length_of_the_training_is_told(tmp_path, monkeypatch):
     found_by(tmp_path, max_steps=-1, num_train_epochs=2)
     found_by(tmp_path, test=RangeTestCallback(horizon_steps=50, **SHORT))
     assert told == [3, 2 * BATCHES, 50]
+
+
+class Own(Trainer):
+    """A Trainer whose loss is its own, and teaches nothing."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        loss = 0 * outputs.loss + 1.0
+        return (loss, outputs) if return_outputs else loss
+
+
+@pytest.mark.parametrize("own", ["subclass", "compute_loss_func"])
+def test_what_is_tested_is_what_is_trained(own, tmp_path):
+    test = RangeTestCallback(**SHORT)
+    host = trainer(tmp_path, test, max_steps=1)
+    if own == "subclass":
+        host.__class__ = Own
+    else:
+        host.compute_loss_func = lambda outputs, labels, num_items_in_batch: (
+            0 * outputs["logits"].sum() + 1.0
+        )
+    host.train()
+    assert test.result.losses.tolist() == [1.0] * len(test.result.losses)
+
+
+def test_races_are_scored_by_score_fn(tmp_path):
+    score = lambda model, batch: torch.tensor(float(model.training))  # noqa: E731
+    test = RangeTestCallback(apply=False, score_fn=score, steps=15, max_steps=45, end_lr=1.0)
+    trainer(tmp_path, test, max_steps=1).train()
+    assert {score for _, score in test.result.races} <= {0.0, None}
 
 
 def test_a_model_without_a_loss_is_refused(tmp_path):

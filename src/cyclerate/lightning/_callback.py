@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -119,6 +119,8 @@ class RangeTestCallback(pl.Callback):
         horizon_steps: Optimizer steps of the training to come. Default: what the Trainer estimates.
         metric: What to record: "loss" (default), or another name in the dict that `training_step`
             returns.
+        score_fn: `score_fn(module, batch)` gives the value to score by, of the module in eval mode.
+            Default: `training_step` does.
         optimizer: The number of the optimizer, where there are several.
         attribute: Where the module, its `hparams` or the datamodule keeps the rate. Default "auto":
             `lr` or `learning_rate`, if there is one; None for none.
@@ -154,6 +156,7 @@ class RangeTestCallback(pl.Callback):
         max_steps: int | None = None,
         metric: str = "loss",
         mode: str = "auto",
+        score_fn: Callable[[Any, Any], Any] | None = None,
         optimizer: int | None = None,
         attribute: str | None = "auto",
         at_epoch: int | Iterable[int] = 0,
@@ -173,7 +176,9 @@ class RangeTestCallback(pl.Callback):
         self._epochs = frozenset(check_count("at_epoch", epoch, low=0) for epoch in epochs)
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
         self._apply = check_choice("apply", apply, (True, False))
-        self._attribute = attribute
+        if score_fn is not None and not callable(score_fn):
+            raise bad_argument("score_fn", "a function of (module, batch)", score_fn)
+        self._attribute, self._score_fn = attribute, score_fn
         self._settings = settings_of(
             RangeTestSettings,
             settings,
@@ -243,7 +248,7 @@ class RangeTestCallback(pl.Callback):
         automatic, method = trainer.lightning_module.automatic_optimization, self._settings.method
         if not automatic and method != "range":  # its step cannot evaluate without training
             raise bad_argument("method", '"range" where optimization is manual', method)
-        run = training_step(trainer)
+        run, module, score = training_step(trainer), trainer.lightning_module, self._score_fn
         with (
             quiet(trainer, trainer.lightning_module),
             gradients_clipped(trainer, optimizer) if automatic else nullcontext(),
@@ -256,6 +261,7 @@ class RangeTestCallback(pl.Callback):
                 passes,
                 forward=_paired(run if automatic else without_gradient(run)),
                 metric=_metric(self._settings.metric),
+                score_fn=None if score is None else lambda _, prepared: score(module, prepared[0]),
                 accumulation_steps=trainer.accumulate_grad_batches,
                 scaler=getattr(trainer.precision_plugin, "scaler", None) if automatic else None,
                 autocast=False,
@@ -291,7 +297,11 @@ def _number_of(trainer: pl.Trainer, number: int | None) -> int:
 
 
 def _paired(run: Any) -> Any:
-    return lambda model, prepared: (run(model, prepared), None)
+    def forward(model: Any, prepared: Any) -> Any:
+        outputs = run(model, prepared)
+        return None if outputs is None else (outputs, None)
+
+    return forward
 
 
 def _metric(name: str) -> Any:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from cyclerate._errors import bad_argument
 from cyclerate._randomness import PutBack, all_of
 from cyclerate.torch._data import remember_order
+from cyclerate.torch._step import MOST_SKIPPED_STEPS
 
 Outputs = Mapping[str, Any]
 
@@ -72,16 +73,23 @@ def lent_batches(trainer: pl.Trainer) -> Generator[Passes]:
         put_back()
 
 
-def training_step(trainer: pl.Trainer) -> Callable[[Any, Prepared], Outputs]:
-    """Runs the module's `training_step` as the Trainer does, under its precision."""
+def training_step(trainer: pl.Trainer) -> Callable[[Any, Prepared], Outputs | None]:
+    """Runs the module's `training_step` as the Trainer does, under its precision.
+
+    It may return None, for a batch to skip.
+    """
     step = trainer.lightning_module.training_step
     if is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
         raise bad_argument("training_step", "one that takes a batch", "one with dataloader_iter")
     numbered = is_param_in_hook_signature(step, "batch_idx", min_args=2)
 
-    def run(_model: Any, prepared: Prepared) -> Outputs:
+    skipped = 0
+
+    def run(_model: Any, prepared: Prepared) -> Outputs | None:
+        nonlocal skipped
         given = trainer.strategy.training_step(*(prepared if numbered else prepared[:1]))
-        return outputs_of(given)
+        skipped = skipped + 1 if given is None else 0
+        return None if 0 < skipped < MOST_SKIPPED_STEPS else outputs_of(given)
 
     return run
 
@@ -147,12 +155,14 @@ class Steered(Optimizer):
 
 
 def without_gradient(
-    run: Callable[[Any, Prepared], Outputs],
-) -> Callable[[Any, Prepared], dict[str, Any]]:
+    run: Callable[[Any, Prepared], Outputs | None],
+) -> Callable[[Any, Prepared], dict[str, Any] | None]:
     """The training step with a loss whose gradient goes nowhere: it has been made use of."""
 
-    def forward(model: Any, prepared: Prepared) -> dict[str, Any]:
+    def forward(model: Any, prepared: Prepared) -> dict[str, Any] | None:
         outputs = run(model, prepared)
+        if outputs is None:
+            return None
         return {**outputs, "loss": outputs["loss"].detach().clone().requires_grad_()}
 
     return forward

@@ -16,6 +16,7 @@ from cyclerate.cycles import cycle_ends
 from cyclerate.cycles._ends import CycleJudge
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
+from cyclerate.torch._data import moved
 from cyclerate.torch._state import Snapshot
 
 
@@ -211,6 +212,8 @@ class DivergenceGuard:
         batch_size: int | None = None,
         start_step: int = 0,
     ) -> None:
+        if not isinstance(states, Iterable) or isinstance(states, nn.Module):
+            raise bad_argument("states", "the model, the optimizer and so on, in a list", states)
         self._guard = Guard(schedule, batch_size)
         self._counter = CycleCounter(schedule, total_steps, start_step)
         self._states = list(states)
@@ -307,7 +310,10 @@ class WeightAveraging:
             self.model.update_parameters(self._trained)
 
     def assign_to(
-        self, model: nn.Module, batch_norm_data: Iterable[Any] | Literal[False] | None = None
+        self,
+        model: nn.Module,
+        batch_norm_data: Iterable[Any] | Literal[False] | None = None,
+        forward: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         """Gives a model of the same layers the mean, and the statistics that belong to it.
 
@@ -316,6 +322,8 @@ class WeightAveraging:
             batch_norm_data: Batches as in training, for one pass that makes the statistics of batch
                 normalisation again (`torch.optim.swa_utils.update_bn`). Needed where the model has
                 any; False leaves the statistics of the model in training.
+            forward: `forward(model, batch)` runs the model. Default: on the batch, or on its first
+                part.
 
         Raises:
             CyclerateError: Nothing has been averaged.
@@ -333,7 +341,22 @@ class WeightAveraging:
                 own.copy_(last)
         if batch_norm_data is not None and batch_norm_data is not False:
             device = next(model.parameters()).device
-            update_bn(batch_norm_data, model, device=device)
+            if forward is None:
+                update_bn(batch_norm_data, model, device=device)
+            else:
+                batches = ([moved(batch, device)] for batch in batch_norm_data)
+                update_bn(batches, _Through(model, forward))
+
+
+class _Through(nn.Module):
+    """A model that is run by a function."""
+
+    def __init__(self, model: nn.Module, run: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.model, self.run, self.training = model, run, model.training
+
+    def forward(self, batch: Any) -> Any:
+        return self.run(self.model, batch)
 
 
 def _has_batch_norm(model: nn.Module) -> bool:

@@ -134,7 +134,11 @@ def _are_rows(data: Any) -> bool:
 
 
 def _rows_of(name: str, data: tuple[Any, ...], batch_size: int, *, shuffled: bool) -> BeginPass:
-    tensors = [*map(torch.as_tensor, data)]
+    try:
+        tensors = [*map(torch.as_tensor, data)]
+    except (TypeError, ValueError, RuntimeError) as error:
+        kinds = [type(part).__name__ for part in data]
+        raise bad_argument(name, f"{_ALLOWED}, or of arrays", kinds) from error
     shapes = [tuple(tensor.shape) for tensor in tensors]
     rows = shapes[0][0] if shapes[0] else 0
     if not rows or any(shape[:1] != (rows,) for shape in shapes):

@@ -136,6 +136,8 @@ def _parameters(
 
 
 def _parameters_in(layer: Any) -> Iterable[Parameter]:
+    if not isinstance(layer, (nn.Module, Iterable)):
+        raise bad_argument("layers", "modules, or lists of them", layer)
     for module in [layer] if isinstance(layer, nn.Module) else layer:
         if not isinstance(module, nn.Module):
             raise bad_argument("layers", "modules, or lists of them", module)

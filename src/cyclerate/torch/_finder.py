@@ -49,6 +49,7 @@ def range_test(
     autocast: bool | torch.dtype | None = None,
     clip_grad_norm: float | None = None,
     validation_data: Any = None,
+    score_fn: Callable[[Any, Any], Any] | None = None,
     snapshot: str = "memory",
     device: torch.device | str | None = None,
     seed: int | None = None,
@@ -97,7 +98,8 @@ def range_test(
         metric: What to record: "loss", "accuracy", or a function of the output and the target.
         mode: "min" or "max", whichever is better. Default "auto": by the metric's name.
         forward: `forward(model, batch)` returns `(output, target)`, or the loss if `loss_fn` is
-            None. Default: a batch is `(*inputs, target)`, and the output is `model(*inputs)`.
+            None; or None for a batch to skip. Default: a batch is `(*inputs, target)`, and the
+            output is `model(*inputs)`.
         accumulation_steps: Batches whose gradients make one step. Default 1.
         scaler: A GradScaler, for float16. Steps that it skips are made again.
         autocast: The dtype to compute in; True for the device's usual one, False for none. Default:
@@ -106,6 +108,9 @@ def range_test(
         validation_data: As `data`: what the races are scored on. Default: 512 rows of `data`. A
             sweep alone is measured on all of it after every step, in eval mode, under a name that
             begins with "val_", so let it be small there.
+        score_fn: `score_fn(model, batch)` gives the value to score by, a number or one per sample,
+            of a model in eval mode: for one that gives something else there, or whose `forward`
+            changes the batch. Default: as in training.
         snapshot: Where the copy is kept: "memory" (default), on the device; "cpu"; or "disk", in a
             temporary folder (needs safetensors).
         device: Where batches go. Default: where the model's first parameter is.
@@ -125,6 +130,8 @@ def range_test(
     Raises:
         ValueError: A wrong argument, an optimizer whose `step` needs a closure, data without a
             batch.
+        CyclerateError: The model cannot be evaluated in eval mode, or a range test runs in another
+            thread.
         MissingExtra: `snapshot` is "disk" and safetensors is not installed.
 
     Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
@@ -164,7 +171,14 @@ def range_test(
         data,
         validation_data=validation_data,
         options=Options(
-            batch_size, forward, accumulation_steps, scaler, autocast, clip_grad_norm, device
+            batch_size,
+            forward,
+            accumulation_steps,
+            scaler,
+            autocast,
+            clip_grad_norm,
+            device,
+            score_fn,
         ),
         metric=asked,
         measure=measure,
@@ -195,6 +209,7 @@ def recommend(
     autocast: bool | torch.dtype | None = None,
     clip_grad_norm: float | None = None,
     validation_data: Any = None,
+    score_fn: Callable[[Any, Any], Any] | None = None,
     snapshot: str = "memory",
     device: torch.device | str | None = None,
     seed: int | None = None,
@@ -232,6 +247,7 @@ def recommend(
         autocast: As in `range_test`.
         clip_grad_norm: As in `range_test`.
         validation_data: What the races are scored on. Default: 512 rows of `data`.
+        score_fn: As in `range_test`.
         snapshot: As in `range_test`.
         device: As in `range_test`.
         seed: For the order of the data, dropout and the like. Default 0.
@@ -245,7 +261,7 @@ def recommend(
 
     Raises:
         ValueError: A wrong argument, or a budget under 80 steps.
-        CyclerateError: The minutes are too few.
+        CyclerateError: The minutes are too few; or as in `range_test`.
         MissingExtra: `snapshot` is "disk" and safetensors is not installed.
 
     Source: `docs/recommend.md`.
@@ -284,7 +300,14 @@ def recommend(
         data,
         validation_data=validation_data,
         options=Options(
-            batch_size, forward, accumulation_steps, scaler, autocast, clip_grad_norm, device
+            batch_size,
+            forward,
+            accumulation_steps,
+            scaler,
+            autocast,
+            clip_grad_norm,
+            device,
+            score_fn,
         ),
         metric=asked,
         measure=measure,

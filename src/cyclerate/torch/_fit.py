@@ -85,7 +85,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
             Default False.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
         **options: `batch_size`, `forward`, `accumulation_steps`, `scaler`, `autocast`,
-            `clip_grad_norm`, `device` and `verbose`, as in `range_test`.
+            `clip_grad_norm`, `device`, `score_fn` and `verbose`, as in `range_test`.
 
     Returns:
         The rates, momenta and losses of all steps, the means of the epochs, and the range test, or

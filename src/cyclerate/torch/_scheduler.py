@@ -110,6 +110,8 @@ class ScheduledLR(LRScheduler):
         Args:
             epoch: A step to go to instead; deprecated by PyTorch, which warns.
         """
+        if epoch is not None:
+            epoch = check_count("epoch", epoch, low=0)
         if epoch is None and self._step_count > 1:
             self._step_count += 1
             self._go_to(self.last_epoch + 1)

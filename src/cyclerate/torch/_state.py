@@ -12,7 +12,9 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -77,6 +79,7 @@ def _shards(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield shard
 
 
+_STATE = (nn.Module, Tensor, Optimizer, GradScaler)
 CONTAINERS = (dict, set, list, deque, np.ndarray)
 
 
@@ -105,12 +108,19 @@ class Snapshot:
     copied only where that does not do. Objects of other kinds are taken to stay as they are.
     What hangs below the roots belongs to them. `place` and `stack` are those of `keep`. A mark, for
     a training that goes on, leaves out gradients and `requires_grad`: they are not its past.
+    `callables` follows functions, hooks among them, to what they hold.
     """
 
     def __init__(
-        self, roots: Iterable[Any], place: str, stack: ExitStack, *, mark: bool = False
+        self,
+        roots: Iterable[Any],
+        place: str,
+        stack: ExitStack,
+        *,
+        mark: bool = False,
+        callables: bool = False,
     ) -> None:
-        found = _everything_below(roots)
+        found = _everything_below(roots, callables)
         modules = [thing for thing in found if isinstance(thing, nn.Module)]
         containers = [thing for thing in found if isinstance(thing, CONTAINERS)]
         tensors = [thing for thing in found if isinstance(thing, Tensor)]
@@ -160,16 +170,54 @@ class Snapshot:
         return gradient
 
 
-def _everything_below(roots: Iterable[Any]) -> list[Any]:
+def _everything_below(roots: Iterable[Any], callables: bool) -> list[Any]:
     """The objects and whatever they consist of, each once, as far as `_parts` can tell."""
     found: dict[int, Any] = {}
     waiting = list(roots)
     while waiting:
         thing = waiting.pop()
-        if id(thing) not in found and (parts := _parts(thing)) is not None:
+        if id(thing) in found:
+            continue
+        parts = _parts(thing)
+        if parts is None and callables and callable(thing):
+            parts = _held_by(thing)
+        if parts is not None:
             found[id(thing)] = thing
             waiting.extend(parts)
     return list(found.values())
+
+
+def _held_by(function: Any) -> Iterable[Any] | None:
+    """Returns what a function, bound method, partial or callable object reaches by itself.
+
+    Of the globals that a function names, and of the attributes of an object, only what is certain
+    to be state: no data set is copied for the sake of a method that is bound to its owner.
+    """
+    if isinstance(function, partial):
+        return (function.func, *function.args, *function.keywords.values())
+    if isinstance(function, MethodType):
+        return (function.__func__, *_state_of(function.__self__))
+    if not isinstance(function, FunctionType):
+        return None if isinstance(function, type) else _state_of(function)
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
+    named = [function.__globals__.get(name) for name in function.__code__.co_names]
+    return [*cells, *(thing for thing in named if isinstance(thing, _STATE))]
+
+
+def _is_full(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # not assigned yet
+        return False
+
+
+def _state_of(owner: Any) -> list[Any]:
+    """The object itself where it is understood, or else its attributes that are."""
+    if isinstance(owner, _STATE):
+        return [owner]
+    if isinstance(owner, (type, ModuleType)):
+        return []
+    return [value for value in getattr(owner, "__dict__", {}).values() if isinstance(value, _STATE)]
 
 
 def _parts(thing: Any) -> Iterable[Any] | None:

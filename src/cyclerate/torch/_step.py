@@ -9,15 +9,16 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
 from cyclerate.torch._data import batches_of, moved, rows_in
 from cyclerate.torch._groups import current_ratios, updated
 
@@ -38,6 +39,7 @@ class Options:
     autocast: bool | torch.dtype | None = None
     clip_grad_norm: float | None = None
     device: torch.device | str | None = None
+    score_fn: Callable[[Any, Any], Any] | None = None
     verbose: str | int = "auto"
 
 
@@ -76,6 +78,8 @@ class Training:
             raise bad_argument("loss_fn", allowed, loss_fn)
         if forward is not None and not callable(forward):
             raise bad_argument("forward", "a function of (model, batch)", forward)
+        if options.score_fn is not None and not callable(options.score_fn):
+            raise bad_argument("score_fn", "a function of (model, batch)", options.score_fn)
         _check_optimizer(optimizer)
         if scaler is not None and not isinstance(scaler, GradScaler):
             raise bad_argument("scaler", "a torch.amp.GradScaler", scaler)
@@ -88,9 +92,10 @@ class Training:
             raise bad_argument("autocast", "a dtype, True or False", autocast)
         self.model, self._measure, self._step_value = model, measure, step_value
         first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
-        self.device = first.device if options.device is None else torch.device(options.device)
+        self.device = first.device if options.device is None else _device(options.device)
         self.batches, self.begin_validation = batches_of(data, validation_data, options.batch_size)
         self._optimizer, self._loss_fn, self._forward = optimizer, loss_fn, forward
+        self._score_fn, self._trains = options.score_fn, False
         self._ratios = current_ratios(optimizer.param_groups)
         self._accumulation_steps = check_count("accumulation_steps", options.accumulation_steps)
         self._scaler, self._clip_grad_norm = scaler, options.clip_grad_norm
@@ -128,8 +133,9 @@ class Training:
         total, rows = torch.zeros((), device=self.device), 0
         with torch.no_grad():
             for batch in batches:
-                count = rows_in(batch)
-                total, rows = total + count * self._outcome(batch, self._measure)[1], rows + count
+                value, count = self._score(batch), rows_in(batch)
+                if value is not None:
+                    total, rows = total + count * value, rows + count
         for module, training in modes:
             module.training = training
         if not rows:
@@ -142,18 +148,68 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         values: list[Tensor] = []
         for _ in range(self._accumulation_steps):
-            loss, value = self._outcome(next(self.batches), measure)
+            loss, value = self._next_outcome(measure)
             if self._accumulation_steps > 1:
                 loss = loss / self._accumulation_steps
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             values.append(value)
+        if not self._trains:
+            self._check_gradients()
         return values[0] if len(values) == 1 else torch.stack(values).mean()
 
-    def _outcome(self, batch: Any, measure: Metric | None) -> tuple[Tensor, Tensor]:
+    def _check_gradients(self) -> None:
+        """Refuses, after the first gradient, an optimizer that it has nothing to do with."""
+        weights = [p for group in self._optimizer.param_groups for p in group["params"]]
+        own = {id(parameter) for parameter in self.model.parameters()}
+        if all(p.grad is None and id(p) not in own for p in weights):
+            allowed = "one of parameters that the loss depends on, as those of this model"
+            raise bad_argument("optimizer", allowed, self._optimizer)
+        self._trains = True
+
+    def _next_outcome(self, measure: Metric | None) -> tuple[Tensor, Tensor]:
+        """That of the next batch that is not skipped: a `forward` says None for one that is."""
+        for _ in range(MOST_SKIPPED_STEPS):
+            outcome = self._outcome(next(self.batches), measure)
+            if outcome is not None:
+                break
+        else:
+            allowed = (
+                f"a function that does not return None for {MOST_SKIPPED_STEPS} batches on end"
+            )
+            raise bad_argument("forward", allowed, None)
+        if not outcome[0].requires_grad:
+            allowed = "one that depends on parameters with requires_grad: there is nothing to train"
+            raise bad_argument("the loss", allowed, outcome[0])
+        return outcome
+
+    def _score(self, batch: Any) -> Tensor | None:
+        """The value of a batch in eval mode; None if it is one to skip.
+
+        Raises:
+            CyclerateError: The model cannot do that, although it may train well.
+        """
+        try:
+            if self._score_fn is None:
+                outcome = self._outcome(batch, self._measure)
+                return None if outcome is None else outcome[1]
+            with self._precision():
+                return _mean("the score", self._score_fn(self.model, moved(batch, self.device)))
+        except (TypeError, AttributeError, LookupError, RuntimeError, AssertionError) as error:
+            if type(error).__module__ != "builtins" or "out of memory" in str(error):
+                raise
+            raise CyclerateError(
+                "evaluating the model in eval mode, without gradients, failed with "
+                f"{type(error).__name__}: {str(error)[:80]}. If it can only train, give "
+                'score_fn=... (of the model and a batch), or use method="range", no validation data'
+            ) from error
+
+    def _outcome(self, batch: Any, measure: Metric | None) -> tuple[Tensor, Tensor] | None:
         """Runs the model; returns the loss, with its graph, and the value to record, without."""
         with self._precision():
             given = self._run(moved(batch, self.device))
-            loss = _mean("the loss", given if self._loss_fn is None else self._loss_fn(*given))
+            if given is None:
+                return None
+            loss = _mean("the loss", given if self._loss_fn is None else self._loss_of(*given))
         if measure is None:
             return loss, loss.detach()
         with torch.no_grad():
@@ -165,12 +221,30 @@ class Training:
                 allowed = "given for batches that are not (input, target)"
                 raise bad_argument("forward", allowed, f"None, and a {type(batch).__name__}")
             *inputs, target = batch
-            return self.model(*inputs), target
+            return self._called(self.model, *inputs), target
         given = self._forward(self.model, batch)
+        if given is None:
+            return None
         if self._loss_fn is not None and not (isinstance(given, tuple) and len(given) == 2):
             allowed = "a function that returns (output, target); or the loss, with loss_fn=None"
             raise bad_argument("forward", allowed, given)
         return given
+
+    def _loss_of(self, output: Any, target: Any) -> Any:
+        return self._called(cast(Any, self._loss_fn), output, target)
+
+    def _called(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """The function's output; one that cannot take a batch as it is by default is explained."""
+        try:
+            return function(*inputs)
+        except (TypeError, AttributeError) as error:
+            usual = all(isinstance(value, Tensor) for value in inputs)
+            one = function is not self.model or len(inputs) == 1
+            if self._forward is not None or (usual and one):
+                raise
+            kinds = ", ".join(type(value).__name__ for value in inputs)
+            allowed = "given where a batch is not (*inputs, target) or an output is no tensor"
+            raise bad_argument("forward", allowed, f"None, and ({kinds}): {error}") from error
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self._autocast is False:
@@ -204,12 +278,19 @@ def _check_optimizer(optimizer: Any) -> None:
         raise bad_argument("optimizer", allowed, optimizer)
 
 
+def _device(device: Any) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise bad_argument("device", 'a device of PyTorch, as "cpu"', device) from error
+
+
 def _mean(name: str, value: Any) -> Tensor:
     """One number: losses and metrics may come one for each sample."""
     if isinstance(value, (bool, int, float)):
         return torch.tensor(float(value))
-    if not isinstance(value, Tensor) or not value.numel():
-        raise bad_argument(name, "a tensor of one or more numbers", value)
+    if not isinstance(value, Tensor) or not value.numel() or value.is_complex():
+        raise bad_argument(name, "a tensor of one or more real numbers", value)
     if not value.is_floating_point():
         value = value.float()
     return value if value.ndim == 0 else value.mean()
@@ -240,17 +321,23 @@ def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metri
         raise bad_argument("metric", "'loss' where forward returns the loss itself", metric)
     if metric == "accuracy":
         threshold = 0.5 if isinstance(loss_fn, nn.BCELoss) else 0.0
-        return f"{prefix}accuracy", functools.partial(accuracy, threshold=threshold)
+        classes = isinstance(loss_fn, nn.CrossEntropyLoss) or loss_fn is cross_entropy
+        kind = functools.partial(accuracy, threshold=threshold, classes=classes)
+        return f"{prefix}accuracy", kind
     return prefix + getattr(metric, "__name__", type(metric).__name__), metric
 
 
-def accuracy(output: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
+def accuracy(
+    output: Tensor, target: Tensor, threshold: float = 0.0, *, classes: bool = False
+) -> Tensor:
     """The share of targets that the output has right.
 
     Args:
         output: Scores of classes along dimension 1; or one score for each target, for yes or no.
         target: The number of the class; or 0 or 1.
         threshold: Where a score means yes: 0 for a logit, 0.5 for a probability.
+        classes: Whether a target of the output's shape gives the share of each class: the largest
+            count. So it is wherever those of every row add up to 1.
 
     >>> import torch
     >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
@@ -260,7 +347,11 @@ def accuracy(output: Tensor, target: Tensor, threshold: float = 0.0) -> Tensor:
     """
     if output.ndim == target.ndim + 1 and output.shape[1] == 1:
         output = output.squeeze(1)
-    if output.shape == target.shape:
+    if output.shape == target.shape and target.ndim > 1 and target.shape[1] > 1:
+        shares = classes or bool(((target.sum(1) - 1).abs() < 1e-3).all() and (target >= 0).all())
+        several = (output > threshold) == (target > 0.5)
+        right = output.argmax(1) == target.argmax(1) if shares else several
+    elif output.shape == target.shape:
         right = (output > threshold) == (target > 0.5)
     elif output.ndim == target.ndim + 1 and output[:, 0].shape == target.shape:
         right = output.argmax(dim=1) == target

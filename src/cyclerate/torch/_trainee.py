@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from cyclerate._errors import check_choice
+from cyclerate._errors import CyclerateError, check_choice
 from cyclerate._randomness import all_of, remember_global_randomness, seed_global_randomness
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._run import SCORE_ROWS
@@ -21,6 +22,8 @@ from cyclerate.torch._step import Metric, Options, Training
 
 STEPS_AT_A_TIME = {"cpu": 1}
 """So many losses are read together, else 5: reading waits for all the work of an accelerator."""
+
+_LENT = threading.RLock()
 
 
 class TorchTrainee(Trainee):
@@ -68,7 +71,8 @@ class TorchTrainee(Trainee):
             measure=measure,
             step_value="validation" if validates_each_step else "measure",
         )
-        self._roots = [model, optimizer, loss_fn, metric, options.scaler]
+        functions = [loss_fn, metric, options.forward, options.score_fn]
+        self._roots = [model, optimizer, options.scaler, *functions]
         self._data = [data, validation_data]
         self._sample: list[Any] = []
         self._seed: int | None = None
@@ -81,10 +85,16 @@ class TorchTrainee(Trainee):
         Raises:
             MissingExtra: The copy goes to disk and safetensors is not installed.
         """
+        if not _LENT.acquire(blocking=False):
+            raise CyclerateError(
+                "a range test runs in another thread: they would share the random generators of "
+                "Python, NumPy and PyTorch. Run one after the other, or in processes of their own."
+            )
         with ExitStack() as stack:
+            stack.callback(_LENT.release)
             stack.callback(self._training.batches.close)
             random_states = [remember_global_randomness(), *map(remember_order, self._data)]
-            self._snapshot = Snapshot(self._roots, self._place, stack)
+            self._snapshot = Snapshot(self._roots, self._place, stack, callables=True)
             stack.callback(all_of([self._snapshot.put_back, *random_states]))
             yield
 

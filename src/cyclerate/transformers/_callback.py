@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.trainer_pt_utils import LabelSmoother
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.training_args import ParallelMode
 
 import cyclerate.torch as ct
@@ -23,28 +29,34 @@ ComputeLoss = Callable[[Any, Any], Any]
 """Of a model and a batch."""
 
 
-def usual_loss(label_smoothing_factor: float) -> ComputeLoss:
-    """Returns what gives the model's own loss, or that of smoothed labels, as the Trainer does."""
-    if not label_smoothing_factor:
-        return _own_loss
-    smoother = LabelSmoother(epsilon=label_smoothing_factor)
+def loss_of_the_trainer(callback: TrainerCallback) -> ComputeLoss:
+    """Returns the `compute_loss` of the Trainer that has called a callback: what it trains on.
 
-    def smoothed_loss(model: Any, batch: Any) -> Any:
-        inputs = dict(batch)
-        if "labels" not in inputs:
-            return _own_loss(model, inputs)
-        labels = inputs.pop("labels")
-        causal = type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
-        return smoother(model(**inputs), labels, shift_labels=causal)
+    A callback is not told its Trainer. It is looked for among those that are being executed.
 
-    return smoothed_loss
+    Raises:
+        ValueError: There is none.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, Trainer) and callback in caller.callback_handler.callbacks:
+            return functools.partial(_loss_of, caller)
+        frame = frame.f_back
+    allowed = "given where the callback is not called by a Trainer of Transformers"
+    raise bad_argument("compute_loss", allowed, None)
 
 
-def _own_loss(model: Any, batch: Any) -> Any:
-    outputs = model(**batch)
-    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs[0]
+def _loss_of(trainer: Trainer, model: Any, batch: Any) -> Any:
+    allowed = "given for a model that returns no loss"
+    try:
+        loss = trainer.compute_loss(model, dict(batch))  # it takes the labels out
+    except ValueError as error:
+        if "did not return a loss" in str(error):
+            raise bad_argument("compute_loss", allowed, None) from error
+        raise
     if loss is None:
-        raise bad_argument("compute_loss", "given for a model that returns no loss", None)
+        raise bad_argument("compute_loss", allowed, None)
     return loss
 
 
@@ -72,9 +84,10 @@ class RangeTestCallback(TrainerCallback):
         start_lr, end_lr, steps, spacing, method, policy, max_steps, snapshot, seed, repeats,
             stop_early, settings, verbose: As in `cyclerate.torch.range_test`.
         horizon_steps: Optimizer steps of the training to come. Default: the Trainer's own.
-        compute_loss: `compute_loss(model, batch)` gives the loss, for a Trainer with a loss of its
-            own: `lambda model, batch: trainer.compute_loss(model, batch)`. Default: the model's
-            loss, as in `Trainer.compute_loss`.
+        compute_loss: `compute_loss(model, batch)` gives the loss. Default: that of the Trainer,
+            whose `compute_loss` may be its own.
+        score_fn: `score_fn(model, batch)` gives the value to score by, of the model in eval mode.
+            Default: the loss.
         apply: Whether to set the rate. Default True; False only measures.
 
     Attributes:
@@ -103,6 +116,7 @@ class RangeTestCallback(TrainerCallback):
         horizon_steps: int | None = None,
         max_steps: int | None = None,
         compute_loss: ComputeLoss | None = None,
+        score_fn: ComputeLoss | None = None,
         apply: bool = True,
         snapshot: str = "memory",
         seed: int | None = None,
@@ -114,7 +128,9 @@ class RangeTestCallback(TrainerCallback):
         if compute_loss is not None and not callable(compute_loss):
             raise bad_argument("compute_loss", "a function of (model, batch)", compute_loss)
         self._apply = check_choice("apply", apply, (True, False))
-        self._compute_loss = compute_loss
+        if score_fn is not None and not callable(score_fn):
+            raise bad_argument("score_fn", "a function of (model, batch)", score_fn)
+        self._compute_loss, self._score_fn = compute_loss, score_fn
         self._settings = settings_of(
             RangeTestSettings,
             settings,
@@ -164,7 +180,7 @@ class RangeTestCallback(TrainerCallback):
         if args.parallel_mode is not ParallelMode.NOT_PARALLEL:
             allowed = "on one device (use cyclerate.torch.range_test before a parallel one)"
             raise bad_argument("the training", allowed, args.parallel_mode.value)
-        loss = self._compute_loss or usual_loss(args.label_smoothing_factor)
+        loss = self._compute_loss or loss_of_the_trainer(self)
         return ct.range_test(
             model,
             _unwrapped(optimizer),
@@ -172,6 +188,7 @@ class RangeTestCallback(TrainerCallback):
             # Accelerate's own loader keeps account of the steps of the training.
             getattr(loader, "base_dataloader", loader),
             forward=loss,
+            score_fn=self._score_fn,
             accumulation_steps=args.gradient_accumulation_steps,
             # The Trainer's model has its own autocast, which Accelerate gave it.
             scaler=getattr(optimizer, "scaler", None),
