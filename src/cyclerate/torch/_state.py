@@ -11,10 +11,10 @@ import copy
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -79,7 +79,8 @@ def _shards(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield shard
 
 
-_STATE = (nn.Module, Tensor, Optimizer, GradScaler)
+_STATE = (nn.Module, Optimizer, GradScaler)
+_FUNCTIONS = (FunctionType, MethodType, partial)
 CONTAINERS = (dict, set, list, deque, np.ndarray)
 
 
@@ -179,7 +180,7 @@ def _everything_below(roots: Iterable[Any], callables: bool) -> list[Any]:
         if id(thing) in found:
             continue
         parts = _parts(thing)
-        if parts is None and callables and callable(thing):
+        if parts is None and callables and callable(thing) and not isinstance(thing, type):
             parts = _held_by(thing)
         if parts is not None:
             found[id(thing)] = thing
@@ -187,36 +188,33 @@ def _everything_below(roots: Iterable[Any], callables: bool) -> list[Any]:
     return list(found.values())
 
 
-def _held_by(function: Any) -> Iterable[Any] | None:
-    """Returns what a function, bound method, partial or callable object reaches by itself.
+def _held_by(function: Any) -> Iterable[Any]:
+    """Returns the state that a function, bound method, partial or callable object reaches.
 
-    Of the globals that a function names, and of the attributes of an object, only what is certain
-    to be state: no data set is copied for the sake of a method that is bound to its owner.
+    Tensors and containers are taken to be data: nobody wants a copy of a data set for the sake of
+    a function that reads it.
     """
     if isinstance(function, partial):
-        return (function.func, *function.args, *function.keywords.values())
-    if isinstance(function, MethodType):
-        return (function.__func__, *_state_of(function.__self__))
-    if not isinstance(function, FunctionType):
-        return None if isinstance(function, type) else _state_of(function)
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
-    named = [function.__globals__.get(name) for name in function.__code__.co_names]
-    return [*cells, *(thing for thing in named if isinstance(thing, _STATE))]
+        held = [function.func, *function.args, *function.keywords.values()]
+    elif isinstance(function, MethodType):
+        held = [function.__func__, function.__self__, *_state_of(function.__self__)]
+    elif isinstance(function, FunctionType):
+        named = [function.__globals__.get(name) for name in function.__code__.co_names]
+        ours = [t for t in named if getattr(t, "__module__", None) == function.__module__]
+        held = [*_closure_of(function), *ours, *(t for t in named if isinstance(t, _STATE))]
+    else:
+        held = _state_of(function)
+    return [thing for thing in held if isinstance(thing, (*_STATE, *_FUNCTIONS))]
 
 
-def _is_full(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # not assigned yet
-        return False
+def _closure_of(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # not assigned yet
+            yield cell.cell_contents
 
 
 def _state_of(owner: Any) -> list[Any]:
-    """The object itself where it is understood, or else its attributes that are."""
-    if isinstance(owner, _STATE):
-        return [owner]
-    if isinstance(owner, (type, ModuleType)):
-        return []
+    """The attributes of an object that are state; its methods and data are not."""
     return [value for value in getattr(owner, "__dict__", {}).values() if isinstance(value, _STATE)]
 
 

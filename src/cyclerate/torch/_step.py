@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.nn.functional import cross_entropy
+from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -297,6 +297,7 @@ def _mean(name: str, value: Any) -> Tensor:
 
 
 VALIDATION = "val_"
+_OF_LABELS = (functional.binary_cross_entropy, functional.binary_cross_entropy_with_logits)
 
 
 def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metric | None]:
@@ -321,14 +322,18 @@ def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metri
         raise bad_argument("metric", "'loss' where forward returns the loss itself", metric)
     if metric == "accuracy":
         threshold = 0.5 if isinstance(loss_fn, nn.BCELoss) else 0.0
-        classes = isinstance(loss_fn, nn.CrossEntropyLoss) or loss_fn is cross_entropy
+        classes = None
+        if isinstance(loss_fn, nn.CrossEntropyLoss) or loss_fn is functional.cross_entropy:
+            classes = True
+        elif isinstance(loss_fn, (nn.BCELoss, nn.BCEWithLogitsLoss)) or loss_fn in _OF_LABELS:
+            classes = False
         kind = functools.partial(accuracy, threshold=threshold, classes=classes)
         return f"{prefix}accuracy", kind
     return prefix + getattr(metric, "__name__", type(metric).__name__), metric
 
 
 def accuracy(
-    output: Tensor, target: Tensor, threshold: float = 0.0, *, classes: bool = False
+    output: Tensor, target: Tensor, threshold: float = 0.0, *, classes: bool | None = None
 ) -> Tensor:
     """The share of targets that the output has right.
 
@@ -337,7 +342,7 @@ def accuracy(
         target: The number of the class; or 0 or 1.
         threshold: Where a score means yes: 0 for a logit, 0.5 for a probability.
         classes: Whether a target of the output's shape gives the share of each class: the largest
-            count. So it is wherever those of every row add up to 1.
+            count. Default None: where those of every row add up to 1.
 
     >>> import torch
     >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).item()
@@ -348,7 +353,9 @@ def accuracy(
     if output.ndim == target.ndim + 1 and output.shape[1] == 1:
         output = output.squeeze(1)
     if output.shape == target.shape and target.ndim > 1 and target.shape[1] > 1:
-        shares = classes or bool(((target.sum(1) - 1).abs() < 1e-3).all() and (target >= 0).all())
+        shares = classes
+        if shares is None:
+            shares = bool(((target.sum(1) - 1).abs() < 1e-3).all() and (target >= 0).all())
         several = (output > threshold) == (target > 0.5)
         right = output.argmax(1) == target.argmax(1) if shares else several
     elif output.shape == target.shape:
