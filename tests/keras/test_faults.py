@@ -144,7 +144,7 @@ class TestAnOptimizerThatIsNotTheOneInUse:
         np.testing.assert_array_equal(model.get_weights()[0], before[0])
 
 
-class _NotForEvaluate(keras.Sequential):
+class NotForEvaluate(keras.Sequential):
     def test_step(self, *data: Any) -> Any:
         raise NotImplementedError("only train_step")
 
@@ -154,7 +154,7 @@ class TestAModelThatEvaluateIsNotFor:
 
     @pytest.fixture
     def model(self) -> Any:
-        model = _NotForEvaluate([keras.Input((1,)), keras.layers.Dense(1)])
+        model = NotForEvaluate([keras.Input((1,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(), "mse")
         return model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -258,7 +258,7 @@ def test_a_step_to_what_is_no_step_is_refused_and_changes_nothing(wrong):
     assert scheduler.last_epoch == 1
     scheduler.step()
     assert scheduler.last_epoch == 2
-    scheduler.step(np.int64(5))
+    scheduler.step(cast(int, np.int64(5)))
     assert type(scheduler.state_dict()["last_epoch"]) is int
 
 

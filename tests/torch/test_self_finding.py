@@ -368,7 +368,8 @@ class TestRefusals:
 
     def test_a_loss_that_is_no_number(self):
         loop = Loop("adamw", None)
-        for loss in (torch.ones(2), "1"):
+        wrong: list[Any] = [torch.ones(2), "1"]
+        for loss in wrong:
             with pytest.raises(ValueError, match="must be a single number"):
                 loop.cycle.step(loss)
         assert loop.cycle.steps == 0

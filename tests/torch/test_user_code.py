@@ -60,7 +60,8 @@ def parts_of(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["x"], batch["y"]
     if isinstance(batch, tuple) and not hasattr(batch, "_fields"):
         return tuple(batch[1]) if isinstance(batch[1], list) else batch[-2:]
-    return batch.x, batch.y
+    named: Any = batch
+    return named.x, named.y
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -168,7 +169,8 @@ def test_the_score_is_that_of_score_fn():
     assert set(modes) == {(False, False)}
     plain = Regression()
     same = ct.range_test(plain, sgd(plain), None, BATCHES, **options)
-    np.testing.assert_allclose([s for _, s in result.races], [s for _, s in same.races])
+    scores = [np.array([score for _, score in found.races], float) for found in (result, same)]
+    np.testing.assert_allclose(scores[0], scores[1])
 
 
 class TestNothingToTrain:
@@ -326,6 +328,7 @@ def test_wrong_arguments_are_named(name: str, options: dict):
 
 def test_layers_and_states_that_are_none():
     model = Regression()
-    for layers in ([1], [[1]]):
+    wrong: list[Any] = [[1], [[1]]]
+    for layers in wrong:
         with pytest.raises(ValueError, match="layers must be modules"):
             ct.layer_groups(model, lr=0.1, layers=layers)

@@ -146,7 +146,7 @@ class ScheduleCallback(keras.callbacks.Callback):
 
     def _go_on(self, plans: tuple[Plan, ...], first_epoch: int) -> None:
         """Begins where a fit stands that another process began, unless the place was given."""
-        batches = self.params.get("steps")
+        batches = (self.params or {}).get("steps")  # a callback may hold this one, and set none
         if first_epoch == 0 or batches is None or self._next_step > 0:
             return
         # Not the optimizer's count: it may hold steps of other trainings, or not be restored.
@@ -162,7 +162,9 @@ class ScheduleCallback(keras.callbacks.Callback):
         self._recorded = int(self._optimizer.iterations)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._record() == 0 and not self._warned:
+        # A guard that ends the fit has put the count back.
+        idle = self._record() == 0 and not self.model.stop_training
+        if idle and not self._warned:
             self._warned = True
             warnings.warn(
                 "The optimizer of the model, whose rate is scheduled, took no step in this epoch: "
