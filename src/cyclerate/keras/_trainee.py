@@ -202,7 +202,9 @@ def mean_score(model: Any, score_fn: Callable[[Any, Any], Any], sample: dict[str
     total, rows = 0.0, 0
     for batch in data_adapter(**{"shuffle": False, **sample}).get_numpy_iterator():
         count = len(keras.tree.flatten(batch)[0])
-        total += count * one_number(score_fn(model, batch))
+        # Tensors of the backend: on PyTorch, arrays do not mix with what has a gradient.
+        value = score_fn(model, keras.tree.map_structure(keras.ops.convert_to_tensor, batch))
+        total += count * one_number(keras.ops.convert_to_numpy(value))
         rows += count
     return total / rows
 
