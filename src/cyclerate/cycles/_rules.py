@@ -171,6 +171,16 @@ def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> 
     return schedule.mirrored(*momentum)
 
 
+def momentum_at(height: float, momentum: tuple[float, float]) -> float:
+    """Returns the momentum of a step: the highest at height 0 of the rate, the lowest at its top.
+
+    >>> momentum_at(0.0, (0.85, 0.95)), momentum_at(0.5, (0.5, 1.0))
+    (0.95, 0.75)
+    """
+    low, high = momentum
+    return high - (high - low) * height
+
+
 def scale_lr(lr: float, batch_size: int, new_batch_size: int, rule: str = "linear") -> float:
     """Returns the rate for another batch size.
 

@@ -75,12 +75,7 @@ class LossLevel:
     def __init__(self, start_steps: int = 10) -> None:
         self._start_steps = start_steps
         self._first: list[float] = []
-        self._last: deque[float] = deque(maxlen=_LEVEL_STEPS)
-        # What is to be judged by the noise takes no part in it yet: the latest wait.
-        self._newest: deque[float] = deque(maxlen=_LEVEL_STEPS)
-        self._jumps = Latest(_NOISE_STEPS)
-        self._ending: deque[float] = deque(maxlen=_ENDING_STEPS)
-        self._lowest = float("inf")
+        self.forget(None)
 
     def take(self, loss: float) -> None:
         """Takes the next finite loss."""
@@ -97,11 +92,11 @@ class LossLevel:
 
     def forget(self, level: float | None) -> None:
         """Begins again from a state of this level; None for the start, as far as it is known."""
-        self._last.clear()
+        self._last: deque[float] = deque(maxlen=_LEVEL_STEPS)
         # What is to be judged by the noise takes no part in it yet: the latest wait.
         self._newest: deque[float] = deque(maxlen=_LEVEL_STEPS)
         self._jumps = Latest(_NOISE_STEPS)
-        self._ending.clear()
+        self._ending: deque[float] = deque(maxlen=_ENDING_STEPS)
         self._lowest = float("inf") if level is None else level
 
     @property

@@ -28,14 +28,14 @@ class StatusLine:
 
     def __init__(self, verbose: str | int) -> None:
         verbose = check_choice("verbose", verbose, ("auto", 0, 1))
-        self.wanted = bool(verbose == 1 or (verbose == "auto" and sys.stderr.isatty()))
+        self._wanted = bool(verbose == 1 or (verbose == "auto" and sys.stderr.isatty()))
         self._next = time.monotonic() + (QUIET_SECONDS if verbose == "auto" else 0.0)
         self._written = 0
 
     @property
     def due(self) -> bool:
         """Whether it is wanted, and the last one is not too recent."""
-        return self.wanted and time.monotonic() >= self._next
+        return self._wanted and time.monotonic() >= self._next
 
     def show(self, text: str) -> None:
         """Shows a text in place of the last one, if it is due."""
@@ -68,7 +68,6 @@ class Progress:
 
     def __init__(self, verbose: str | int, repeats: int, method: str = "range") -> None:
         self._line = StatusLine(verbose)
-        self.wanted = self._line.wanted
         self._repeats = repeats
         self._name = "range test" if method == "range" else method
         self._run: Run | None = None

@@ -32,6 +32,7 @@ _SMALL_BUDGET_FRAC = 0.3
 _GOOD_STEPS = 120  # so many are worth that: half of them give a rate that costs twice as much
 _LEAST_STEPS, _MOST_STEPS = 40, 600
 _LEAST_SWEEP_STEPS, _MOST_SWEEP_STEPS = 10, 100
+_START_LR = 1e-6  # where a sweep of few steps begins
 _SWEEP_FRAC = 1 / 4
 _SWEPT_FRAC = 0.7  # a sweep that diverges earlier leaves longer races
 _MOST_PROBE_STEPS = 400
@@ -87,6 +88,29 @@ def tuning_for(budget_steps: int, policies: int) -> Tuning:
     # A race is a third of what the sweep leaves of the probe's steps.
     probe = int((RACES * steps + rivals * _SWEPT_FRAC * sweep) / (RACES + rivals))
     return Tuning(sweep, min(probe, _MOST_PROBE_STEPS), steps)
+
+
+def part_of_training(total_steps: int, method: str) -> dict[str, Any]:
+    """Returns the settings of a range test that takes its steps from those of the training.
+
+    Args:
+        total_steps: Optimizer steps of both together, at least 80.
+        method: "probe", or "range" for a sweep alone.
+
+    Raises:
+        ValueError: The steps are too few.
+
+    >>> part_of_training(1000, "probe")
+    {'start_lr': 1e-06, 'horizon_steps': 850, 'steps': 37, 'max_steps': 150}
+    >>> part_of_training(1000, "range")
+    {'start_lr': 1e-06, 'horizon_steps': 850, 'steps': 150}
+    """
+    check_count("total_steps", total_steps, low=LEAST_BUDGET_STEPS)
+    tuning = tuning_for(total_steps, policies=1)
+    shared = {"start_lr": _START_LR, "horizon_steps": total_steps - tuning.steps}
+    if method == "probe":
+        return {**shared, "steps": tuning.sweep_steps, "max_steps": tuning.steps}
+    return {**shared, "steps": tuning.steps}
 
 
 TIMING_STEPS = 15
@@ -149,7 +173,7 @@ class RecommendationSettings:
     ValueError: policies must be one of 'one_cycle', 'constant', 'triangular'. Received: 'sawtooth'
     """
 
-    DEFAULT_SWEEP: ClassVar[Sweep] = Sweep(start_lr=1e-6)
+    DEFAULT_SWEEP: ClassVar[Sweep] = Sweep(start_lr=_START_LR)
 
     budget_steps: int | None = None
     budget_minutes: float | None = None

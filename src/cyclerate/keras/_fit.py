@@ -12,7 +12,7 @@ from cyclerate._errors import bad_argument, check_count
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import require_answer
-from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
+from cyclerate.finder._recommend import part_of_training
 from cyclerate.keras._clock import StopAfter
 from cyclerate.keras._data import number_of_batches, shuffled_by_keras
 from cyclerate.keras._doors import check_model
@@ -23,8 +23,6 @@ from cyclerate.keras._layers import LayerRates
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras._self_finding import SelfFindingCycle
 from cyclerate.schedules import Schedule
-
-_START_LR = 1e-6  # where a sweep of few steps begins
 
 
 class Fit:
@@ -117,11 +115,7 @@ class Fit:
         told: dict[str, Any] = {"policy": policy, "method": method, **self._data}
         told |= {"horizon_steps": self.updates, "verbose": self._options["verbose"]}
         if self._epochs is None:
-            check_count("total_steps", self.updates, low=LEAST_BUDGET_STEPS)
-            tuning = tuning_for(self.updates, policies=1)
-            told |= {"start_lr": _START_LR, "horizon_steps": self.updates - tuning.steps}
-            told["steps"] = tuning.sweep_steps if method == "probe" else tuning.steps
-            told |= {"max_steps": tuning.steps} if method == "probe" else {}
+            told |= part_of_training(self.updates, method)
         layers = next((c for c in self._callbacks if isinstance(c, LayerRates)), None)
         with nullcontext() if layers is None else layers.lent_to(self._model):
             found = range_test(self._model, **{**told, **(options or {})})

@@ -12,7 +12,7 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate._files import replacing
-from cyclerate.cycles._rules import opposite_cycle
+from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._prior import kind_of, prior_lr
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
@@ -223,8 +223,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         cycle, steering = self._running, self._steering
         steering.lr, steering.clip_norm = cycle.lr, cycle.clip_norm
         if self.momentum is not None:
-            low, high = self.momentum
-            steering.momentum = high - (high - low) * cycle.height
+            steering.momentum = momentum_at(cycle.height, self.momentum)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self.history:

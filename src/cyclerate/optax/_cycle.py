@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.cycles._rules import momentum_at
 from cyclerate.finder._prior import prior_lr
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.optax._step import (
@@ -305,8 +306,7 @@ class CycleTraining:
     def _knobs(self) -> tuple[float, ...]:
         if self._momentum is None:
             return (self.cycle.lr,)
-        low, high = self._momentum
-        return self.cycle.lr, high - (high - low) * self.cycle.height
+        return self.cycle.lr, momentum_at(self.cycle.height, self._momentum)
 
 
 def checked_momentum(momentum: Any) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._range_test import require_answer
-from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
+from cyclerate.finder._recommend import part_of_training
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
@@ -35,8 +35,6 @@ from cyclerate.torch._groups import (
 )
 from cyclerate.torch._self_finding import SelfFindingCycle
 from cyclerate.torch._step import Metric, Options, Training, metric_of
-
-_START_LR = 1e-6  # where a sweep of few steps begins
 
 
 @dataclass(frozen=True)
@@ -212,11 +210,7 @@ class Fit:
         asked: dict[str, Any] = {"policy": policy, "method": method, **self._given}
         asked["horizon_steps"] = steps
         if self._total_steps is not None:
-            check_count("total_steps", steps, low=LEAST_BUDGET_STEPS)
-            tuning = tuning_for(steps, policies=1)
-            asked |= {"start_lr": _START_LR, "horizon_steps": steps - tuning.steps}
-            asked["steps"] = tuning.sweep_steps if method == "probe" else tuning.steps
-            asked |= {"max_steps": tuning.steps} if method == "probe" else {}
+            asked |= part_of_training(steps, method)
         found = range_test(**{**asked, **(options or {})})
         max_lr = require_answer(found)
         if self._total_steps is not None:

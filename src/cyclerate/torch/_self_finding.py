@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate.cycles._rules import opposite_cycle
+from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._prior import kind_of, prior_lr
 from cyclerate.finder._run import one_number
 from cyclerate.finder._warmup import FindingCycle
@@ -146,8 +146,7 @@ class SelfFindingCycle:
         """What the next step is taken with: "learning_rate", and "momentum" where it is cycled."""
         values = {"learning_rate": self._cycle.lr}
         if self.momentum_key is not None and self._momentum is not None:
-            low, high = self._momentum
-            values["momentum"] = high - (high - low) * self._cycle.height
+            values["momentum"] = momentum_at(self._cycle.height, self._momentum)
         return values
 
     def step(self, loss: float | Tensor) -> None:
