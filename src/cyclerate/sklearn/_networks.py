@@ -170,7 +170,7 @@ class SharedCycle(Schedule):
         if isinstance(xp, (PlainPython, NumPy)):
             return self._policy.value_at(n, xp)
         start, peak, end, top, _ = self._corners()
-        lowest = keras.ops.where(n < top, start, end)
+        lowest = keras.ops.where(keras.ops.cast(n, "float32") < top, start, end)
         return lowest + (peak - lowest) * self.height_at(n, xp)
 
     def height_at(self, n: Any, xp: Namespace) -> Any:
