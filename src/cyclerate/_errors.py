@@ -68,11 +68,11 @@ def check_number(
     return number
 
 
-def check_count(name: str, value: Any, *, low: int = 1) -> int:
-    """Returns `value` as an int if it is a whole number of at least `low`; 2000.0 counts as whole.
+def check_count(name: str, value: Any, *, low: int = 1, below: int = _COUNT_LIMIT) -> int:
+    """Returns `value` as an int if it is a whole number in [low, below); 2000.0 counts as whole.
 
     Raises:
-        ValueError: It is not a whole number, or below `low`.
+        ValueError: It is not a whole number, or outside the bounds.
 
     >>> check_count("step_size", 2000.0)
     2000
@@ -89,8 +89,10 @@ def check_count(name: str, value: Any, *, low: int = 1) -> int:
         count = int(number)
     if count < low:
         raise bad_argument(name, allowed, value)
-    if count >= _COUNT_LIMIT:
-        raise bad_argument(name, f"{allowed} and below 2**128", value)
+    if count >= below:
+        exponent = below.bit_length() - 1
+        limit = f"2**{exponent}" if below == 2**exponent else f"{below:,}"
+        raise bad_argument(name, f"{allowed} and below {limit}", value)
     return count
 
 

@@ -91,6 +91,32 @@ sequences = st.builds(
 finite = st.one_of(one_cycles, warmup_stable_decays, cos_logs)
 policies = st.one_of(constants, ramps, cycles, finite, restarts, sequences)
 
+long = st.integers(0, 61).flatmap(lambda bits: st.integers(2**bits, 2 ** (bits + 1) - 1))
+gammas = st.sampled_from([1e-9, 0.5, 0.99, 0.99994, 1 - 1e-12, 1.0])
+far_policies = st.one_of(
+    st.builds(cr.Linear, rates, rates, long),
+    st.builds(cr.Cosine, rates, rates, long),
+    st.builds(cr.Polynomial, rates, rates, long),
+    st.builds(cr.Exponential, rates, rates, long),
+    st.builds(
+        lambda pair, up, shape: cr.Triangular(pair[0], pair[1], up, None, shape),
+        ordered_rates,
+        long,
+        shapes,
+    ),
+    st.builds(lambda pair, up: cr.Triangular2(pair[0], pair[1], up), ordered_rates, long),
+    st.builds(
+        lambda pair, up, gamma: cr.ExpRange(pair[0], pair[1], up, gamma),
+        ordered_rates,
+        long,
+        gammas,
+    ),
+    st.builds(cr.OneCycle, rates, long),
+    st.builds(cr.CosLog, rates, long, st.integers(1, 20)),
+    st.builds(cr.WarmRestarts, rates, long, st.sampled_from([1, 1.5, 2])),
+    st.builds(cr.WarmupStableDecay, rates, long),
+)
+
 EXAMPLES = [
     cr.Constant(0.01),
     cr.Linear(0.001, 0.1, 700),

@@ -70,6 +70,12 @@ REFUSED = [
     (lambda: LINEAR("1"), "step", "whole number >= 0", "'1'"),
     (lambda: LINEAR(np.array([0, -1])), "step", "whole number >= 0", "-1"),
     (lambda: LINEAR(np.array([0.5])), "step", "whole number >= 0", "0.5"),
+    (lambda: LINEAR(np.array([2**63], np.uint64)), "step", "below 2**63", "9223372036854775808"),
+    (lambda: LINEAR(np.array([INF])), "step", "below 2**63", "inf"),
+    (lambda: LINEAR(np.array([NAN])), "step", "below 2**63", "nan"),
+    (lambda: LINEAR(np.array([1e30])), "step", "below 2**63", "1.e+30"),
+    (lambda: cr.Linear(0.0, 1.0, 2**62), "steps", "below 2**62", str(2**62)),
+    (lambda: cr.Triangular(0.0, 1.0, 1e30), "step_size", "below 2**62", "1e+30"),
     (lambda: LINEAR.plot(0), "steps", ">= 1", "0"),
     (lambda: cr.from_dict({"type": "Step"}), "type", "'Triangular'", "'Step'"),
     (lambda: cr.from_dict({}), "type", "'Triangular'", "None"),
@@ -139,6 +145,15 @@ def test_plot_draws_the_values():
     assert np.asarray(x).tolist() == list(range(10))
     assert np.asarray(y).tolist() == [schedule(step) for step in range(10)]
     assert schedule.plot(3, ax=axes) is axes
+
+
+def test_a_long_plot_is_drawn_by_so_many_steps_as_can_be_seen():
+    x, y = cr.Linear(0.0, 1.0, 10**12).plot(10**12 + 1).lines[0].get_data()
+    assert len(np.asarray(x)) == 100_000
+    assert (np.asarray(x)[[0, -1]].tolist(), np.asarray(y)[[0, -1]].tolist()) == (
+        [0, 10**12],
+        [0, 1],
+    )
 
 
 def test_other_rates_need_to_know_which_fields_are_rates():

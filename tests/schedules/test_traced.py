@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import cyclerate as cr
-from tests.schedules.policies import EXAMPLES
+from tests.schedules.policies import EXAMPLES, far_policies
 
 STEPS = np.array([0, 1, 2, 3, 10, 39, 40, 41, 79, 80, 99, 100, 250, 499, 500, 599, 601, 700, 12345])
 RELATIVE = 1e-6  # float32 has 24 bits: 6e-8 per operation
@@ -72,6 +75,48 @@ def test_far_steps_are_exact_where_integers_reach_them():
     for schedule in (cr.Triangular(1e-4, 1e-2, 40), cr.WarmRestarts(0.1, 100)):
         close(schedule, schedule(tf.constant(far)).numpy(), far)
         close(schedule, schedule(torch.as_tensor(far)).numpy(), far)
+
+
+def _traced(kind):
+    """A schedule and steps -> its values where they are traced; what such a count may hold."""
+    if kind.startswith("jax"):
+        jax, dtype = pytest.importorskip("jax"), np.dtype(kind.removeprefix("jax "))
+        return lambda s, n: jax.jit(s)(n.astype(dtype)), np.iinfo(dtype).max
+    if kind == "tensorflow":
+        tf = pytest.importorskip("tensorflow")
+        return lambda s, n: s(tf.constant(n)), 2**62
+    torch = pytest.importorskip("torch")
+    return lambda s, n: s(torch.as_tensor(n)), 2**62
+
+
+@pytest.mark.parametrize("kind", ["jax int32", "jax uint32", "tensorflow", "torch"])
+@settings(max_examples=12)
+@given(data=st.data(), schedule=far_policies, far=st.integers(0, 2**62 - 1))
+def test_far_and_long_is_the_same_where_it_is_traced(kind, data, schedule, far):
+    values_of, highest = _traced(kind)
+    near_lengths = [n + d for n in _lengths(schedule) for d in (-1, 0, 1) if n + d <= highest]
+    steps = np.array([0, 1, min(far, highest), highest - 1, *near_lengths])
+    values = np.asarray(values_of(schedule, steps), np.float64)
+    top = schedule.bounds[1]
+    np.testing.assert_allclose(values, schedule(steps), rtol=3e-6, atol=3e-6 * top)
+
+
+def _lengths(schedule):
+    whole = (getattr(schedule, field.name) for field in dataclasses.fields(schedule))
+    return [value for value in whole if type(value) is int]
+
+
+def test_a_step_that_no_whole_number_of_64_bits_holds_is_as_far_as_it_gets():
+    jax, tf = pytest.importorskip("jax"), pytest.importorskip("tensorflow")
+    torch = pytest.importorskip("torch")
+    schedule = cr.Linear(0.0, 1.0, 10**10)
+    far = np.array([2**32, 2**40, 1e30, np.inf], np.float32)
+    assert np.asarray(jax.jit(schedule)(far)).tolist() == pytest.approx([2**32 / 1e10, 1, 1, 1])
+    for tensor in (tf.constant, torch.tensor):
+        assert np.asarray(schedule(tensor(far))).tolist() == pytest.approx([2**32 / 1e10, 1, 1, 1])
+        assert np.asarray(schedule(tensor(np.array([3, 2**64 - 1], np.uint64))))[1] == 1
+    with jax.enable_x64(True):
+        assert float(schedule(jax.numpy.uint64(2**64 - 1))) == 1
 
 
 def test_a_long_exponential_keeps_its_digits():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
+
+_BLOCK_STEPS = 2**16
 
 
 def cycle_ends(schedule: Schedule, total_steps: int) -> tuple[int, ...]:
@@ -41,14 +45,55 @@ def cycle_ends(schedule: Schedule, total_steps: int) -> tuple[int, ...]:
     >>> cycle_ends(cr.OneCycle(1.0, total_steps=30), total_steps=30)
     (29,)
     """
-    check_schedule("schedule", schedule)
-    rates = schedule(np.arange(check_count("total_steps", total_steps)))
-    # A plateau counts as one point, that of its last step.
-    last_of_level = np.append(np.flatnonzero(np.diff(rates)), len(rates) - 1)
-    levels = rates[last_of_level]
-    falls = np.append(False, levels[1:] < levels[:-1])
-    rises = np.append(levels[1:] > levels[:-1], True)
-    return tuple(int(step) for step in last_of_level[falls & rises])
+    return tuple(CycleEnds(schedule, total_steps))
+
+
+class CycleEnds:
+    """The steps of `cycle_ends`, found as far as they are asked for.
+
+    So a long training that is planned costs nothing before it is done.
+
+    >>> import cyclerate as cr
+    >>> ends = CycleEnds(cr.Triangular(0.1, 1.0, step_size=50), total_steps=10**12)
+    >>> ends.cycle_at(100), ends.cycle_at(150), next(iter(ends))
+    (1, None, 100)
+    """
+
+    def __init__(self, schedule: Schedule, total_steps: int) -> None:
+        self._schedule = check_schedule("schedule", schedule)
+        self._total_steps = check_count("total_steps", total_steps)
+        self._looked_at = 0
+        self._falling = False
+        self._steps: list[int] = []
+
+    def cycle_at(self, step: int) -> int | None:
+        """Returns the number, from 1, of the cycle that ends with this step; None for no end."""
+        while self._looked_at <= step and self._looked_at < self._total_steps:
+            self._look_on()
+        place = bisect_left(self._steps, step)
+        return place + 1 if self._steps[place : place + 1] == [step] else None
+
+    def __iter__(self) -> Iterator[int]:
+        for cycle in itertools.count():
+            while cycle == len(self._steps):
+                if self._looked_at == self._total_steps:
+                    return
+                self._look_on()
+            yield self._steps[cycle]
+
+    def _look_on(self) -> None:
+        """Looks at one more block of steps, and at the one after it."""
+        first = self._looked_at
+        self._looked_at = min(first + _BLOCK_STEPS, self._total_steps)
+        rates = self._schedule(np.arange(first, min(self._looked_at + 1, self._total_steps)))
+        # A plateau counts as one point, that of its last step.
+        changes = np.diff(rates)
+        last_of_level = np.flatnonzero(changes)
+        falls = np.append(self._falling, changes[last_of_level] < 0).astype(bool)
+        self._steps += (first + last_of_level[falls[:-1] & ~falls[1:]]).tolist()
+        self._falling = bool(falls[-1])
+        if self._falling and self._looked_at == self._total_steps:
+            self._steps.append(self._total_steps - 1)
 
 
 class CycleJudge:
@@ -95,7 +140,7 @@ def ends_between(schedule: Schedule, start_step: int, stop_step: int) -> tuple[i
     >>> ends_between(cr.Triangular(0.1, 1.0, step_size=5), 10, 40)
     (20, 30, 39)
     """
-    return tuple(end for end in cycle_ends(schedule, stop_step) if end > start_step)
+    return tuple(end for end in CycleEnds(schedule, stop_step) if end > start_step)
 
 
 def epochs_that_end_cycles(

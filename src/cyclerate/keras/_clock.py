@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate.cycles import cycle_ends
+from cyclerate.cycles._ends import CycleEnds
 from cyclerate.keras._internals import RATE, innermost, rate_of, raw_iterations
 from cyclerate.keras._schedule import KerasSchedule
 from cyclerate.keras._step import Updates
@@ -138,8 +138,7 @@ class CycleClock:
         self._model, self._rate = model, rate
         self._optimizer = innermost(model.optimizer)
         self._skips = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-        ends = cycle_ends(rate.schedule, total_steps or rate.epoch_ends[-1])
-        self._cycles = {step: cycle for cycle, step in enumerate(ends, start=1)}
+        self._ends = CycleEnds(rate.schedule, total_steps or rate.epoch_ends[-1])
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -163,8 +162,8 @@ class CycleClock:
             counted = self._counted + self.batches_after(batch)
         made = range(self.step, self._rate.step_at(counted))
         self.step = made.stop
-        ends = [CycleEnd(step, self._cycles[step]) for step in made if step in self._cycles]
-        return ends[-1] if ends else None
+        ends = [(step, cycle) for step in made if (cycle := self._ends.cycle_at(step)) is not None]
+        return CycleEnd(*ends[-1]) if ends else None
 
     def check_executions(self) -> None:
         """Refuses an end that falls inside an execution of several steps: nobody could look."""
@@ -177,7 +176,7 @@ class CycleClock:
                 "1 with a LossScaleOptimizer, or where an epoch's length is unknown",
                 steps,
             )
-        for step in self._cycles:
+        for step in self._ends:
             until = self._rate.batches_until(step)
             place = (until - 1) % batches + 1
             if until > 0 and place % steps and place != batches:

@@ -10,6 +10,7 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence as AbstractSequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_count, check_number, require
-from cyclerate.schedules._namespaces import PLAIN, Namespace, resolve
+from cyclerate.schedules._namespaces import FARTHEST, PLAIN, Namespace, evaluate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_MOST_DRAWN = 100_000
 
 
 class Schedule(ABC):
@@ -58,8 +61,7 @@ class Schedule(ABC):
     def __call__(self, step: Any) -> Any:
         if type(step) is int and step >= 0:
             return self.value_at(step, PLAIN)
-        steps, xp = resolve(step)
-        return self.value_at(steps, xp)
+        return evaluate(self.value_at, step)
 
     @abstractmethod
     def value_at(self, n: Any, xp: Namespace) -> Any:
@@ -132,7 +134,7 @@ class Schedule(ABC):
         return {"type": type(self).__name__, **values}
 
     def plot(self, steps: int, ax: Axes | None = None, **line: Any) -> Axes:
-        """Draws the values at steps 0 to `steps` - 1.
+        """Draws the values at steps 0 to `steps` - 1; of more than 100,000, as many evenly spread.
 
         Args:
             steps: How many steps to draw.
@@ -151,7 +153,8 @@ class Schedule(ABC):
         >>> ax.get_xlabel(), ax.get_ylabel()
         ('step', 'learning rate')
         """
-        n = np.arange(check_count("steps", steps))
+        count = check_steps("steps", steps)
+        n = np.linspace(0, count - 1, min(count, _MOST_DRAWN)).round().astype(np.int64)
         axes: Axes = ax or require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
         line.setdefault("label", type(self).__name__)
         axes.plot(n, self(n), **line)
@@ -176,6 +179,10 @@ class Schedule(ABC):
 def blend(a: float, b: float, u: Any, xp: Namespace) -> Any:
     """`a` at `u` = 0, `b` at `u` = 1, both exactly, and never outside the two."""
     return xp.clip(a * (1.0 - u) + b * u, min(a, b), max(a, b))
+
+
+check_steps = partial(check_count, below=FARTHEST)
+"""`check_count` for the lengths of schedules."""
 
 
 def check_schedule(name: str, value: Any) -> Schedule:
@@ -336,7 +343,7 @@ class Sequence(InPieces):
         schedules = tuple(check_schedule("schedules", schedule) for schedule in self.schedules)
         if not isinstance(self.boundaries, Iterable):
             raise bad_argument("boundaries", "a list of steps", self.boundaries)
-        boundaries = tuple(check_count("boundaries", step) for step in self.boundaries)
+        boundaries = tuple(check_steps("boundaries", step) for step in self.boundaries)
         if len(boundaries) != len(schedules) - 1:
             allowed = f"{len(schedules) - 1} steps, one fewer than schedules"
             raise bad_argument("boundaries", allowed, self.boundaries)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import SHAPES, Schedule, blend
+from cyclerate._errors import bad_argument, check_choice, check_number
+from cyclerate.schedules._base import SHAPES, Schedule, blend, check_steps
 from cyclerate.schedules._namespaces import Namespace
 
 ScaleFunction = Callable[[Any], Any]
@@ -37,9 +37,9 @@ class _Cycle(Schedule):
 
     def __post_init__(self) -> None:
         self._set_rates("base_lr", "max_lr")
-        self._set(step_size=check_count("step_size", self.step_size))
+        self._set(step_size=check_steps("step_size", self.step_size))
         if self.step_size_down is not None:
-            self._set(step_size_down=check_count("step_size_down", self.step_size_down))
+            self._set(step_size_down=check_steps("step_size_down", self.step_size_down))
         check_choice("shape", self.shape, SHAPES)
 
     @property

@@ -16,7 +16,12 @@ from cyclerate._errors import bad_argument
 Piece = Callable[[Any, "Namespace"], Any]
 """A formula: (whole step, namespace) -> value."""
 
-WHOLE_STEP = "a whole number >= 0, or an array or tensor of them"
+WHOLE_STEP = "a whole number >= 0, or an array or tensor of them, below 2**63"
+
+_ZERO_EXPONENT = -750.0  # exp() of it is zero, in float64 too
+FARTHEST = 2**62
+"""Lengths lie below it, so that the sum of two fits 64 bits. A tensor's step beyond it counts as
+this one, infinity too."""
 
 
 class Namespace(Protocol):
@@ -64,6 +69,10 @@ class Namespace(Protocol):
 class _Traced:
     """Shared by the tensor frameworks: float32, and no Python branch on a value."""
 
+    def evaluate(self: Any, formula: Piece, step: Any) -> Any:
+        """The value of a formula at steps that are not whole numbers of this namespace yet."""
+        return formula(self.steps(step), self)
+
     def full(self: Any, n: Any, value: float) -> Any:
         return self.real(n) * 0.0 + value
 
@@ -76,7 +85,9 @@ class _Traced:
     def exp_steps(self: Any, rate: float, n: Any) -> Any:
         # The product rate * n loses digits in float32, and exp() makes that an error of |rate * n|
         # units. Split so that the large products are exact (12 bits times 12 bits) and the rest is
-        # small.
+        # small: also far out, where the whole is zero, and zero times infinity would be NaN.
+        if rate < 0:
+            n = self.least(n, min(math.ceil(_ZERO_EXPONENT / rate), FARTHEST))
         mantissa, exponent = math.frexp(rate)
         coarse = math.ldexp(round(mantissa * 4096), exponent - 12)
         high, low = n // 4096, n % 4096
@@ -106,25 +117,36 @@ class _Traced:
 class Jax(_Traced):
     """jax.Array or tracer -> the same, float32 (float64 where x64 is enabled)."""
 
-    def __init__(self) -> None:
-        self._np = jnp = importlib.import_module("jax.numpy")
+    def __init__(self, real: Any = None) -> None:
+        jax, self._real = importlib.import_module("jax"), real
+        self._np = jnp = jax.numpy
+        named = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+        self._enable_x64 = named.enable_x64
         self.where, self.clip, self.least = jnp.where, jnp.clip, jnp.minimum
         self.sin, self.sqrt, self.exp = jnp.sin, jnp.sqrt, jnp.exp
         self.log1p, self.expm1, self.power = jnp.log1p, jnp.expm1, jnp.power
 
+    def evaluate(self, formula: Piece, step: Any) -> Any:
+        # Whole numbers of 64 bits whatever JAX is set to: a schedule may be longer than 2**31
+        # steps, and a count of 32 bits without a sign goes beyond that, too.
+        real = self._np.result_type(float)
+        with self._enable_x64(True):
+            xp = Jax(real)
+            return self._np.asarray(formula(xp.steps(step), xp), real)
+
     def steps(self, step: Any) -> Any:
-        return self._np.maximum(self._np.asarray(step).astype(int), 0)
+        n = self._np.asarray(step)
+        if n.dtype == "uint64" or not self._np.issubdtype(n.dtype, self._np.integer):
+            n = self._np.minimum(n, self._np.asarray(FARTHEST, n.dtype))
+        return self._np.maximum(n.astype(int), 0)
 
     def real(self, n: Any) -> Any:
-        return n.astype(float)
+        return n.astype(self._real)
 
     def lookup(self, starts: Sequence[int], values: Sequence[int], n: Any) -> tuple[Any, Any]:
-        # Without x64 a step fits 32 bits: later cycles cannot be reached.
-        limit = self._np.iinfo(n.dtype).max
-        table = [start for start in starts if start <= limit]
-        i = self._np.searchsorted(self._np.asarray(table, n.dtype), n, side="right") - 1
-        lengths = self._np.asarray([min(v, limit) for v in values[: len(table)]], n.dtype)
-        return self._np.asarray(table, n.dtype)[i], lengths[i]
+        table = self._np.asarray(starts, n.dtype)
+        i = self._np.searchsorted(table, n, side="right") - 1
+        return table[i], self._np.asarray(values, n.dtype)[i]
 
 
 class TensorFlow(_Traced):
@@ -137,7 +159,10 @@ class TensorFlow(_Traced):
         self.log1p, self.expm1 = tf.math.log1p, tf.math.expm1
 
     def steps(self, step: Any) -> Any:
-        return self._tf.maximum(self._tf.cast(step, self._tf.int64), 0)
+        tf = self._tf
+        if step.dtype.is_floating or step.dtype == tf.uint64:
+            step = tf.minimum(step, tf.constant(FARTHEST, step.dtype))
+        return tf.maximum(tf.cast(step, tf.int64), 0)
 
     def real(self, n: Any) -> Any:
         return self._tf.cast(n, self._tf.float32)
@@ -160,7 +185,10 @@ class Torch(_Traced):
     """
 
     def steps(self, step: Any) -> Any:
-        return step.long().clamp(min=0)
+        if step.dtype.is_floating_point:
+            step = step.clamp(max=float(FARTHEST))
+        n = step.long()
+        return n.clamp(min=0) if step.dtype.is_signed else n.where(n >= 0, FARTHEST)
 
     def real(self, n: Any) -> Any:
         return n.float()
@@ -252,9 +280,8 @@ class NumPy:
 
     def steps(self, step: Any) -> np.ndarray:
         n = np.asarray(step)
-        if n.dtype.kind not in "iuf" or (n.dtype.kind == "f" and not np.all(np.floor(n) == n)):
-            raise bad_argument("step", WHOLE_STEP, step)
-        if n.size and n.min() < 0:
+        whole = n.dtype.kind in "iu" or (n.dtype.kind == "f" and np.all(np.floor(n) == n))
+        if not whole or (n.size and not (n.min() >= 0 and n.max() < 2**63)):
             raise bad_argument("step", WHOLE_STEP, step)
         return n.astype(np.int64, copy=False)
 
@@ -305,17 +332,17 @@ class NumPy:
 
 PLAIN: Namespace = PlainPython()
 NUMPY: Namespace = NumPy()
-_FRAMEWORKS: dict[str, Callable[[], Namespace]] = {
+_FRAMEWORKS: dict[str, Callable[[], Any]] = {
     "jax": Jax,
     "jaxlib": Jax,
     "tensorflow": TensorFlow,
     "torch": Torch,
 }
-_loaded: dict[str, Namespace] = {}
+_loaded: dict[str, Any] = {}
 
 
-def resolve(step: Any) -> tuple[Any, Namespace]:
-    """The steps as whole numbers, and the namespace of their kind.
+def evaluate(formula: Piece, step: Any) -> Any:
+    """The value of a formula at steps of any kind.
 
     Loads no framework that is not in use.
 
@@ -323,20 +350,19 @@ def resolve(step: Any) -> tuple[Any, Namespace]:
         ValueError: `step` is no whole number, or none that this library knows.
     """
     if isinstance(step, (int, float, np.generic)):
-        return PLAIN.steps(step), PLAIN
+        return formula(PLAIN.steps(step), PLAIN)
     if isinstance(step, (np.ndarray, list, tuple, range)):
-        return NUMPY.steps(step), NUMPY
+        return formula(NUMPY.steps(step), NUMPY)
     framework = type(step).__module__.partition(".")[0]
     if framework == "keras":
-        return resolve(step.value)
+        return evaluate(formula, step.value)
     if framework not in _FRAMEWORKS:
         framework = _base_framework(type(step))
     if framework not in _FRAMEWORKS:
         raise bad_argument("step", WHOLE_STEP, step)
     if framework not in _loaded:
         _loaded[framework] = _FRAMEWORKS[framework]()
-    xp = _loaded[framework]
-    return xp.steps(step), xp
+    return _loaded[framework].evaluate(formula, step)
 
 
 def _base_framework(kind: type) -> str:

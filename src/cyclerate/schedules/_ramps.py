@@ -8,8 +8,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import SHAPES, InPieces, Pieces, Schedule, blend
+from cyclerate._errors import bad_argument, check_choice, check_number
+from cyclerate.schedules._base import SHAPES, InPieces, Pieces, Schedule, blend, check_steps
 from cyclerate.schedules._namespaces import Namespace
 
 
@@ -57,7 +57,7 @@ class _Ramp(Schedule):
         self._set(
             start=check_number("start", self.start, low=0),
             end=check_number("end", self.end, low=0),
-            steps=check_count("steps", self.steps),
+            steps=check_steps("steps", self.steps),
         )
 
     @property
@@ -283,7 +283,7 @@ class OneCycle(InPieces):
         three_phase = check_choice("three_phase", self.three_phase, (False, True))
         self._set(
             max_lr=check_number("max_lr", self.max_lr, low=0, low_open=True),
-            total_steps=check_count("total_steps", self.total_steps),
+            total_steps=check_steps("total_steps", self.total_steps),
             up_frac=check_number("up_frac", self.up_frac, low=0, high=0.5 if three_phase else 1.0),
             start_div=check_number("start_div", self.start_div, low=1),
             end_div=check_number("end_div", self.end_div, low=1),

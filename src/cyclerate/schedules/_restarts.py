@@ -8,14 +8,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
-from cyclerate.schedules._base import InPieces, Pieces, Schedule, blend, cosine
-from cyclerate.schedules._namespaces import Namespace
+from cyclerate.schedules._base import InPieces, Pieces, Schedule, blend, check_steps, cosine
+from cyclerate.schedules._namespaces import FARTHEST, Namespace
 from cyclerate.schedules._ramps import Constant, Cosine, InverseSqrtDecay, Linear
 
 _MOST_CYCLES = 20
-
-LAST_START = 2**62
-"""No cycle begins later; whatever cycle is under way by then is the last."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class WarmRestarts(Schedule):
             raise bad_argument("cycle_mult", "1, or 1.01 and above", self.cycle_mult)
         # Whole factors stay ints: their powers are exact however long the cycles grow.
         mult = int(cycle_mult) if cycle_mult.is_integer() else cycle_mult
-        self._set(cycle_mult=mult, cycle_steps=check_count("cycle_steps", self.cycle_steps))
+        self._set(cycle_mult=mult, cycle_steps=check_steps("cycle_steps", self.cycle_steps))
         self._set(_cycles=_cycles(self.cycle_steps, mult))
 
     @property
@@ -80,9 +77,9 @@ class WarmRestarts(Schedule):
 def _cycles(cycle_steps: int, cycle_mult: float) -> tuple[list[int], list[int]]:
     """The first step and the length of every growing cycle that a 64-bit step can reach."""
     starts, lengths = [0], [cycle_steps]
-    while cycle_mult != 1 and starts[-1] + lengths[-1] < LAST_START:
+    while cycle_mult != 1 and starts[-1] + lengths[-1] < FARTHEST:
         starts.append(starts[-1] + lengths[-1])
-        lengths.append(min(round(cycle_steps * cycle_mult ** len(lengths)), LAST_START))
+        lengths.append(min(round(cycle_steps * cycle_mult ** len(lengths)), FARTHEST))
     return starts, lengths
 
 
@@ -137,7 +134,7 @@ class WarmupStableDecay(InPieces):
         self._set(
             warmup_frac=warmup,
             decay_frac=decay,
-            total_steps=check_count("total_steps", self.total_steps),
+            total_steps=check_steps("total_steps", self.total_steps),
         )
         check_choice("decay", self.decay, DECAYS)
         self._set(_pieces=self._phases())
@@ -200,7 +197,7 @@ class CosLog(Schedule):
             raise bad_argument("cycles", f"at most {_MOST_CYCLES}", self.cycles)
         self._set(
             max_lr=check_number("max_lr", self.max_lr, low=0, low_open=True),
-            total_steps=check_count("total_steps", self.total_steps),
+            total_steps=check_steps("total_steps", self.total_steps),
             cycles=cycles,
         )
         self._set(_pieces=_pieces(self.total_steps, cycles))
@@ -235,12 +232,14 @@ def _pieces(total_steps: int, cycles: int) -> tuple[list[int], list[partial[Any]
         if shares * start < 2 * size - total_steps:
             ends = divmod(2 * size - total_steps - shares * start, shares)
             starts.append(start)
-            pieces.append(partial(_height, shares=shares, size=size, begun=begun, ends=ends))
+            pieces.append(
+                partial(_height, shares=shares, size=float(size), begun=float(begun), ends=ends)
+            )
     return starts, pieces
 
 
 def _height(
-    j: Any, xp: Namespace, *, shares: int, size: int, begun: int, ends: tuple[int, int]
+    j: Any, xp: Namespace, *, shares: int, size: float, begun: float, ends: tuple[int, int]
 ) -> Any:
     """The height of a cycle, `j` steps after its first one."""
     since = xp.log1p((xp.real(j) * shares + begun) / size)

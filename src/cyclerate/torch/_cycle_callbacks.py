@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
-from cyclerate.cycles import cycle_ends
-from cyclerate.cycles._ends import CycleJudge
+from cyclerate.cycles._ends import CycleEnds, CycleJudge
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
 from cyclerate.torch._data import moved
@@ -48,20 +47,24 @@ class CycleCounter:
     ) -> None:
         self._schedule = schedule
         self.next_step = check_count("start_step", start_step, low=0)
-        first = 1 if start_cycle is None else check_count("start_cycle", start_cycle)
-        ends = enumerate(cycle_ends(schedule, total_steps), start=1)
-        begun = self.next_step if start_cycle is None else -1
-        self._cycles = {step: cycle for cycle, step in ends if cycle >= first and step > begun}
+        self._first = 1 if start_cycle is None else check_count("start_cycle", start_cycle)
+        self._begun = self.next_step if start_cycle is None else -1
+        self._ends = CycleEnds(schedule, total_steps)
 
-    def __len__(self) -> int:
-        return len(self._cycles)
+    def __bool__(self) -> bool:
+        """Whether there is an end to come."""
+        return any(map(self._cycle_at, self._ends))
 
     def step(self) -> CycleEnd | None:
         """Goes on by the step just taken; tells of the cycle that it ended, if any."""
         step = self.next_step
         self.next_step += 1
-        cycle = self._cycles.get(step)
+        cycle = self._cycle_at(step)
         return None if cycle is None else CycleEnd(step, cycle, self._schedule(step))
+
+    def _cycle_at(self, step: int) -> int | None:
+        cycle = self._ends.cycle_at(step) if step > self._begun else None
+        return None if cycle is None or cycle < self._first else cycle
 
 
 class CycleEarlyStopping:
@@ -119,7 +122,7 @@ class CycleEarlyStopping:
         self._model = model
         self._judge = CycleJudge(mode, patience, min_delta)
         self._counter = CycleCounter(schedule, total_steps, start_step)
-        if not len(self._counter):
+        if not self._counter:
             allowed = "one with a cycle that ends in this training"
             raise bad_argument("schedule", allowed, schedule)
         self._best: dict[str, Tensor] | None = None
