@@ -13,7 +13,7 @@ BUDGETS = ("0.25", "0.5", "1", "2")
 """Shares of the steps of a task, as they are stored."""
 
 _ELSEWHERE = {
-    "recommend": "reach_recommend",
+    "recommend, by a probe": "reach_recommend",
     "default rate": "reach_default_rate",
     "prodigy": "reach_prodigy",
     "schedule-free adamw": "reach_schedule_free_adamw",

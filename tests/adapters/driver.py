@@ -30,6 +30,9 @@ class Trained:
 class Toy(Protocol):
     """A toy model in the middle of a training, with everything that a range test may disturb."""
 
+    parameters: int | None
+    """How many the trainee trains by SGD with momentum; None if it does not say what to expect."""
+
     def range_test(self, **options: Any) -> cr.RangeTestResult:
         """Runs the adapter's range test on it."""
         ...

@@ -45,6 +45,8 @@ class NumpyDriver:
 class NumpyToy:
     """The network of the example, trained an epoch; dropout has a generator of its own."""
 
+    parameters = None
+
     def __init__(self, data: str) -> None:
         random = np.random.default_rng(1)
         self.x = 20.0 * random.normal(size=(8 if data == "tiny" else 40, 3))

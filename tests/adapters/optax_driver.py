@@ -58,6 +58,8 @@ class OptaxDriver:
 class OptaxToy:
     """Two layers with a running mean and dropout between them, trained an epoch with momentum."""
 
+    parameters = 16
+
     def __init__(self, data: str) -> None:
         random.seed(7)
         np.random.seed(7)  # noqa: NPY002 - a range test must put back the global generator

@@ -11,6 +11,7 @@ import pytest
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.finder import Probe, Race, RangeTest
+from cyclerate.finder._prior import prior_lr
 from tests.adapters.driver import Driver, Toy
 
 DRIVERS = {
@@ -233,7 +234,7 @@ class TestRangeTest:
         check_refused(toy, {"method": "probe", **options}, message)
 
 
-BUDGET = {"start_lr": 1e-4, "end_lr": 1.0, "budget_steps": 100}
+BUDGET = {"start_lr": 1e-4, "end_lr": 1.0, "budget_steps": 100, "find": "probe"}
 
 
 class TestRecommend:
@@ -251,6 +252,21 @@ class TestRecommend:
             assert found.max_lr is not None
             assert found.schedule == cr.OneCycle(found.max_lr, found.training_steps)
         np.testing.assert_array_equal(toy.train_on(), never_tested)
+
+    def test_small_budgets_are_left_to_the_training(self, driver: Driver, never_tested: np.ndarray):
+        toy = driver.toy()
+        before = toy.state()
+        found = toy.recommend(budget_steps=100)
+        assert toy.state() == before
+        np.testing.assert_array_equal(toy.train_on(), never_tested)
+        if toy.parameters is None:
+            assert (found.find, found.range_test.method) == ("probe", "probe")
+            return
+        size = toy.parameters
+        expected = prior_lr("momentum", batch_size=8, total_steps=100, parameters=size).lr
+        assert (found.find, found.steps, found.training_steps) == ("warmup", 0, 100)
+        assert found.max_lr == pytest.approx(expected)
+        assert found.schedule == cr.OneCycle(found.max_lr, 100)
 
     def test_all_is_given_back_after_ctrl_c(
         self, driver: Driver, never_tested: np.ndarray, monkeypatch

@@ -63,6 +63,8 @@ class TorchDriver:
 class TorchToy:
     """Dense layers, batch normalisation and dropout, trained for an epoch with momentum."""
 
+    parameters = 29
+
     def __init__(self, data: str) -> None:
         random.seed(7)
         np.random.seed(7)  # noqa: NPY002 - a range test must put back the global generator

@@ -71,3 +71,29 @@ def test_what_is_wrong_is_refused():
         prior_lr("adam", batch_size=-1)
     with pytest.raises(ValueError, match="lr must be a finite number > 0"):
         Prior(0.0, 0.3)
+
+
+RATES = st.floats(1e-6, 1e2)
+PRIORS = st.builds(Prior, lr=RATES, decades=st.floats(0.2, 1.2))
+
+
+@given(PRIORS, RATES)
+def test_a_reading_is_drawn_towards_the_prior_and_never_past_it(prior: Prior, reading: float):
+    top = prior.top_after(reading, None)
+    low, high = sorted([reading, prior.lr])
+    assert low * (1 - 1e-12) <= top <= high * (1 + 1e-12)
+    assert abs(math.log10(top / reading)) <= 0.4 + 1e-9
+
+
+@given(PRIORS, st.none() | RATES, RATES)
+def test_the_top_stays_below_the_rate_that_diverged(prior: Prior, reading, diverged_at):
+    assert prior.top_after(reading, diverged_at) <= diverged_at / 10**0.5 * (1 + 1e-12)
+
+
+@given(PRIORS, RATES, st.floats(1e-3, 1e3))
+def test_in_another_unit_of_the_rate_it_is_the_same_rate(prior: Prior, reading: float, unit: float):
+    scaled = prior.times(unit).top_after(reading * unit, None)
+    assert scaled == pytest.approx(unit * prior.top_after(reading, None))
+    low, high = prior.times(unit).interval
+    assert (low, high) == pytest.approx((unit * prior.interval[0], unit * prior.interval[1]))
+    assert low < prior.lr * unit < high

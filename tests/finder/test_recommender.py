@@ -5,6 +5,7 @@ import pytest
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.finder import Race, RecommendationSettings, drive
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._recommend import TIMING_STEPS, Recommender, TimedRace
 
 
@@ -200,3 +201,58 @@ def test_a_loss_that_is_not_finite_from_the_start_says_so():
     race.tell(float("nan"))
     with pytest.raises(CyclerateError, match="loss is not finite"):
         _ = race.seconds_per_step
+
+
+def expecting(lr: float):
+    def expect(_steps: int, *, fine_tuned: bool) -> Prior:
+        return Prior(lr / 10 if fine_tuned else lr, decades=0.3)
+
+    return expect
+
+
+@pytest.mark.parametrize(("fine_tuned", "lr"), [(False, 0.05), (True, 0.005)])
+def test_a_small_budget_is_left_to_the_training_where_the_rate_is_expected(fine_tuned, lr):
+    settings = RecommendationSettings(budget_steps=1000, fine_tuned=fine_tuned)
+    recommender = settings.new(expect=expecting(0.05))
+    assert recommender.run is None
+    found = recommender.recommendation()
+    assert (found.find, found.steps, found.training_steps) == ("warmup", 0, 1000)
+    assert (found.max_lr, found.base_lr) == pytest.approx((lr, lr / 4))
+    assert found.schedule == cr.OneCycle(found.max_lr, 1000)
+    assert found.interval == pytest.approx((lr / 10**0.4935, lr * 10**0.4935))
+    assert "0 of 1000 steps (0%)" in str(found)
+    assert 'find="warmup"' in str(found)
+    assert cr.Recommendation.from_dict(found.to_dict()) == found
+
+
+@pytest.mark.parametrize("options", [{"budget_steps": 5000}, {"find": "probe"}])
+def test_a_large_budget_or_a_wish_is_probed(options: dict):
+    bowl = Bowl()
+    settings = RecommendationSettings(**{"budget_steps": 1000, **options})
+    recommender = settings.new(clock=bowl.clock, expect=expecting(0.05))
+    drive(recommender, restore=bowl.restore, step=bowl.step, score=bowl.loss)
+    found = recommender.recommendation()
+    alone = driven(Bowl(), **{"budget_steps": 1000, **options}).recommendation()
+    assert found == alone
+    assert (found.find, found.range_test.method) == ("probe", "probe")
+
+
+def test_a_probe_without_an_answer_leaves_the_rate_to_expect():
+    settings = RecommendationSettings(
+        budget_steps=500, find="probe", policies=("triangular", "constant")
+    )
+    recommender = settings.new(expect=expecting(0.05))
+    drive(recommender, restore=lambda: None, step=lambda lr: 1.0, score=lambda: 1.0)
+    found = recommender.recommendation()
+    assert found.range_test.max_lr is None
+    assert (found.policy, found.evidence) == ("triangular", ())
+    assert found.max_lr == found.range_test.fallback_lr == pytest.approx(0.05 * 10**-0.2)
+    assert found.schedule is not None
+    assert found.schedule.bounds == pytest.approx((found.max_lr / 4, found.max_lr))
+    assert "the rate to expect" in found.verdict
+
+
+def test_the_policy_asked_for_first_has_its_own_rate():
+    settings = RecommendationSettings(budget_steps=500, policies=("constant",))
+    found = settings.new(expect=expecting(0.05)).recommendation()
+    assert found.schedule == cr.Constant(0.05 * 10**-0.45)

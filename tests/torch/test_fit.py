@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import cyclerate as cr
 import cyclerate.torch as ct
-from cyclerate._errors import CyclerateError
+from cyclerate.finder._prior import prior_lr
 from tests.torch.small import BATCH, BATCHES, Regression, X, Y, sgd_losses, squared_error
 
 
@@ -133,13 +133,18 @@ def test_without_a_rate_the_training_is_that_with_the_rate_found():
     assert max(history.steps["learning_rate"]) == max_lr
 
 
-def test_no_clear_answer_trains_nothing():
+def test_without_a_clear_answer_it_trains_at_the_rate_to_expect():
     model = Regression()
     still = [(0 * X[:BATCH], 0 * Y[:BATCH])]
-    with pytest.raises(CyclerateError, match="Give max_lr yourself"):
-        ct.fit_one_cycle(
-            model, sgd(model), squared_error, still, 1, range_test_options={"method": "range"}
-        )
+    optimizer = sgd(model)
+    history = ct.fit_one_cycle(
+        model, optimizer, squared_error, still, 1, range_test_options={"method": "range"}
+    )
+    found = history.range_test
+    parameters = sum(p.numel() for p in model.parameters())
+    expected = prior_lr("momentum", total_steps=1, parameters=parameters).lr
+    assert (found.max_lr, found.fallback_lr) == (None, pytest.approx(expected))
+    assert max(history.steps["learning_rate"]) == pytest.approx(expected)
 
 
 class TestCycles:

@@ -32,7 +32,7 @@ Method = Callable[[Task, int, int], tuple[Trainee, dict[str, Any]]]
 METHODS: dict[str, Method] = {
     "warmup": warmup.train,
     "prior alone": prior_alone.train,
-    "recommend": recommend.train,
+    "recommend, by a probe": recommend.train,
     "probe, then 1cycle": probe_then_cycle.train,
     "sweep, then 1cycle": sweep_then_cycle.train,
     "fastai's valley, then its 1cycle": valley_then_cycle.train,

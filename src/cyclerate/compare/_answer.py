@@ -203,7 +203,10 @@ class Answer:
         if result is None:
             return []
         if result.max_lr is None:
-            return [f"Range test: {result.verdict or 'no clear answer.'}"]
+            said = f"Range test: {result.verdict or 'no clear answer.'}"
+            if result.fallback_lr is not None:
+                said += f" Trained up to {rate(result.fallback_lr)}, the rate to expect."
+            return [said]
         low, high = result.interval or (1.0, 1.0)
         if low > 0.0 and high / low < VAGUE:
             return []

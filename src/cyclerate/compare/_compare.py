@@ -110,7 +110,6 @@ def compare(
     Raises:
         ValueError: A wrong argument; or `out` holds runs of other settings: the message names what
             differs.
-        CyclerateError: The range test found no clear answer.
 
     Source: cycles as Smith 2017, arXiv 1506.01186, section 3; 1cycle as Smith and Topin 2018, arXiv
     1708.07120.

@@ -171,7 +171,6 @@ def cross_validate(
 
     Raises:
         ValueError: A wrong argument; or `out` holds runs of other settings.
-        CyclerateError: The range test found no clear answer.
 
     >>> import numpy as np
     >>> import torch

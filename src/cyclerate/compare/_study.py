@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._cells import Cell, Folder, Processes, finish
 from cyclerate.compare._folds import Fold
@@ -32,6 +32,7 @@ from cyclerate.compare._policies import Rates, plan_budget
 from cyclerate.compare._record import Run
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
+from cyclerate.finder._range_test import rate_of
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import Namespace
 
@@ -161,8 +162,9 @@ class Study:
     def rates(self, seed: int, fold: int, kind: str) -> Rates:
         """The rates that policies are made of, for a seed and a fold.
 
+        Without a clear answer of the range test, the highest one is that to expect.
+
         Raises:
-            CyclerateError: The range test found no clear answer.
             ValueError: The optimizer has no rate of its own, and `fixed_lr` is not given.
         """
         start = self.start(seed)
@@ -174,13 +176,7 @@ class Study:
         if not kind or self.max_lr is not None:
             return Rates(default, max_lr=self.max_lr, default_of=of)
         result = self.find(seed, fold, kind)
-        if result.max_lr is None:
-            seed, fold = self._tested(seed, fold)
-            raise CyclerateError(
-                f"The range test with seed {seed} on fold {fold} found no clear answer. "
-                f"{result.verdict} Give max_lr, or other range_test_options."
-            )
-        return Rates(default, base_lr=result.base_lr, max_lr=result.max_lr, default_of=of)
+        return Rates(default, base_lr=result.base_lr, max_lr=rate_of(result), default_of=of)
 
     def find(self, seed: int, fold: int, kind: str) -> RangeTestResult:
         """Runs the range test that a seed and a fold go by, unless it has been run."""

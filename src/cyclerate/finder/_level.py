@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -131,8 +131,12 @@ class LossLevel:
 
     @property
     def ends_above_start(self) -> bool:
-        """Whether the last losses lie above the first ones; more of both than `now` has."""
-        return bool(self._ending) and median(self._ending) > median(self._first)
+        """Whether the last losses lie above the first ones; more of both than `now` has.
+
+        By their medians, or by their means: a few rows that explode are seen in these alone.
+        """
+        last, first = self._ending, self._first
+        return bool(last) and (median(last) > median(first) or fmean(last) > fmean(first))
 
     @property
     def noise(self) -> float:

@@ -58,6 +58,7 @@ def _set_limits(result: Result, ax: Axes) -> None:
     scores = np.array([score for _, score in result.races if score is not None])
     values = np.concatenate([*(values for _, values in curves), to_minimise(scores, result.mode)])
     if not len(values):
+        ax.set_yticks([])
         return  # nothing was read, so nothing is known of a blow-up
     readings = [read_curve(*curve, result.planned_steps) for curve in curves]
     ceiling = max((reading.ceiling for reading in readings), default=np.nanmax(values))

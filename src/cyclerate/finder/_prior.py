@@ -1,4 +1,6 @@
-"""The rate to expect before any step: from the kind of optimizer, batch, length and size.
+"""The rate to expect before any step, and what it makes of a reading of a sweep.
+
+The rate follows from the kind of optimizer, batch, length and size:
 
     log10 lr = kind + batch * log10(batch_size / 64) + steps * log10(total_steps / 500)
                     + (size + tuned, if fine-tuned) * log10(parameters / 4000)
@@ -13,9 +15,17 @@ square); the published rates are met within a factor of 3.5.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cyclerate._errors import check_choice, check_count, check_number
+
+READING_DECADES = 0.4
+"""Standard deviation of a reading of a sweep, as `Prior.decades` is that of the prior."""
+
+_MOST_PULL_DECADES = 0.4
+_BLIND_DECADES = 1.0
+_BELOW_LAST_DECADES = 0.5
+_SDS_OF_90_PERCENT = 1.645
 
 _KINDS = {
     "adam": -1.70,
@@ -59,6 +69,44 @@ class Prior:
         check_number("lr", self.lr, low=0, low_open=True)
         check_number("decades", self.decades, low=0, low_open=True)
         check_number("sweep_factor", self.sweep_factor, low=0, low_open=True)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """(low, high): nine in ten of the best rates lie there."""
+        far = 10 ** (_SDS_OF_90_PERCENT * self.decades)
+        return self.lr / far, self.lr * far
+
+    def times(self, factor: float) -> Prior:
+        """Returns that of another policy, whose rates are so much higher."""
+        return replace(self, lr=self.lr * factor)
+
+    def top_after(self, reading: float | None, diverged_at: float | None) -> float:
+        """Returns the highest rate to train at, from the prior and a sweep.
+
+            log10 lr = log10 middle + clip(w (log10 prior - log10 middle), -0.4, 0.4)
+            w = 0.4**2 / (0.4**2 + decades**2)
+
+        times `sweep_factor`. Middle is the reading; without one, a tenth of the rate that the sweep
+        diverged at; without that, the prior. It is never above that rate over 10**0.5.
+
+        Args:
+            reading: What the sweep put the rate at; None for no answer.
+            diverged_at: The last rate of a sweep that diverged; None if it did not.
+
+        >>> prior = Prior(lr=0.01, decades=0.4)
+        >>> [round(prior.top_after(0.04, None), 6), prior.top_after(None, None)]
+        [0.02, 0.01]
+        >>> f"{prior.top_after(None, diverged_at=0.001):.2g}"
+        '0.00025'
+        """
+        middle = reading
+        if middle is None:
+            middle = self.lr if diverged_at is None else diverged_at / 10**_BLIND_DECADES
+        weight = READING_DECADES**2 / (READING_DECADES**2 + self.decades**2)
+        pull = weight * math.log10(self.lr / middle)
+        pull = min(max(pull, -_MOST_PULL_DECADES), _MOST_PULL_DECADES)
+        top = middle * 10**pull * self.sweep_factor
+        return top if diverged_at is None else min(top, diverged_at / 10**_BELOW_LAST_DECADES)
 
 
 def prior_lr(

@@ -48,7 +48,7 @@ MIN_RACE_STEPS = 10
 
 LEAST_RACING_STEPS = RACES * MIN_RACE_STEPS
 
-_ASSUMED_HORIZON_STEPS = 1000
+ASSUMED_HORIZON_STEPS = 1000
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
 _CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
 _CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
@@ -369,7 +369,7 @@ class Probe:
         return noise_level(self._sweep.result().losses[:_NOISE_STEPS])
 
     def _answer(self) -> dict[str, Any]:
-        horizon_steps = self.horizon_steps or max(_ASSUMED_HORIZON_STEPS, self._race_steps)
+        horizon_steps = self.horizon_steps or max(ASSUMED_HORIZON_STEPS, self._race_steps)
         tenfolds = math.log10(horizon_steps / self._race_steps)
         raced_best = self._lr(valley(self._scores, self._start))
         noise = min(self._noise(), _MOST_NOISE_FRAC * abs(self._start))

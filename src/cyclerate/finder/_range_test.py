@@ -12,7 +12,13 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.finder._curve import Curve
-from cyclerate.finder._probe import LEAST_RACING_STEPS, POLICIES, Probe
+from cyclerate.finder._probe import (
+    ASSUMED_HORIZON_STEPS,
+    DECADES,
+    LEAST_RACING_STEPS,
+    POLICIES,
+    Probe,
+)
 from cyclerate.finder._progress import Progress
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import FunctionTrainee, Run, Trainee
@@ -248,7 +254,9 @@ def range_test(
             ended = time.perf_counter()
             results.append(procedure.result(seconds=ended - began))
             began = ended
-    return results[0] if len(results) == 1 else combine(results)
+    result = results[0] if len(results) == 1 else combine(results)
+    prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
+    return result.with_fallback(prior and prior.times(10 ** DECADES[settings.policy]))
 
 
 def sample_seed(seed: int) -> int:
@@ -375,16 +383,17 @@ def _one_begins_the_other(a: Curve, b: Curve) -> bool:
     return np.array_equal(a[:length], b[:length])
 
 
-def require_answer(found: RangeTestResult) -> float:
-    """The rate that was found.
+def rate_of(found: RangeTestResult) -> float:
+    """The rate that was found; without a clear answer, the one to train at all the same.
 
     Raises:
-        CyclerateError: None was; the message says what to do.
+        CyclerateError: There is neither; the message says what to do.
     """
-    if found.max_lr is None:
+    rate = found.fallback_lr if found.max_lr is None else found.max_lr
+    if rate is None:
         raise CyclerateError(
             f"The range test found no clear answer, so nothing was trained. {found.verdict} "
             f"{found.stop_reason.value} Give max_lr yourself, or let the test look elsewhere: "
             'range_test_options={"start_lr": ..., "end_lr": ..., "repeats": 3}.'
         )
-    return found.max_lr
+    return rate

@@ -1,7 +1,10 @@
-"""What to do with a budget: a probe for the rate, then races between policies.
+"""What to do with a budget: the rate to expect and a cycle that checks it, or a probe and races.
 
-Both share their start, their batches and their sample, so a policy needs no more than one race: the
-probe has already raced the first one, and the best rates of the others lie where they usually do.
+Up to `PROBES_FROM_STEPS`, whatever is tried beforehand costs more than it gains, as docs/budget.md
+measures: the budget is a cycle that finds its own top. From there on, a probe for the rate comes
+first, then races between policies. These share start, batches and sample, so a policy needs no more
+than one race: the probe has already raced the first one, and the best rates of the others lie where
+they usually do.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_number
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._probe import DECADES, POLICIES, RACES, Probe
 from cyclerate.finder._race import Race
 from cyclerate.finder._range_test import conduct, shown
-from cyclerate.finder._recommendation import PolicyRace, Recommendation, choose
-from cyclerate.finder._result import RangeTestResult
+from cyclerate.finder._recommendation import Choice, PolicyRace, Recommendation, choose
+from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, Trainee
 from cyclerate.finder._sweep import Sweep, checked_told, set_fields
 
@@ -37,6 +43,11 @@ _SWEEP_FRAC = 1 / 4
 _SWEPT_FRAC = 0.7  # a sweep that diverges earlier leaves longer races
 _MOST_PROBE_STEPS = 400
 _POLICIES_FROM_STEPS = 200  # below, their races would be paid for by worse rates
+
+PROBES_FROM_STEPS = 5000
+"""The largest budgets of docs/budget.md; up to them, a cycle that finds its own top is ahead."""
+
+WAYS = ("auto", "warmup", "probe")
 
 
 @dataclass(frozen=True)
@@ -156,6 +167,11 @@ class RecommendationSettings:
         budget_steps: Optimizer steps of tuning and training together, at least 80.
         budget_minutes: The same as wall time.
         epochs: The same as passes over the data. Exactly one of the three is given.
+        find: "warmup", nothing is tried: the rate to expect, and a cycle that finds its own top;
+            "probe", a probe and the races of policies. Default "auto": "warmup" for a budget under
+            5,000 steps, where the trainee knows what to expect.
+        fine_tuned: Whether the weights were trained before: lower rates are expected then. Default
+            False.
         policies: What to choose from. Default "one_cycle", "triangular" and "constant".
         sweep: The range of rates to look in. Default 1e-6 to 10; its length follows the budget.
         metric: Name of what is recorded. Default "loss".
@@ -178,6 +194,8 @@ class RecommendationSettings:
     budget_steps: int | None = None
     budget_minutes: float | None = None
     epochs: int | None = None
+    find: str = "auto"
+    fine_tuned: bool = False
     policies: Sequence[str] = USUAL_POLICIES
     sweep: Sweep = DEFAULT_SWEEP
     metric: str = "loss"
@@ -188,6 +206,8 @@ class RecommendationSettings:
         given = (self.budget_steps, self.budget_minutes, self.epochs)
         if sum(budget is not None for budget in given) != 1:
             raise bad_argument("budget_steps, budget_minutes and epochs", "one given", given)
+        check_choice("find", self.find, WAYS)
+        check_choice("fine_tuned", self.fine_tuned, (True, False))
         set_fields(self, policies=_checked(self.policies), **checked_told(self))
         if self.epochs is not None:
             set_fields(self, epochs=check_count("epochs", self.epochs))
@@ -221,17 +241,24 @@ class RecommendationSettings:
         steps = self.epochs * batches_per_epoch // accumulated
         return dataclasses.replace(self, epochs=None, budget_steps=steps)
 
-    def new(self, *, since: float | None = None, clock: Clock = time.perf_counter) -> Recommender:
+    def new(
+        self,
+        *,
+        since: float | None = None,
+        clock: Clock = time.perf_counter,
+        expect: Callable[..., Prior | None] | None = None,
+    ) -> Recommender:
         """Returns a procedure that has not begun.
 
         Args:
             since: When the budget of minutes began to run, by the clock. Default: now.
             clock: Gives the seconds.
+            expect: `Trainee.prior`. Default: nothing is known.
 
         Raises:
             ValueError: The budget is in epochs; see `in_steps`.
         """
-        return Recommender(self.in_steps(None), since=since, clock=clock)
+        return Recommender(self.in_steps(None), since=since, clock=clock, expect=expect)
 
 
 class Recommender:
@@ -254,14 +281,21 @@ class Recommender:
     """
 
     def __init__(
-        self, settings: RecommendationSettings, *, since: float | None = None, clock: Clock
+        self,
+        settings: RecommendationSettings,
+        *,
+        since: float | None,
+        clock: Clock,
+        expect: Callable[..., Prior | None] | None,
     ) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._expect = settings, clock, expect
         self._since = clock() if since is None else since
         self._timing: TimedRace | None = None
         self._timing_steps = 0
         self._seconds_per_step = math.nan
         self._parts: tuple[Probe, Tuning] | None = None
+        self._prior: Prior | None = None
+        self._tries = True
         self._race: Race | None = None
         self._coming = list(settings.policies[1:])
         self._raced: list[PolicyRace] = []
@@ -270,11 +304,13 @@ class Recommender:
         if settings.budget_steps is None:
             self._timing = TimedRace(settings.sweep.start_lr, clock)
         else:
-            self._begin_probe(settings.budget_steps)
+            self._begin(settings.budget_steps)
 
     @property
     def run(self) -> Run | None:
         """What to do next; None when there is nothing more to do."""
+        if not self._tries:
+            return None
         return self._timing or self._race or self._probe.run
 
     @property
@@ -318,7 +354,9 @@ class Recommender:
 
     def result(self, *, seconds: float | None = None) -> RangeTestResult:
         """Reads what the probe told so far."""
-        return self._probe.result(seconds=seconds)
+        if self._prior is not None and not self._tries:
+            return self._untried(self._prior)
+        return self._probe.result(seconds=seconds).with_fallback(self._prior)
 
     def recommendation(self, *, seconds: float | None = None) -> Recommendation:
         """Returns the policy, its rates and its schedule for the steps that are left.
@@ -334,10 +372,19 @@ class Recommender:
         tested = self.result()
         steps = self._timing_steps + tested.steps + self._race_steps
         budget_steps = self._settings.budget_steps or steps + self._steps_left()
-        choice = choose(self._raced, start=self._sign * self._probe.start, mode=tested.mode)
+        kept, choice = self._settings.policies[0], None
+        if tested.fallback_lr is not None:
+            choice = Choice(kept, "without an answer, the rate to expect is taken")
+        elif not self._tries:
+            choice = Choice(
+                kept, "Nothing was tried: up to 5,000 steps, that costs more than it gains"
+            )
+        elif self._raced:
+            choice = choose(self._raced, start=self._sign * self._probe.start, mode=tested.mode)
         return Recommendation.of(
             tested,
             choice,
+            prior=self._prior,
             evidence=tuple(self._raced),
             steps=steps,
             budget_steps=budget_steps,
@@ -348,7 +395,7 @@ class Recommender:
         self._seconds_per_step = timing.seconds_per_step
         self._timing_steps = timing.index
         self._timing = None
-        self._begin_probe(self._steps_left(LEAST_BUDGET_STEPS))
+        self._begin(self._steps_left(LEAST_BUDGET_STEPS))
 
     def _steps_left(self, least: int = 1) -> int:
         """Returns how many steps the rest of the minutes pays for.
@@ -366,6 +413,33 @@ class Recommender:
                 f"{least} are needed"
             )
         return steps
+
+    def _begin(self, budget_steps: int) -> None:
+        settings = self._settings
+        if self._expect is not None:
+            prior = self._expect(budget_steps, fine_tuned=settings.fine_tuned)
+            self._prior = prior and prior.times(10 ** DECADES[settings.policies[0]])
+        small = settings.find == "auto" and budget_steps < PROBES_FROM_STEPS
+        self._tries = self._prior is None or not (small or settings.find == "warmup")
+        if self._tries:
+            self._begin_probe(budget_steps)
+
+    def _untried(self, prior: Prior) -> RangeTestResult:
+        return RangeTestResult(
+            lrs=np.empty(0),
+            losses=np.empty(0),
+            smoothed=np.empty(0),
+            base_lr=prior.lr / 4,
+            max_lr=prior.lr,
+            interval=prior.interval,
+            verdict="Optimizer, batch, length and size let this rate be expected.",
+            stop_reason=StopReason.CUT_SHORT,
+            method="prior",
+            steps=0,
+            planned_steps=1,
+            metric=self._settings.metric,
+            mode=self._settings.mode,
+        )
 
     def _begin_probe(self, budget_steps: int) -> None:
         tuning = tuning_for(budget_steps, len(self._settings.policies))
@@ -446,8 +520,8 @@ def recommend(
     ('one_cycle', 400)
     """
     began = time.perf_counter() if since is None else since
-    recommender = settings.new(since=began)
     with shown(verbose, 1, "probe") as progress, trainee.lent():
+        recommender = settings.new(since=began, expect=trainee.prior)
         conduct(recommender, trainee, seed=settings.seed, progress=progress)
     return recommender.recommendation(seconds=time.perf_counter() - began)
 

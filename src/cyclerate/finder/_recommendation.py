@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._probe import DECADES, POLICIES
 from cyclerate.finder._result import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
@@ -103,8 +104,8 @@ _LINE_WIDTH = 79
 class Recommendation:
     """How to spend a budget: the policy, its rates, and what they were chosen by.
 
-    Made by the `recommend` of an adapter. Where the range test found no clear answer, `policy`,
-    `schedule` and the rates are None, and the verdict says why.
+    Made by the `recommend` of an adapter. Where the range test found no clear answer and nothing is
+    known of the optimizer, `policy`, `schedule` and the rates are None, and the verdict says why.
 
     Attributes:
         policy: "one_cycle", "triangular" or "constant".
@@ -117,6 +118,8 @@ class Recommendation:
         evidence: The races between the policies, each at its own rate.
         range_test: What the probe found: the sweep, and the races between rates.
         verdict: Why this policy.
+        find: How `fit_one_cycle` had best find the rate with this budget: "warmup", on the way up
+            of the cycle, and `max_lr` is only what to expect; or "probe", it is found already.
         seconds: Wall time of the tuning; None if not measured.
 
     >>> from cyclerate.finder import RecommendationSettings, drive
@@ -143,10 +146,12 @@ class Recommendation:
     evidence: tuple[PolicyRace, ...]
     range_test: RangeTestResult
     verdict: str
+    find: str = "probe"
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        check_count("steps", self.steps)
+        check_count("steps", self.steps, low=0)
+        check_choice("find", self.find, ("warmup", "probe"))
         check_count("training_steps", self.training_steps)
         answer = (self.policy, self.schedule, self.max_lr, self.base_lr, self.interval)
         if any(part is None for part in answer) and any(part is not None for part in answer):
@@ -168,6 +173,7 @@ class Recommendation:
         tested: RangeTestResult,
         choice: Choice | None,
         *,
+        prior: Prior | None,
         evidence: tuple[PolicyRace, ...],
         steps: int,
         budget_steps: int,
@@ -177,7 +183,8 @@ class Recommendation:
 
         Args:
             tested: What the probe found, for the first policy of the evidence.
-            choice: The policy; None if the probe found no rate.
+            choice: The policy; None if there is no rate.
+            prior: The rate that was expected; None if nothing was known.
             evidence: The races of policies.
             steps: Optimizer steps that all of it cost.
             budget_steps: Those of tuning and training together.
@@ -189,18 +196,24 @@ class Recommendation:
             "evidence": evidence,
             "range_test": tested,
             "seconds": seconds,
+            "find": "warmup" if tested.method == "prior" else "probe",
         }
-        if choice is None or tested.max_lr is None or tested.interval is None:
+        rate, interval = tested.max_lr, tested.interval
+        if tested.fallback_lr is not None and prior is not None:
+            rate = tested.fallback_lr
+            interval = prior.times(rate / prior.lr).interval
+        if choice is None or rate is None or interval is None:
             nothing = dict.fromkeys(("policy", "schedule", "max_lr", "base_lr", "interval"))
             return cls(**nothing, **common, verdict=tested.verdict)
-        factor = 10 ** (DECADES[choice.policy] - DECADES[evidence[0].policy])
-        low, high = tested.interval
-        max_lr = factor * tested.max_lr
+        read_for = evidence[0].policy if evidence else choice.policy
+        factor = 10 ** (DECADES[choice.policy] - DECADES[read_for])
+        low, high = interval
+        max_lr = factor * rate
         return cls(
             policy=choice.policy,
             schedule=POLICIES[choice.policy](max_lr, budget_steps - steps),
             max_lr=max_lr,
-            base_lr=factor * (tested.base_lr or 0.0),
+            base_lr=factor * (tested.base_lr or rate / 4),
             interval=(factor * low, factor * high),
             verdict=f"{choice.reason}.",
             **common,
@@ -267,19 +280,26 @@ class Recommendation:
         if self.policy is None or self.max_lr is None or self.interval is None:
             return ["Recommendation: none, there is no clear answer", cost, self.verdict]
         low, high = self.interval
+        rates = f"max_lr {self.max_lr:.2g} ({low:.2g} to {high:.2g})"
+        lines = [
+            f"Recommendation: {self.policy} with {rates} for {self.training_steps} steps",
+            cost,
+            f"The rate: {self.range_test.verdict}",
+            f"The policy: {self.verdict}",
+        ]
+        if self.find == "warmup":
+            lines.append(
+                f'fit_one_cycle(..., total_steps={budget}, find="warmup") tries rates around it on '
+                "the way up of the cycle, as a part of the training."
+            )
+        if not self.evidence:
+            return lines
         raced = ", ".join(
             f"{race.policy} {'diverged' if race.score is None else f'{race.score:.4g}'} at "
             f"{race.max_lr:.2g}"
             for race in self.evidence
         )
-        rates = f"max_lr {self.max_lr:.2g} ({low:.2g} to {high:.2g})"
-        return [
-            f"Recommendation: {self.policy} with {rates} for {self.training_steps} steps",
-            cost,
-            f"The rate: {self.range_test.verdict}",
-            f"The policy: {self.verdict}",
-            f"The {self.range_test.metric} after a race: {raced}",
-        ]
+        return [*lines, f"The {self.range_test.metric} after a race: {raced}"]
 
 
 def _pair(values: Any) -> tuple[float, float]:

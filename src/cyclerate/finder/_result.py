@@ -18,6 +18,7 @@ import numpy as np
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
 from cyclerate._files import write_json
 from cyclerate.finder._curve import MODES, SPACINGS, Curve
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._suggest import RULES, suggest_by
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ SCHEMA = 1
 
 CURVES = ("lrs", "losses", "smoothed")
 
-_ADDED: dict[str, Any] = {"races": []}
+_ADDED: dict[str, Any] = {"races": [], "fallback_lr": None}
 """Keys that older files do not have, with what they mean there."""
 
 
@@ -156,7 +157,8 @@ class RangeTestResult:
             factor of 2.
         verdict: How the rates were read, or why there are none.
         stop_reason: Why the sweep ended; its value is advice.
-        method: The procedure: "range" is a sweep alone, "probe" a sweep and races.
+        method: The procedure: "range" is a sweep alone, "probe" a sweep and races, "prior" nothing:
+            the rate to expect, as a recommendation has it before anything is tried.
         steps: Optimizer steps it cost.
         planned_steps: Length of the sweep had it not stopped.
         metric: Name of what was measured.
@@ -166,6 +168,9 @@ class RangeTestResult:
         runs: The single sweeps or probes, if it was repeated.
         races: (rate, score) of every whole race of a probe: its highest rate, and the metric after
             it on a fixed sample, None where it diverged. A sweep alone has no races.
+        fallback_lr: Without a clear answer, the rate for whoever has to train all the same: the one
+            that optimizer, batch, length and size let expect, kept below the rate that diverged.
+            None with an answer, and where nothing is known of these.
 
     >>> from cyclerate.finder import RangeTest, Sweep
     >>> test = RangeTest(Sweep(1e-4, 1.0, steps=30))
@@ -192,6 +197,7 @@ class RangeTestResult:
     seconds: float | None = None
     runs: tuple[RangeTestResult, ...] = ()
     races: tuple[tuple[float, float | None], ...] = ()
+    fallback_lr: float | None = None
 
     def __post_init__(self) -> None:
         for name in CURVES:
@@ -213,6 +219,9 @@ class RangeTestResult:
         if self.seconds is not None:
             object.__setattr__(self, "seconds", check_number("seconds", self.seconds, low=0))
         self._check_rates()
+        if self.fallback_lr is not None:
+            lr = check_number("fallback_lr", self.fallback_lr, low=0, low_open=True)
+            object.__setattr__(self, "fallback_lr", lr)
         object.__setattr__(self, "runs", tuple(self.runs))
         if not all(isinstance(run, RangeTestResult) for run in self.runs):
             raise bad_argument("runs", "results of range tests", self.runs)
@@ -349,8 +358,13 @@ class RangeTestResult:
         )
 
     def __str__(self) -> str:
-        lines = [f"Range test of the {self.metric}: {self.headline()}", *self._cost()]
-        lines += [self.verdict, f"{self.stop_reason.name}: {self.stop_reason.value}"]
+        lines = [f"Range test of the {self.metric}: {self.headline()}", *self._cost(), self.verdict]
+        if self.method != "prior":
+            lines.append(f"{self.stop_reason.name}: {self.stop_reason.value}")
+        if self.fallback_lr is not None:
+            lines.append(
+                f"If it has to be one: {self.fallback_lr:.2g}, by optimizer, batch, length and size"
+            )
         return "\n".join(
             textwrap.fill(line, _LINE_WIDTH, subsequent_indent="  ", break_long_words=True)
             for line in lines
@@ -363,7 +377,23 @@ class RangeTestResult:
         low, high = map(_short, self.interval)
         return f"max_lr {_short(self.max_lr)} ({low} to {high}), base_lr {_short(self.base_lr)}"
 
+    @property
+    def diverged_at(self) -> float | None:
+        """The last rate of the sweep if that ended it, else None."""
+        ended = self.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE)
+        return float(self.lrs[-1]) if ended and len(self.lrs) else None
+
+    def with_fallback(self, prior: Prior | None) -> RangeTestResult:
+        """Returns the result with a `fallback_lr`, where it has no answer and a prior is known."""
+        if self.max_lr is not None or prior is None:
+            return self
+        ended = self.diverged_at
+        rate = prior.lr if ended is None else prior.top_after(None, ended)
+        return dataclasses.replace(self, fallback_lr=rate)
+
     def _cost(self) -> list[str]:
+        if self.method == "prior":
+            return ["0 steps: nothing was tried"]
         tried = f" from {self.lrs[0]:.2g} to {self.lrs[-1]:.2g}" if len(self.lrs) else ""
         time = "" if self.seconds is None else f" in {self.seconds:.1f} s"
         if self.method == "range":

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate.finder._prior import Prior
 
 SCORE_ROWS = 512
 """Rows of the fixed sample on which a run is scored, where the data have as many."""
@@ -135,6 +136,16 @@ class Trainee(ABC):
         Not called where `train` is overridden.
         """
         raise NotImplementedError
+
+    def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior | None:  # noqa: B027
+        """Returns the rate to expect of 1cycle, before any step; see `prior_lr`.
+
+        Default: None, nothing is known.
+
+        Args:
+            total_steps: Length of the training to come.
+            fine_tuned: Whether the weights were trained before.
+        """
 
     @abstractmethod
     def score(self, seed: int) -> Any:

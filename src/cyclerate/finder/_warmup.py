@@ -57,11 +57,6 @@ class Rules:
         sweep_frac: Share of the training that is the way up, with `sweep_least` and `sweep_most`
             steps as its bounds, and never more than `sweep_most_frac` of the training.
         reach: The way up begins at the prior over this, and would end at the prior times it.
-        reading_decades: Standard deviation of a reading of the way up, as `Prior.decades` is that
-            of the prior: reading and prior are averaged by their precision.
-        most_pull_decades: But the prior moves the reading by no more than this.
-        blind_decades: Without a reading, the top is so far below the rate that diverged.
-        below_last_decades: It is always so far below it.
         marks_up: Marks on the way up, none above `mark_most` times the prior.
         marks_down: Marks on the way down.
         mark_fall, mark_sds: A mark is taken where the loss is at most this share of its fall, and
@@ -78,10 +73,6 @@ class Rules:
     sweep_most: int = 200
     sweep_most_frac: float = 0.15
     reach: float = 30.0
-    reading_decades: float = 0.4
-    most_pull_decades: float = 0.4
-    blind_decades: float = 1.0
-    below_last_decades: float = 0.5
     marks_up: int = 20
     mark_most: float = 1.0
     marks_down: int = 20
@@ -305,20 +296,10 @@ class FindingCycle:
 
     def _choose_top(self, way_up: RangeTest, last_lr: float) -> None:
         """Combines the reading of the way up with the prior."""
-        rules, prior, history = self.rules, self.prior, self._history
-        result = way_up.result()
+        history, result = self._history, way_up.result()
         broke_down = result.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE)
-        middle = result.max_lr
-        if middle is None:
-            middle = last_lr / 10**rules.blind_decades if broke_down else prior.lr
-        weight = rules.reading_decades**2 / (rules.reading_decades**2 + prior.decades**2)
-        pull = weight * math.log10(prior.lr / middle)
-        most = rules.most_pull_decades
-        top = middle * 10 ** min(max(pull, -most), most) * prior.sweep_factor
-        if broke_down:
-            top = min(top, last_lr / 10**rules.below_last_decades)
         seen = result.max_lr is not None or broke_down
-        self.top = top
+        self.top = top = self.prior.top_after(result.max_lr, last_lr if broke_down else None)
         history["top"], history["sweep_lr"] = top, result.max_lr
         history["source"] = "sweep and prior" if seen else "prior"
         history["returned_to"] = self._mark[0]

@@ -171,6 +171,12 @@ def number_of_batches(x: Any, batch_size: int | None) -> int | None:
     return len(x) if _is_torch_loader(x) and hasattr(x.dataset, "__len__") else None
 
 
+def rows_of_an_update(x: Any, batch_size: int | None, optimizer: Any) -> int | None:
+    """Returns the rows that an update of the weights sees; None if the data do not say."""
+    rows = batch_size or (32 if _is_arrays(x) else None)
+    return rows and rows * (optimizer.gradient_accumulation_steps or 1)
+
+
 def shuffled_by_keras(x: Any) -> bool:
     """Says whether `fit` shuffles such data; it warns if asked to shuffle others."""
     return _is_arrays(x) or isinstance(x, keras.utils.PyDataset)

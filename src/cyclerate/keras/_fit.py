@@ -11,10 +11,10 @@ import keras
 from cyclerate._errors import bad_argument, check_count
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
-from cyclerate.finder._range_test import require_answer
+from cyclerate.finder._range_test import rate_of
 from cyclerate.finder._recommend import part_of_training
 from cyclerate.keras._clock import StopAfter
-from cyclerate.keras._data import number_of_batches, shuffled_by_keras
+from cyclerate.keras._data import number_of_batches, rows_of_an_update, shuffled_by_keras
 from cyclerate.keras._doors import check_model
 from cyclerate.keras._finder import range_test
 from cyclerate.keras._guard import DivergenceGuard
@@ -89,8 +89,7 @@ class Fit:
     @property
     def rows_of_an_update(self) -> int | None:
         """Rows of the data that lead to an update, if that is known."""
-        rows = self._data["batch_size"] or (32 if hasattr(self._data["x"], "shape") else None)
-        return None if rows is None else rows * self.accumulated
+        return rows_of_an_update(self._data["x"], self._data["batch_size"], self._optimizer)
 
     def momentum(self, policy: Schedule, momentum: tuple[float, float] | None) -> Schedule | None:
         """The opposite cycle of the momentum; None where there is none.
@@ -109,8 +108,7 @@ class Fit:
         Of `total_steps`, finding takes its part. Layers have rates of their own if they will have
         them in the fit.
 
-        Raises:
-            CyclerateError: There is no clear answer.
+        Without a clear answer, it is the one to expect.
         """
         told: dict[str, Any] = {"policy": policy, "method": method, **self._data}
         told |= {"horizon_steps": self.updates, "verbose": self._options["verbose"]}
@@ -122,7 +120,7 @@ class Fit:
         if self._epochs is None:
             left = self.updates - found.steps
             self.updates = check_count("total_steps, without those of the range test", left)
-        return require_answer(found), found
+        return rate_of(found), found
 
     def run(
         self,

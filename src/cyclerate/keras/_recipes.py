@@ -86,7 +86,6 @@ def fit_one_cycle(
 
     Raises:
         ValueError: A wrong argument; the number of batches is not known.
-        CyclerateError: The range test found no clear answer.
 
     Source: Smith and Topin 2018, arXiv 1708.07120; Smith 2018, arXiv 1803.09820; `docs/budget.md`.
 
@@ -202,7 +201,6 @@ def fit_cycles(
     Raises:
         ValueError: A wrong argument, or one outside the rules; the number of batches is not known,
             or does not go into updates where gradients accumulate.
-        CyclerateError: The range test found no clear answer.
 
     Source: Smith 2017, arXiv 1506.01186, sections 3.2 (length) and 3.3 (rates).
 

@@ -13,7 +13,6 @@ import numpy as np
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate._files import replacing
 from cyclerate.cycles._rules import momentum_at, opposite_cycle
-from cyclerate.finder._prior import kind_of, prior_lr
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
 from cyclerate.keras._doors import check_path
@@ -29,6 +28,7 @@ from cyclerate.keras._state import Snapshot
 from cyclerate.keras._steering import Steered, Steering, steering_of
 from cyclerate.keras._step import STEPS_WITH_ITS_OPTIMIZER, Updates, build_from_iterator
 from cyclerate.keras._train_function import install, remove
+from cyclerate.keras._trainee import prior_of
 from cyclerate.schedules import Linear
 
 _FORMAT = "cyclerate_self_finding_cycle_1"
@@ -167,19 +167,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
             batches = (self.params["epochs"] - epoch) * self.params["steps"]
             updates = batches // (optimizer.gradient_accumulation_steps or 1)
             total = check_count("epochs, counted in updates of the weights", updates)
-        kind = kind_of(
-            type(optimizer).__name__,
-            momentum=getattr(optimizer, "momentum", 0.0),
-            nesterov=getattr(optimizer, "nesterov", False),
-        )
-        parameters = sum(int(np.prod(v.shape)) for v in self._fitted.trainable_variables)
-        prior = prior_lr(
-            kind,
-            batch_size=self.batch_size,
-            total_steps=total,
-            fine_tuned=self.fine_tuned,
-            parameters=max(parameters, 1),
-        )
+        prior = prior_of(self._fitted, self.batch_size, total, fine_tuned=self.fine_tuned)
         return FindingCycle(total, prior)
 
     def _build_and_begin(self, iterator: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,17 @@ import keras
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._randomness import PutBack, all_of
 from cyclerate.finder import Run, Trainee
+from cyclerate.finder._prior import Prior, kind_of, prior_lr
 from cyclerate.finder._run import one_number
-from cyclerate.keras._data import A_BATCH, Data, borrow, lent_again, rows_of, whole
+from cyclerate.keras._data import (
+    A_BATCH,
+    Data,
+    borrow,
+    lent_again,
+    rows_of,
+    rows_of_an_update,
+    whole,
+)
 from cyclerate.keras._internals import HOOK, data_adapter, innermost, raw_iterations
 from cyclerate.keras._state import (
     Snapshot,
@@ -36,6 +46,23 @@ HIGHEST_SEED = 2**32
 """NumPy's global generator takes no higher one."""
 
 _ENDLESS = 10**9
+
+
+def prior_of(model: Any, rows: int | None, total_steps: int, *, fine_tuned: bool) -> Prior:
+    """Returns the rate to expect of a built model, for updates of so many rows; None: 64."""
+    optimizer = innermost(model.optimizer)
+    kind = kind_of(
+        type(optimizer).__name__,
+        momentum=getattr(optimizer, "momentum", 0.0),
+        nesterov=getattr(optimizer, "nesterov", False),
+    )
+    return prior_lr(
+        kind,
+        batch_size=rows,
+        total_steps=total_steps,
+        fine_tuned=fine_tuned,
+        parameters=sum(math.prod(v.shape) for v in model.trainable_variables) or 1,
+    )
 
 
 class KerasTrainee(Trainee):
@@ -70,6 +97,7 @@ class KerasTrainee(Trainee):
         self._data = borrow(
             x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
         )
+        self._rows = rows_of_an_update(x, batch_size, innermost(model.optimizer))
         self._validation_data = _validation(validation_data, batch_size)
         self._validation: dict[str, Any] | None = None
         self._sample: dict[str, Any] | None = None
@@ -121,6 +149,9 @@ class KerasTrainee(Trainee):
             self._rewind()
         self._untouched = False
         seed_all_randomness(seed)
+
+    def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
+        return prior_of(self._model, self._rows, total_steps, fine_tuned=fine_tuned)
 
     def score(self, seed: int) -> float:
         if self._sample is None:

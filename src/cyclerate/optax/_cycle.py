@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import jax
-import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.cycles._rules import momentum_at
-from cyclerate.finder._prior import prior_lr
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.optax._step import (
     Batch,
@@ -156,13 +154,8 @@ class CycleTraining:
         self._accumulation_steps = optimizer.check_accumulation(accumulation_steps)
         self.cycle: Cycle
         if max_lr is None:
-            prior = prior_lr(
-                optimizer.kind,
-                batch_size=batch_size * self._accumulation_steps,
-                total_steps=total_steps,
-                fine_tuned=fine_tuned,
-                parameters=sum(map(np.size, jax.tree.leaves(params))),
-            )
+            rows = batch_size * self._accumulation_steps
+            prior = optimizer.prior(params, rows, total_steps, fine_tuned=fine_tuned)
             self.cycle = FindingCycle(total_steps, prior)
         else:
             self.cycle = KnownCycle(

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate.finder._prior import Prior, prior_lr
 
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 Batch = Any
@@ -194,10 +195,15 @@ class RatedOptimizer:
             allowed = "a function that builds the optimizer with the rate it is given"
             raise bad_argument("make_optimizer", allowed, make_optimizer)
 
-    @property
-    def kind(self) -> str:
-        """The kind of optimizer, as `prior_lr` knows it, by what it keeps."""
-        return _kind_of(self._layout)
+    def prior(self, params: Any, rows: int | None, total_steps: int, *, fine_tuned: bool) -> Prior:
+        """Returns the rate to expect, by what the optimizer keeps; rows of an update, None: 64."""
+        return prior_lr(
+            _kind_of(self._layout),
+            batch_size=rows,
+            total_steps=total_steps,
+            fine_tuned=fine_tuned,
+            parameters=sum(map(np.size, jax.tree.leaves(params))) or 1,
+        )
 
     def init(self, knobs: tuple[Any, ...], params: Any) -> Any:
         """Returns the state of a new optimizer."""

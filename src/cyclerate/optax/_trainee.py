@@ -22,6 +22,7 @@ from cyclerate._randomness import (
     seed_global_randomness,
 )
 from cyclerate.finder import Run, Trainee
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._run import SCORE_ROWS, Passes, length_of
 from cyclerate.optax._step import (
     Batch,
@@ -199,6 +200,7 @@ class OptaxTrainee(Trainee):
         if opt_state is not None:
             self._optimizer.check_state(opt_state)
         self._accumulation_steps = self._optimizer.check_accumulation(accumulation_steps)
+        self._rows = _size(batch_size) * self._accumulation_steps if _are_arrays(data) else None
         self._start = Training(params, opt_state, model_state, rng)
         self._start_lr, self._score_fn = start_lr, score_fn
         self._step = compiled_step(self._objective, self._optimizer)
@@ -227,6 +229,11 @@ class OptaxTrainee(Trainee):
             self._put_order_back()
             self._batches.rewind()
         seed_global_randomness(seed % _SEEDS)
+
+    def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
+        return self._optimizer.prior(
+            self._start.params, self._rows, total_steps, fine_tuned=fine_tuned
+        )
 
     def train(self, run: Run) -> None:
         training = self._begin()

@@ -208,8 +208,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             CyclerateError: The training diverged.
 
         Warns:
-            ConvergenceWarning: The range test found no clear answer; the default rate of the
-                optimizer was the peak.
+            ConvergenceWarning: The range test found no clear answer; the rate that optimizer,
+                batch, length and size let expect was the peak.
         """
         x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
@@ -297,8 +297,8 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
             CyclerateError: The training diverged.
 
         Warns:
-            ConvergenceWarning: The range test found no clear answer; the default rate of the
-                optimizer was the peak.
+            ConvergenceWarning: The range test found no clear answer; the rate that optimizer,
+                batch, length and size let expect was the peak.
         """
         x, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         used, weights = _used(x, sample_weight)

@@ -23,8 +23,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
 from cyclerate._randomness import remember_global_randomness
-from cyclerate.compare._networks import default_rate, dense_network, keras_loss, make_optimizer
+from cyclerate.compare._networks import dense_network, keras_loss, make_optimizer
 from cyclerate.finder import RangeTestResult
+from cyclerate.finder._range_test import rate_of
 from cyclerate.keras import ScheduleCallback, range_test
 from cyclerate.keras._internals import has_momentum, track
 from cyclerate.keras._state import Snapshot
@@ -296,7 +297,7 @@ def fit_network(
     start = initial_weights(settings.shape.widths, settings.seed)
     with lent_network(settings.shape, start) as network:
         found = None if settings.max_lr is not None else _find(network.model, rows, settings)
-        max_lr = settings.max_lr or _usable_rate(found, settings.shape.optimizer)
+        max_lr = settings.max_lr or _usable_rate(found)
         network.cycle.policy = OneCycle(max_lr, settings.epochs * rows.num_batches)
         history = network.model.fit(
             rows,
@@ -326,15 +327,14 @@ def _find(model: Any, rows: WholeBatches, settings: Settings) -> RangeTestResult
         )
 
 
-def _usable_rate(found: RangeTestResult | None, optimizer: str) -> float:
-    if found is not None and found.max_lr is not None:
-        return found.max_lr
-    rate = default_rate(optimizer)
-    verdict = "" if found is None else f" {found.verdict}"
-    warnings.warn(
-        f"The range test found no clear answer; trained up to {rate:g}, the default rate of "
-        f"{optimizer}.{verdict} Give max_lr to choose another.",
-        ConvergenceWarning,
-        stacklevel=4,
-    )
+def _usable_rate(found: RangeTestResult | None) -> float:
+    assert found is not None  # noqa: S101 - nothing was given, so it was looked for
+    rate = rate_of(found)
+    if found.max_lr is None:
+        warnings.warn(
+            f"The range test found no clear answer; trained up to {rate:.3g}, the rate to expect. "
+            f"{found.verdict} Give max_lr to choose another.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
     return rate

@@ -58,12 +58,12 @@ def number_of_batches(data: Any, batch_size: int | None) -> int | None:
     return length_of(data)
 
 
-def rows_of_a_batch(data: Any, batch_size: int | None) -> int | None:
-    """Returns the rows of a batch to train on; None if the data do not say."""
-    if _are_rows(data):
-        return min(batch_size or _BATCH_SIZE, len(data[0]))
+def rows_of_a_step(data: Any, batch_size: int | None, accumulation_steps: int) -> int | None:
+    """Returns the rows that an optimizer step sees; None if the data do not say."""
     size = getattr(data, "batch_size", None)
-    return size if isinstance(size, int) else None
+    if _are_rows(data):
+        size = min(batch_size or _BATCH_SIZE, len(data[0]))
+    return size * accumulation_steps if isinstance(size, int) else None
 
 
 def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:

@@ -197,6 +197,8 @@ def recommend(
     budget_steps: int | None = None,
     budget_minutes: float | None = None,
     epochs: int | None = None,
+    find: str = "auto",
+    fine_tuned: bool = False,
     batch_size: int | None = None,
     policies: Sequence[str] = USUAL_POLICIES,
     start_lr: float = 1e-6,
@@ -218,10 +220,11 @@ def recommend(
 ) -> Recommendation:
     """Says how to spend a budget: the policy and its rates, with the races they were chosen by.
 
-    A part of the budget is spent on finding out: 15 %, of less than 800 steps up to 30 %. First a
-    probe, as in `range_test`, finds the rate of the first policy; where the budget allows, one race
-    of each other policy follows, at the rate that it usually wants beside that. The first policy
-    is kept unless another is clearly better. The schedule is for the steps that are left.
+    A budget under 5,000 steps is left to the training: the recommendation is the rate to expect,
+    for a cycle that finds its own top (`find="warmup"`). Of a larger one 15 % are spent on finding
+    out. First a probe, as in `range_test`, finds the rate of the first policy; where the budget
+    allows, one race of each other policy follows, at the rate that it usually wants beside that.
+    The first policy is kept unless another is clearly better. The schedule is for the steps left.
 
     Everything is given back as `range_test` gives it, to the last bit, also after an error.
 
@@ -234,6 +237,10 @@ def recommend(
         budget_minutes: The same as wall time: some steps are timed at a rate that changes nothing.
             What has passed when the tuning is over is taken off, whatever it was spent on.
         epochs: The same as passes over the data; one of the three is given.
+        find: "warmup", nothing is tried; "probe", a part is spent, of a small budget up to 30 %.
+            Default "auto": by the budget.
+        fine_tuned: Whether the weights were trained before: lower rates are expected then. Default
+            False.
         batch_size: Rows of a batch, where `data` is tensors. Default 32.
         policies: What to choose from, the first to be kept where none is clearly better. Default:
             ("one_cycle", "triangular", "constant").
@@ -256,8 +263,7 @@ def recommend(
         verbose: As in `range_test`.
 
     Returns:
-        The recommendation; `print` it. Its `policy`, `schedule` and rates are None where there is
-        no clear answer.
+        The recommendation; `print` it. Without a clear answer its rate is the one to expect.
 
     Raises:
         ValueError: A wrong argument, or a budget under 80 steps.
@@ -287,6 +293,8 @@ def recommend(
         budget_steps=budget_steps,
         budget_minutes=budget_minutes,
         epochs=epochs,
+        find=find,
+        fine_tuned=fine_tuned,
         policies=policies,
         mode=mode,
         seed=seed,

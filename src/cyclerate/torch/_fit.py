@@ -93,7 +93,6 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
 
     Raises:
         ValueError: A wrong argument; the number of batches is not known.
-        CyclerateError: The range test found no clear answer.
 
     Source: Smith and Topin 2018, arXiv 1708.07120; Smith 2018, arXiv 1803.09820.
 
@@ -221,7 +220,6 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
     Raises:
         ValueError: A wrong argument, or one outside the rules; the number of batches is not known,
             or does not go into steps where gradients accumulate.
-        CyclerateError: The range test found no clear answer.
 
     Source: Smith 2017, arXiv 1506.01186, sections 3.2 (length) and 3.3 (rates).
 

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_number
+from cyclerate.finder._prior import Prior, kind_of, prior_lr
 from cyclerate.schedules import Schedule
 from cyclerate.torch._depth import Scaling
 
@@ -309,3 +311,21 @@ def _scales(
     if len(factors) != count:
         raise bad_argument("group_scale", allowed, group_scale)
     return factors
+
+
+def prior_of(
+    optimizer: Optimizer, rows: int | None, total_steps: int, *, fine_tuned: bool
+) -> Prior:
+    """Returns the rate to expect of an optimizer, for steps of so many rows; None: 64."""
+    groups = optimizer.param_groups
+    return prior_lr(
+        kind_of(
+            type(optimizer).__name__,
+            momentum=groups[0].get("momentum", 0.0),
+            nesterov=groups[0].get("nesterov", False),
+        ),
+        batch_size=rows,
+        total_steps=total_steps,
+        fine_tuned=fine_tuned,
+        parameters=sum(p.numel() for group in groups for p in group["params"]) or 1,
+    )

@@ -18,12 +18,12 @@ from cyclerate.cycles._guard import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
-from cyclerate.finder._range_test import require_answer
+from cyclerate.finder._range_test import rate_of
 from cyclerate.finder._recommend import part_of_training
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
-from cyclerate.torch._data import batches_of_an_epoch, rows_of_a_batch
+from cyclerate.torch._data import batches_of_an_epoch, rows_of_a_step
 from cyclerate.torch._depth import GradualUnfreezing
 from cyclerate.torch._finder import range_test
 from cyclerate.torch._groups import (
@@ -73,8 +73,8 @@ class FitHistory:
         count = len(self.epochs["loss"])
         last = [f"{name} {values[-1]:.4g}" for name, values in self.epochs.items() if values]
         lengths = [f"{len(self.steps['loss'])} steps", f"{count} epoch{'s' * (count != 1)}"]
-        if self.range_test is not None and self.range_test.max_lr is not None:
-            last.append(f"max_lr {self.range_test.max_lr:.2g}")
+        if (found := self.range_test) is not None:
+            last.append(f"max_lr {found.max_lr or found.fallback_lr:.2g}")
         if self.finding is not None:
             last.append(f"max_lr {self.finding['top']:.2g}")
         return f"{type(self).__name__}({', '.join([*lengths, *last])})"
@@ -204,15 +204,14 @@ class Fit:
 
         Of `total_steps`, finding takes its part.
 
-        Raises:
-            CyclerateError: There is no clear answer.
+        Without a clear answer, it is the one to expect.
         """
         asked: dict[str, Any] = {"policy": policy, "method": method, **self._given}
         asked["horizon_steps"] = steps
         if self._total_steps is not None:
             asked |= part_of_training(steps, method)
         found = range_test(**{**asked, **(options or {})})
-        max_lr = require_answer(found)
+        max_lr = rate_of(found)
         if self._total_steps is not None:
             steps = check_count("total_steps, without the range test's", steps - found.steps)
         return max_lr, found, steps
@@ -265,16 +264,17 @@ class Fit:
         fine_tuned: bool,
     ) -> FitHistory:
         """Trains by the cycle that finds its own top."""
-        rows = rows_of_a_batch(self._given["data"], self._options.batch_size)
+        options = self._options
+        rows = rows_of_a_step(self._given["data"], options.batch_size, options.accumulation_steps)
         with self._in_train_mode():
             cycle = SelfFindingCycle(
                 self._model,
                 self._optimizer,
                 steps,
                 momentum=momentum,
-                batch_size=rows and rows * self._options.accumulation_steps,
+                batch_size=rows,
                 fine_tuned=fine_tuned,
-                scaler=self._options.scaler,
+                scaler=options.scaler,
             )
             with closing(cycle):
                 watchers = _Watchers(finding=cycle, unfreezing=self._unfreezing(unfreeze_epochs))

@@ -17,11 +17,10 @@ from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate.cycles._rules import momentum_at, opposite_cycle
-from cyclerate.finder._prior import kind_of, prior_lr
 from cyclerate.finder._run import one_number
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.schedules import Linear
-from cyclerate.torch._groups import current_ratios, momentum_key, updated
+from cyclerate.torch._groups import current_ratios, momentum_key, prior_of, updated
 from cyclerate.torch._state import Snapshot
 
 
@@ -93,17 +92,9 @@ class SelfFindingCycle:
         against = opposite_cycle(Linear(0.0, 1.0, 1), momentum)
         if against is not None and not 0 <= against.bounds[0] <= against.bounds[1] < 1:
             raise bad_argument("momentum", "(lowest, highest) in [0, 1), or None", momentum)
-        prior = prior_lr(
-            kind_of(
-                type(optimizer).__name__,
-                momentum=groups[0].get("momentum", 0.0),
-                nesterov=groups[0].get("nesterov", False),
-            ),
-            batch_size=batch_size,
-            total_steps=check_count("total_steps", total_steps),
-            fine_tuned=check_choice("fine_tuned", fine_tuned, (True, False)),
-            parameters=sum(p.numel() for p in self._weights_of(optimizer)) or 1,
-        )
+        check_count("total_steps", total_steps)
+        check_choice("fine_tuned", fine_tuned, (True, False))
+        prior = prior_of(optimizer, batch_size, total_steps, fine_tuned=fine_tuned)
         self._cycle = FindingCycle(total_steps, prior)
         self._model, self._optimizer, self._scaler = model, optimizer, scaler
         self._ratios, self._momentum = current_ratios(groups), momentum

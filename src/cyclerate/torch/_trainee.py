@@ -15,8 +15,10 @@ from torch.optim import Optimizer
 from cyclerate._errors import CyclerateError, check_choice
 from cyclerate._randomness import all_of, remember_global_randomness, seed_global_randomness
 from cyclerate.finder import Run, Trainee
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._run import SCORE_ROWS
-from cyclerate.torch._data import remember_order
+from cyclerate.torch._data import remember_order, rows_of_a_step
+from cyclerate.torch._groups import prior_of
 from cyclerate.torch._state import PLACES, Snapshot
 from cyclerate.torch._step import Metric, Options, Training
 
@@ -73,7 +75,8 @@ class TorchTrainee(Trainee):
         )
         functions = [loss_fn, metric, options.forward, options.score_fn]
         self._roots = [model, optimizer, options.scaler, *functions]
-        self._data = [data, validation_data]
+        self._data, self._optimizer = [data, validation_data], optimizer
+        self._rows = rows_of_a_step(data, options.batch_size, options.accumulation_steps)
         self._sample: list[Any] = []
         self._seed: int | None = None
         self._untouched = True
@@ -111,6 +114,9 @@ class TorchTrainee(Trainee):
         self._untouched = False
         self._snapshot.set_gradients_aside()
         seed_global_randomness(seed)
+
+    def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
+        return prior_of(self._optimizer, self._rows, total_steps, fine_tuned=fine_tuned)
 
     def train(self, run: Run) -> None:
         training, device = self._training, self._training.device
