@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
@@ -201,11 +201,40 @@ def test_shuffled_labels_have_no_clear_answer(seed: int):
 
 
 def test_noise_from_batch_to_batch_does_not_hide_what_the_fixed_sample_shows():
-    bowl = Bowl(noise=1000.0)
+    bowl = Bowl(noise=80.0)
     untrained = bowl.score()
     result = bowl.probe()
     assert result.max_lr is not None
     assert final_loss(Bowl(), result.max_lr, 1000) < 0.01 * untrained
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from([-1000.0, -20.5, -1.0, 1.0, 100.0, 1e4]),
+    st.sampled_from([0.05, 3.0, 40.0]),
+    st.booleans(),
+)
+def test_a_constant_added_to_the_loss_changes_nothing(offset: float, noise: float, higher: bool):
+    sign = -1.0 if higher else 1.0
+    answers = []
+    for added in (0.0, offset):
+        bowl = Bowl(noise=noise, sign=sign)
+        probe = Probe(horizon_steps=5000, mode="max" if higher else "min")
+
+        def step(lr: float, bowl: Bowl = bowl, added: float = added) -> float:
+            return bowl.step(lr) + added
+
+        def score(bowl: Bowl = bowl, added: float = added) -> float:
+            return bowl.score() + added
+
+        drive(probe, restore=bowl.restore, step=step, score=score)
+        answers.append((probe.result(), list(probe.scores)))
+    (result, rates), (moved, moved_rates) = answers
+    assert moved.steps == result.steps
+    assert moved_rates == pytest.approx(rates)
+    assert (moved.max_lr is None) == (result.max_lr is None)
+    if moved.max_lr is not None:
+        assert moved.max_lr == pytest.approx(result.max_lr, rel=1e-4)
 
 
 def drive_scores(probe: Probe, scores: dict[str, float]) -> list[float]:
@@ -278,6 +307,7 @@ def test_a_score_belongs_to_a_run_that_is_over():
     [
         ({"max_steps": 129}, "max_steps"),
         ({"max_steps": 400.5}, "max_steps"),
+        ({"max_steps": 2 * 10**6}, "max_steps"),
         ({"horizon_steps": 0}, "horizon_steps"),
         ({"policy": "cosine"}, "policy"),
         ({"mode": "least"}, "mode"),

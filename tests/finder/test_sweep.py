@@ -56,6 +56,7 @@ def test_defaults():
         ({"steps": 9}, "steps must be a whole number >= 10. Received: 9"),
         ({"steps": 0}, "steps"),
         ({"steps": 99.5}, "steps"),
+        ({"steps": 10**6}, "steps must be a whole number >= 10 and below 1,000,000"),
         ({"spacing": "log"}, "spacing must be one of 'exponential', 'linear'. Received: 'log'"),
     ],
 )

@@ -3,7 +3,7 @@
 A sweep changes the rate at every step, so it cannot tell what a rate does to a training. A race
 can: it is the policy itself in miniature, from the same weights and on the same batches as every
 other race, scored in evaluation mode on a fixed sample. Few long races tell more than many short
-ones; one that stays above the untrained loss, or shoots up to twice of it, is given up. Where the
+ones; one that stays above the untrained loss, or shoots far above it, is given up. Where the
 sweep shows nothing, scouts a quarter as long go down from where it broke down, until one does no
 harm.
 
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
-from cyclerate.finder._curve import noise_level
+from cyclerate.finder._curve import noise_level, running_median, to_minimise
 from cyclerate.finder._race import (
     DECADES_PER_TENFOLD,
     OFFSETS_PER_DECADE,
@@ -35,7 +35,7 @@ from cyclerate.finder._race import (
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, one_number
 from cyclerate.finder._suggest import BASE_FRAC
-from cyclerate.finder._sweep import RangeTest, Sweep
+from cyclerate.finder._sweep import STEPS_LIMIT, RangeTest, Sweep
 from cyclerate.schedules import Constant, OneCycle, Schedule, Triangular
 
 RACES = 3
@@ -50,16 +50,15 @@ LEAST_RACING_STEPS = RACES * MIN_RACE_STEPS
 
 ASSUMED_HORIZON_STEPS = 1000
 _INTERVAL_DECADES = (0.4, 0.3)  # below and above
-_CLEAR_FALL_SDS = 1.0  # of the noise from batch to batch, or
-_CLEAR_FALL_FRAC = 0.05  # of the level at the start, whichever is less; but at least
-_LEAST_FALL_FRAC = 1e-3  # of that level: anything below is nothing to train for
-# Of the level at the start: more of it gained is a gain, whatever the noise.
-_MOST_NOISE_FRAC = 0.25
+# Of the noise from batch to batch, what a race must gain: a score, of more rows, has less of it.
+_CLEAR_FALL_SDS = 0.15
+_SUMMIT_FALLS = 4.0  # of what the sweep fell below the untrained level
 _SAME_FRAC = 1e-6  # what rounding makes of the same race run twice
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5
 _SCOUT_WORSE_SDS = 0.5  # of the noise: so much worse may a few steps leave a model that can learn
 _FIRST_STEPS = 10
+_MEDIAN_STEPS = 5
 _FAR_SDS = 10.0
 _NOISE_STEPS = 30
 
@@ -143,13 +142,13 @@ class Probe:
         self.horizon_steps = (
             None if horizon_steps is None else check_count("horizon_steps", horizon_steps)
         )
-        self.max_steps = check_count("max_steps", max_steps)
+        self.max_steps = check_count("max_steps", max_steps, below=2 * STEPS_LIMIT)
         least = self._sweep.sweep.steps + LEAST_RACING_STEPS
         if self.max_steps < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
         lrs = self._sweep.lrs
         self._lowest_lr = lrs[0] or lrs[1]  # a linear sweep may begin at 0
-        self._totals: list[float] = []
+        self._courses: list[tuple[float, list[float]]] = []
         self._scores: dict[int, float] = {}
         self._raced: list[tuple[float, float]] = []
         self._start = math.nan
@@ -231,7 +230,7 @@ class Probe:
                 sign = 1 if self._sweep.mode == "min" else -1
                 self._raced.append((self._lr(self._offset), sign * ended_at))
                 if isinstance(run, Race) and not run.failed:
-                    self._totals.append(run.total)
+                    self._courses.append((ended_at, run.told))
             bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
             self._after_race(ended_at if ended_at < bar else math.inf)
             self.run = self._next_run()
@@ -289,8 +288,14 @@ class Probe:
         if not np.isfinite(first).any():
             return
         level = self.to_minimise(np.nanmedian(first))
+        # Differences alone: a constant added to the loss changes nothing.
+        known = to_minimise(swept.losses[np.isfinite(swept.losses)], swept.mode)
+        medians = running_median(known, _MEDIAN_STEPS)
+        lowest = int(np.argmin(medians))
+        noise_there = noise_level(known[max(0, lowest - _NOISE_STEPS) : lowest])
+        high = max(_FAR_SDS * noise_there, _SUMMIT_FALLS * (level - float(medians[lowest])))
         self._ceiling = level + _FAR_SDS * self._noise()
-        self._summit = max(self._ceiling, level + abs(level))
+        self._summit = max(self._ceiling, level + high)
         # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
         # loss may be millions.
         if self._start > self._ceiling:
@@ -340,19 +345,15 @@ class Probe:
     def _why_none(self) -> str | None:
         metric = self._sweep.metric
         scores = [score for score in self._scores.values() if math.isfinite(score)]
-        noise = self._noise()
         fall = self._start - min(scores, default=self._start)
-        level = abs(self._start)
-        least = max(
-            min(_CLEAR_FALL_SDS * noise, _CLEAR_FALL_FRAC * level), _LEAST_FALL_FRAC * level
-        )
-        if not fall > least:
+        if not fall > _CLEAR_FALL_SDS * self._noise():
             return (
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
                 f"chance would{self._little()}; check that this model can learn from this data"
             )
         # Not by the scores alone: many rates may lead to the bottom of an easy problem.
-        if len(self._totals) > 1 and _are_same(self._totals) and _are_same(scores):
+        totals = [sum(told) for _, told in self._courses]
+        if len(totals) > 1 and _are_same(totals) and _are_same(scores):
             return f"{len(scores)} short trainings took the same course, whatever their rate"
         return None
 
@@ -368,12 +369,22 @@ class Probe:
         """Returns the standard deviation of the metric over the first batches of the sweep."""
         return noise_level(self._sweep.result().losses[:_NOISE_STEPS])
 
+    def _noise_of_best(self) -> float:
+        """Returns that of the best race's second half: a loss that fell far has less of it."""
+        _, told = min(self._courses)
+        return noise_level(np.array(told[-max(_FIRST_STEPS, len(told) // 2) :]))
+
     def _answer(self) -> dict[str, Any]:
         horizon_steps = self.horizon_steps or max(ASSUMED_HORIZON_STEPS, self._race_steps)
         tenfolds = math.log10(horizon_steps / self._race_steps)
         raced_best = self._lr(valley(self._scores, self._start))
-        noise = min(self._noise(), _MOST_NOISE_FRAC * abs(self._start))
-        chosen = offset_for(self._scores, self._start, noise=noise, tenfolds=tenfolds)
+        chosen = offset_for(
+            self._scores,
+            self._start,
+            noise=self._noise(),
+            least_noise=self._noise_of_best(),
+            tenfolds=tenfolds,
+        )
         max_lr = self._lr(chosen)
         usual = raced_best / 10 ** (DECADES_PER_TENFOLD * tenfolds)
         low, high = _INTERVAL_DECADES

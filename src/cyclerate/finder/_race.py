@@ -97,7 +97,12 @@ _TAKEN_UP_FRAC = 0.15  # of the gain: what a race may cost on the high side then
 
 
 def offset_for(
-    scores: Mapping[int, float], start: float, *, noise: float, tenfolds: float
+    scores: Mapping[int, float],
+    start: float,
+    *,
+    noise: float,
+    tenfolds: float,
+    least_noise: float = math.inf,
 ) -> float:
     """Returns the offset of the rate to train with, in the unit of the races' offsets.
 
@@ -106,6 +111,8 @@ def offset_for(
         start: What the untouched model scores.
         noise: Standard deviation of the metric from batch to batch.
         tenfolds: Decimal logarithm of the training's length over a race's.
+        least_noise: The noise where the best race ended, if that is less: whether there was a gain
+            at all is judged by it.
 
     >>> scores = {-2: 0.3, 0: 0.1, 2: 0.3}
     >>> offset_for(scores, start=1.0, noise=0.001, tenfolds=0.0)
@@ -115,13 +122,17 @@ def offset_for(
     >>> round(calm, 2), round(noisy, 2)
     (-0.8, -1.01)
     """
-    gain_sds = (start - scores[best_offset(scores)]) / noise if noise > 0 else math.inf
-    small = float(np.clip(2 - gain_sds / _SMALL_GAIN_SDS, 0, 1))
-    noisy = float(np.interp(gain_sds, _NOISY_GAIN_SDS, (1.0, 0.0)))
+    gain = start - scores[best_offset(scores)]
+    small = float(np.clip(2 - _in_sds(gain, min(noise, least_noise)) / _SMALL_GAIN_SDS, 0, 1))
+    noisy = float(np.interp(_in_sds(gain, noise), _NOISY_GAIN_SDS, (1.0, 0.0)))
     down = _reach(scores, start, -1, _GIVEN_UP_FRAC * tenfolds * noisy * (1 - small))
     up = _reach(scores, start, +1, _TAKEN_UP_FRAC * tenfolds * small)
     shift = DECADES_PER_TENFOLD * OFFSETS_PER_DECADE * tenfolds * (1 - small)
     return valley(scores, start) + up - down - shift
+
+
+def _in_sds(gain: float, noise: float) -> float:
+    return gain / noise if noise > 0 else math.inf
 
 
 def _reach(scores: Mapping[int, float], start: float, side: int, share: float) -> float:
@@ -172,8 +183,8 @@ class Race(Run):
         self.summit = summit
         self.mode = mode
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
-        self.total = 0.0
-        """The sum of all losses told: two races with the same took the same course."""
+        self.told: list[float] = []
+        """What was told, to be minimised."""
         self.failed = False
         """Whether the loss stayed too high or was not finite."""
 
@@ -184,7 +195,7 @@ class Race(Run):
 
     def _take(self, number: float) -> None:
         loss = number if self.mode == "min" else -number
-        self.total += number
+        self.told.append(loss)
         self._last.append(loss)
         too_high = median(self._last) > self.ceiling and 2 * self.index > len(self.lrs)
         shot_up = loss > self.summit and 4 * self.index > len(self.lrs)

@@ -23,7 +23,7 @@ from cyclerate.finder._progress import Progress
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import FunctionTrainee, Run, Trainee
 from cyclerate.finder._suggest import Suggestion, smooth_and_suggest
-from cyclerate.finder._sweep import RangeTest, Sweep, checked_told, set_fields
+from cyclerate.finder._sweep import STEPS_LIMIT, RangeTest, Sweep, checked_told, set_fields
 
 METHODS = ("probe", "range")
 DEFAULT_MAX_STEPS = 400
@@ -83,7 +83,7 @@ class RangeTestSettings:
             set_fields(self, horizon_steps=check_count("horizon_steps", self.horizon_steps))
         most = max(DEFAULT_MAX_STEPS, self.sweep.steps + _USUAL_RACING_STEPS)
         if self.max_steps is not None:
-            most = check_count("max_steps", self.max_steps)
+            most = check_count("max_steps", self.max_steps, below=2 * STEPS_LIMIT)
         least = self.sweep.steps + LEAST_RACING_STEPS
         if self.method == "probe" and most < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", self.max_steps)

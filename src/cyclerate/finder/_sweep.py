@@ -23,6 +23,9 @@ from cyclerate.schedules import Exponential, Linear, Schedule
 MIN_STEPS = 10
 """Shortest sweep: three points of the starting level, a descent, and three of what follows it."""
 
+STEPS_LIMIT = 10**6
+"""All rates of a run are listed beforehand, so they are fewer than this."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -35,7 +38,7 @@ class Sweep:
         start_lr: The first rate; above 0 if the spacing is exponential, at least 0 if linear.
             Default 1e-7.
         end_lr: The last rate, above `start_lr`. Default 10.
-        steps: Number of rates, one optimizer step each, at least 10. Default 100.
+        steps: Number of rates, one optimizer step each, 10 to 999,999. Default 100.
         spacing: "exponential" or "linear".
 
     Raises:
@@ -58,7 +61,7 @@ class Sweep:
         positive = spacing == "exponential"
         start_lr = check_number("start_lr", self.start_lr, low=0, low_open=positive)
         end_lr = check_number("end_lr", self.end_lr, low=start_lr, low_open=True)
-        steps = check_count("steps", self.steps, low=MIN_STEPS)
+        steps = check_count("steps", self.steps, low=MIN_STEPS, below=STEPS_LIMIT)
         set_fields(self, start_lr=start_lr, end_lr=end_lr, steps=steps)
 
     def schedule(self) -> Schedule:
