@@ -266,6 +266,7 @@ class TestRecommend:
         expected = prior_lr("momentum", batch_size=8, total_steps=100, parameters=size).lr
         assert (found.find, found.steps, found.training_steps) == ("warmup", 0, 100)
         assert found.max_lr == pytest.approx(expected)
+        assert found.max_lr is not None
         assert found.schedule == cr.OneCycle(found.max_lr, 100)
 
     def test_all_is_given_back_after_ctrl_c(

@@ -218,6 +218,7 @@ def test_a_small_budget_is_left_to_the_training_where_the_rate_is_expected(fine_
     found = recommender.recommendation()
     assert (found.find, found.steps, found.training_steps) == ("warmup", 0, 1000)
     assert (found.max_lr, found.base_lr) == pytest.approx((lr, lr / 4))
+    assert found.max_lr is not None
     assert found.schedule == cr.OneCycle(found.max_lr, 1000)
     assert found.interval == pytest.approx((lr / 10**0.4935, lr * 10**0.4935))
     assert "0 of 1000 steps (0%)" in str(found)

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import cyclerate as cr
 import cyclerate.optax as co
+from cyclerate.finder._prior import prior_lr
 from cyclerate.finder._warmup import FindingCycle
 from tests.optax.problems import BATCHES, FEATURES, PARAMS, X, Y, loss_fn, sgd_losses
 
@@ -285,7 +286,10 @@ def test_the_kind_of_optimizer_is_seen_in_its_state(make_optimizer, kind):
     from cyclerate.optax._step import RatedOptimizer
 
     params = {"w": np.zeros((FEATURES, 300), np.float32)}
-    assert RatedOptimizer(make_optimizer, params).kind == kind
+    optimizer = RatedOptimizer(make_optimizer, params)
+    found = optimizer.prior(params, 32, 900, fine_tuned=False)
+    size = FEATURES * 300
+    assert found == prior_lr(kind, batch_size=32, total_steps=900, parameters=size)
 
 
 def test_the_cycle_is_that_of_the_finder():
