@@ -167,6 +167,21 @@ def test_a_training_that_ends_above_its_start_is_given_back():
     assert kept_at < 60
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_state_is_kept_whose_outliers_have_taken_the_fall_back(seed: int):
+    """Three losses in four are zero by then, so no median tells."""
+    cycle = FindingCycle(600, Prior(0.02, 0.4))
+    random = np.random.default_rng(seed)
+    kept_at = 0
+    while not cycle.done:
+        loss = 0.2 if cycle.step < 200 else random.choice([0.0, 0.0, 0.0, 8.0])
+        cycle.tell((1.0 if cycle.rising else loss) + 0.05 * random.random())
+        if cycle.keep:
+            kept_at = cycle.step
+    assert 100 < kept_at < 260
+    assert cycle.history()["given_back"]
+
+
 def test_outliers_are_clipped_and_counted():
     found = driven(600, Prior(0.02, 0.4), wild=0.02)
     history = found.cycle.history()

@@ -10,7 +10,7 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
-from cyclerate._errors import CyclerateError
+from cyclerate.finder._prior import prior_lr
 from cyclerate.keras._state import seed_all_randomness
 from tests.keras.toys import ONES, ZEROS, one_weight, value
 
@@ -64,13 +64,17 @@ def test_without_a_rate_the_training_is_that_with_the_rate_found():
     np.testing.assert_array_equal(value(found_by_itself.weights[0]), value(given.weights[0]))
 
 
-def test_no_clear_answer_trains_nothing_and_says_what_to_do():
+def test_without_a_clear_answer_it_trains_at_the_rate_to_expect():
     model = one_weight(keras.optimizers.SGD())
-    with pytest.raises(CyclerateError, match="Give max_lr yourself"):
-        ck.fit_one_cycle(
-            model, 0 * ONES, ZEROS, 1, verbose=0, range_test_options={"steps": 20, "end_lr": 1e-3}
-        )
-    assert int(model.optimizer.iterations) == 0
+    options = {"method": "range", "steps": 20, "end_lr": 1e-3}
+    history = ck.fit_one_cycle(
+        model, 0 * ONES, ZEROS, total_steps=200, verbose=0, range_test_options=options
+    )
+    found, rates = history.range_test, history.steps["learning_rate"]
+    expected = prior_lr("sgd", batch_size=32, total_steps=140, parameters=1).lr
+    assert (found.max_lr, found.fallback_lr) == (None, pytest.approx(expected))
+    assert max(rates) == pytest.approx(expected, rel=1e-6)
+    assert int(model.optimizer.iterations) == len(rates) == 180
 
 
 class Batches(keras.utils.PyDataset):

@@ -75,6 +75,7 @@ class LossLevel:
     def __init__(self, start_steps: int = 10) -> None:
         self._start_steps = start_steps
         self._first: list[float] = []
+        self._lowest_mean = float("inf")
         self.forget(None)
 
     def take(self, loss: float) -> None:
@@ -87,6 +88,8 @@ class LossLevel:
         self._ending.append(loss)
         if len(self._first) < _BEGINNING_STEPS:
             self._first.append(loss)
+        elif len(self._ending) >= _BEGINNING_STEPS:
+            self._lowest_mean = min(self._lowest_mean, fmean(self._ending))
         if len(self._last) == _LEVEL_STEPS:
             self._lowest = min(self._lowest, self.now)
 
@@ -139,6 +142,13 @@ class LossLevel:
         return bool(last) and (median(last) > median(first) or fmean(last) > fmean(first))
 
     @property
+    def keeps_its_fall(self) -> bool:
+        """Whether the mean of the last losses has kept half of its fall: that of outliers, too."""
+        if self.ends_above_start:
+            return False
+        return fmean(self._ending) <= (min(self._lowest_mean, 1e300) + fmean(self._first)) / 2
+
+    @property
     def noise(self) -> float:
         """The standard deviation of a loss, from the differences between neighbours."""
         return max(_MEDIAN_TO_SD * self._jumps.quantile(0.5), self._resolution)
@@ -162,6 +172,7 @@ class LossLevel:
             "jumps": list(self._jumps),
             "ending": list(self._ending),
             "lowest": self._lowest if self._lowest < float("inf") else None,
+            "lowest_mean": self._lowest_mean if self._lowest_mean < float("inf") else None,
             "start_steps": self._start_steps,
         }
 
@@ -175,4 +186,6 @@ class LossLevel:
         level._jumps = Latest(_NOISE_STEPS, state["jumps"])
         level._ending.extend(state["ending"])
         level._lowest = float("inf") if state["lowest"] is None else state["lowest"]
+        mean = state["lowest_mean"]
+        level._lowest_mean = float("inf") if mean is None else mean
         return level

@@ -347,7 +347,7 @@ class FindingCycle:
 
     def _stands_well(self) -> bool:
         level, rules = self._level, self.rules
-        if not level.known:
+        if not level.known or not level.keeps_its_fall:
             return False
         near = rules.mark_fall * level.fall + rules.mark_sds * level.noise
         near_best = level.now <= level.best + near and level.highest <= level.best + self._far()
