@@ -99,6 +99,21 @@ def range_test_runs(steps: int, width: int) -> dict[str, Callable[[], object]]:
     }
 
 
+def fit_runs(steps: int, width: int) -> dict[str, Callable[[], object]]:
+    """A cycle at a given rate, and one that finds its own top; both compile."""
+    batch = 256
+    x, y = data(batch * steps // 4, width)
+
+    def fit(**how: object) -> Callable[[], object]:
+        return lambda: ck.fit_one_cycle(
+            mlp(width, 3, 1e-3), x, y, total_steps=steps, batch_size=batch, verbose=0, **how
+        )
+
+    given = fit(max_lr=1e-3)
+    runs = {"max_lr given": given, "max_lr given, again": given}
+    return runs | {'find="warmup"': fit(find="warmup")}
+
+
 def show(title: str, steps: int, ratios: Mapping[str, Ratio]) -> None:
     print(f"\n{title}\n{'':32}  ratio   middle half       ms per step")
     for name, ratio in ratios.items():
@@ -125,6 +140,10 @@ def main() -> None:
         pair = {name: run for name, run in runs.items() if name.endswith(kind)}
         ratios = compare(f"fit, {kind}", pair, arguments.rounds)
         show(f"A range test of {steps} steps, against as many of fit, {kind}", steps, ratios)
+
+    steps = 4 * steps
+    ratios = compare("max_lr given", fit_runs(steps, arguments.width), arguments.rounds)
+    show(f"fit_one_cycle of {steps} steps", steps, ratios)
 
 
 if __name__ == "__main__":

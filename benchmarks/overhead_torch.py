@@ -1,9 +1,10 @@
-"""What do schedules and the range test cost in PyTorch?
+"""What do schedules, the range test and a cycle that finds its own top cost in PyTorch?
 
-Two tables. A step of a scheduler with four parameter groups against one of `CyclicLR`; and a range
+Three tables. A step of a scheduler with four parameter groups against one of `CyclicLR`; a range
 test of 100 steps against 100 plain steps of the same loop, snapshot and restoring included, where a
-step takes 5 ms or more. Ratios, in one run, by processor time on one thread. The finders of other
-libraries are in overhead_peers.py.
+step takes 5 ms or more; and `fit_one_cycle(find="warmup")` against one with the rate given. Ratios,
+in one run, by processor time on one thread. The finders of other libraries are in
+overhead_peers.py.
 
     python benchmarks/overhead_torch.py [--rounds 101] [--test-rounds 11]
 """
@@ -125,6 +126,20 @@ def range_test_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
     return runs | {f"range_test, {place}": tested(place) for place in places}
 
 
+def fit_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
+    """A cycle at a given rate, and one that finds its own top."""
+    loader = batches(width)
+
+    def fit(**how: object) -> Callable[[], object]:
+        return lambda: ct.fit_one_cycle(
+            *training(width, kind), nn.CrossEntropyLoss(), loader, total_steps=steps, **how
+        )
+
+    given = fit(max_lr=1e-3, verbose=0)
+    runs = {"max_lr given": given, "max_lr given, again": given}
+    return runs | {'find="warmup"': fit(find="warmup", verbose=0)}
+
+
 def show(title: str, steps: int, ratios: Mapping[str, Ratio]) -> None:
     print(f"\n{title}\n{'':30}  ratio   middle half      us per step")
     for name, ratio in ratios.items():
@@ -154,6 +169,11 @@ def main() -> None:
         baseline = f"{steps} plain steps"
         ratios = compare(baseline, runs, arguments.test_rounds, clock=clock)
         show(f"A range test with {kind.__name__}, against plain steps", steps, ratios)
+    steps = 4 * steps
+    for kind in (torch.optim.SGD, torch.optim.AdamW):
+        runs = fit_runs(steps, arguments.width, kind)
+        ratios = compare("max_lr given", runs, arguments.test_rounds, clock=clock)
+        show(f"fit_one_cycle with {kind.__name__}", steps, ratios)
 
 
 if __name__ == "__main__":
