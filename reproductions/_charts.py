@@ -13,8 +13,8 @@ import numpy as np
 
 from cyclerate.compare._theme import LIGHT, Theme, styles
 from cyclerate.schedules import from_dict
+from reproductions._phrases import measured, rates
 from reproductions._record import Reproduction
-from reproductions._say import measured, rates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from cyclerate.compare._policies import Budget, Rates
 from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Schedule, Triangular, from_dict
 from cyclerate.tables import prepare
-from reproductions import _say as say, datasets
+from reproductions import _phrases as say, datasets
 from reproductions._charts import Chart, Line
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size

@@ -19,7 +19,7 @@ from cyclerate.schedules import (
     Triangular2,
     from_dict,
 )
-from reproductions import _say as say, _training as training, datasets
+from reproductions import _phrases as say, _training as training, datasets
 from reproductions._charts import Chart, later_part, range_test_chart, rate_line, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size

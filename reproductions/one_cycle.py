@@ -14,7 +14,7 @@ from cyclerate.compare._wording import MISSING, rate
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule
 from cyclerate.tables import Tabular, prepare
-from reproductions import _say as say, _training as training, datasets
+from reproductions import _phrases as say, _training as training, datasets
 from reproductions._charts import Chart, range_test_chart, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size

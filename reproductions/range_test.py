@@ -11,7 +11,7 @@ import numpy as np
 from cyclerate.compare._wording import MISSING, Numbers, rate
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Constant, OneCycle, Schedule
-from reproductions import _say as say, _training as training, datasets
+from reproductions import _phrases as say, _training as training, datasets
 from reproductions._charts import Chart, Line, range_test_chart, trainings_chart
 from reproductions._experiment import Experiment, Results, Stage, Table
 from reproductions._record import Cell, Outcome, Reproduction, Size

@@ -15,7 +15,7 @@ from cyclerate.compare._networks import OPTIMIZERS
 from cyclerate.compare._wording import MISSING
 from cyclerate.cycles._rules import fge_schedule
 from cyclerate.schedules import Constant, Cosine, OneCycle, Schedule, Sequence, WarmRestarts
-from reproductions import _say as say, _training as training, datasets
+from reproductions import _phrases as say, _training as training, datasets
 from reproductions._charts import (
     Chart,
     Line,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cyclerate.compare._theme import DARK
-from reproductions import _say as say
+from reproductions import _phrases as say
 from reproductions._charts import Chart, Line, draw, line
 from reproductions._experiment import Table, run
 from reproductions._page import origins, write_page
+from reproductions._phrases import measured, reached_after
 from reproductions._record import Size
-from reproductions._say import measured, reached_after
 from tests.reproductions.toys import MADE, Toy, record_of, toy
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from reproductions._charts import Chart, line
 from reproductions._experiment import Experiment, Results, Stage, Table
+from reproductions._phrases import measured
 from reproductions._record import Cell, Outcome, Reproduction, Run, Size
-from reproductions._say import measured
 
 MADE: dict[str, Any] = {
     "created": "2026-01-02T03:04:05+00:00",
