@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass
@@ -222,7 +221,7 @@ def range_test(
         trainee: What to train.
         settings: Default `RangeTestSettings()`.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
-        since: When the first repeat began, by `time.perf_counter`. Default: now.
+        since: When the first repeat began, by the trainee's `clock`. Default: now.
 
     Returns:
         The curve, `base_lr`, `max_lr` and an interval for it, or None where there is no clear
@@ -243,7 +242,7 @@ def range_test(
     'DIVERGED'
     """
     settings = settings or RangeTestSettings()
-    began = time.perf_counter() if since is None else since
+    began = trainee.clock() if since is None else since
     results: list[RangeTestResult] = []
     with shown(verbose, settings.repeats, settings.method) as progress, trainee.lent():
         for repeat in range(settings.repeats):
@@ -251,7 +250,7 @@ def range_test(
             conduct(procedure, trainee, seed=settings.seed + repeat, progress=progress)
             if progress is not None:
                 progress.sweep += 1
-            ended = time.perf_counter()
+            ended = trainee.clock()
             results.append(procedure.result(seconds=ended - began))
             began = ended
     result = results[0] if len(results) == 1 else combine(results)

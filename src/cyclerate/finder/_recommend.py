@@ -499,7 +499,7 @@ def recommend(
         trainee: What to train.
         settings: The budget, in steps or minutes, and what to choose from.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
-        since: When a budget of minutes began to run, by `time.perf_counter`. Default: now.
+        since: When a budget of minutes began to run, by the trainee's `clock`. Default: now.
 
     Raises:
         ValueError: The budget is in epochs; `verbose` is none of these.
@@ -519,11 +519,11 @@ def recommend(
     >>> found.policy, found.steps + found.training_steps
     ('one_cycle', 400)
     """
-    began = time.perf_counter() if since is None else since
+    began = trainee.clock() if since is None else since
     with shown(verbose, 1, "probe") as progress, trainee.lent():
-        recommender = settings.new(since=began, expect=trainee.prior)
+        recommender = settings.new(since=began, clock=trainee.clock, expect=trainee.prior)
         conduct(recommender, trainee, seed=settings.seed, progress=progress)
-    return recommender.recommendation(seconds=time.perf_counter() - began)
+    return recommender.recommendation(seconds=trainee.clock() - began)
 
 
 def _checked(policies: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ their own writes a `Trainee`; nothing else.
 from __future__ import annotations
 
 import itertools
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -104,6 +105,13 @@ class Trainee(ABC):
     >>> 0.01 < result.max_lr < 0.1, result.steps <= 400
     (True, True)
     """
+
+    def clock(self) -> float:
+        """Seconds, by a clock that all processes share which train together, to decide the same.
+
+        Default: `time.perf_counter`.
+        """
+        return time.perf_counter()
 
     def lent(self) -> AbstractContextManager[Any]:
         """Lends model, optimizer and data, and gives everything back as it was at its end.

@@ -16,6 +16,7 @@ from cyclerate.cycles._ends import CycleEnds, CycleJudge
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
 from cyclerate.torch._data import moved
+from cyclerate.torch._ranks import agreed, ranks_of
 from cyclerate.torch._state import Snapshot
 
 
@@ -82,6 +83,7 @@ class CycleEarlyStopping:
         mode: "min" (default) or "max", whichever is better.
         min_delta: By how much better a value must be to count. Default 0.
         start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
+        ranks: As in `range_test`: several decide by the mean of their values.
 
     Attributes:
         stopped_cycle: The cycle after which it said to stop; None if it did not.
@@ -116,6 +118,7 @@ class CycleEarlyStopping:
         mode: str = "min",
         min_delta: float = 0.0,
         start_step: int = 0,
+        ranks: Any = "auto",
     ) -> None:
         if not isinstance(model, nn.Module):
             raise bad_argument("model", "a torch.nn.Module", model)
@@ -125,6 +128,7 @@ class CycleEarlyStopping:
         if not self._counter:
             allowed = "one with a cycle that ends in this training"
             raise bad_argument("schedule", allowed, schedule)
+        self._ranks = ranks_of([model], ranks)
         self._best: dict[str, Tensor] | None = None
         self.stopped_cycle: int | None = None
 
@@ -147,7 +151,7 @@ class CycleEarlyStopping:
         """
         if self._counter.step() is None:
             return False
-        if self._judge.is_best(float(measure())):
+        if self._judge.is_best(agreed(self._ranks, float(measure()))):
             state = self._model.state_dict()
             tensors = {n: v for n, v in state.items() if isinstance(v, Tensor)}
             self._best = {n: v.detach().clone() for n, v in tensors.items()}
@@ -183,6 +187,7 @@ class DivergenceGuard:
         total_steps: Optimizer steps of the whole training, counted from step 0 of the schedule.
         batch_size: Rows of a batch, for the advice. Default: not known.
         start_step: The step to begin with, to go on where an earlier training stopped. Default 0.
+        ranks: As in `range_test`: several decide by the mean of their losses.
 
     Attributes:
         explosion: What happened: `step`, `loss`, `lr`, the `max_lr` to try, `advice`; None while
@@ -214,12 +219,14 @@ class DivergenceGuard:
         *,
         batch_size: int | None = None,
         start_step: int = 0,
+        ranks: Any = "auto",
     ) -> None:
         if not isinstance(states, Iterable) or isinstance(states, nn.Module):
             raise bad_argument("states", "the model, the optimizer and so on, in a list", states)
         self._guard = Guard(schedule, batch_size)
         self._counter = CycleCounter(schedule, total_steps, start_step)
         self._states = list(states)
+        self._ranks = ranks_of(self._states, ranks)
         self._last_good = LastGood(self._keep)
         self.explosion: Explosion | None = None
         self.restored_step: int | None = None
@@ -228,6 +235,7 @@ class DivergenceGuard:
         """Takes the loss of the step that was just made; returns whether training has exploded."""
         step, end = self._counter.next_step, self._counter.step()
         value = float(loss.detach() if isinstance(loss, Tensor) else loss)
+        value = agreed(self._ranks, value)
         self.explosion = self._guard.take(step, value)
         if self.explosion is None:
             self._last_good.step_was_fine(step)

@@ -22,10 +22,12 @@ from cyclerate.finder import (
 from cyclerate.finder._recommend import USUAL_POLICIES
 from cyclerate.finder._sweep import settings_of
 from cyclerate.torch._data import number_of_batches
-from cyclerate.torch._step import VALIDATION, Metric, Options, metric_of
+from cyclerate.torch._ranks import most
+from cyclerate.torch._step import VALIDATION, Metric, Options, metric_of, together
 from cyclerate.torch._trainee import TorchTrainee
 
 
+@together
 def range_test(
     model: nn.Module,
     optimizer: Optimizer,
@@ -57,6 +59,7 @@ def range_test(
     stop_early: bool = True,
     settings: RangeTestSettings | None = None,
     verbose: str | int = "auto",
+    ranks: Any = "auto",
 ) -> RangeTestResult:
     """Finds the learning rate by short trainings, and gives everything back as it was.
 
@@ -122,6 +125,8 @@ def range_test(
         settings: All of the sweep, the races, the metric, the repeats and the seed as one value, in
             place of the single arguments. Default: what these say.
         verbose: "auto" shows progress on a terminal after 2 seconds, 1 always, 0 never.
+        ranks: Which processes train the model together, and have one answer: "auto" (default),
+            those of its DistributedDataParallel or `fully_shard`; a process group; "alone", none.
 
     Returns:
         The curve, `base_lr`, `max_lr` and an interval for it, or None where there is no clear
@@ -130,8 +135,8 @@ def range_test(
     Raises:
         ValueError: A wrong argument, an optimizer whose `step` needs a closure, data without a
             batch.
-        CyclerateError: The model cannot be evaluated in eval mode, or a range test runs in another
-            thread.
+        CyclerateError: The model cannot be evaluated in eval mode, a range test runs in another
+            thread, or another rank has failed.
         MissingExtra: `snapshot` is "disk" and safetensors is not installed.
 
     Source: the sweep, Smith 2017, arXiv 1506.01186, section 3.3; the races, `docs/finders.md`.
@@ -179,6 +184,7 @@ def range_test(
             clip_grad_norm,
             device,
             score_fn,
+            ranks=ranks,
         ),
         metric=asked,
         measure=measure,
@@ -188,6 +194,7 @@ def range_test(
     return finder.range_test(trainee, settings, verbose=verbose)
 
 
+@together
 def recommend(
     model: nn.Module,
     optimizer: Optimizer,
@@ -217,6 +224,7 @@ def recommend(
     seed: int | None = None,
     settings: RecommendationSettings | None = None,
     verbose: str | int = "auto",
+    ranks: Any = "auto",
 ) -> Recommendation:
     """Says how to spend a budget: the policy and its rates, with the races they were chosen by.
 
@@ -261,6 +269,7 @@ def recommend(
         settings: The budget, the policies, the range, the metric and the seed as one value, in
             place of the single arguments. Default: what these say.
         verbose: As in `range_test`.
+        ranks: As in `range_test`.
 
     Returns:
         The recommendation; `print` it. Without a clear answer its rate is the one to expect.
@@ -282,7 +291,7 @@ def recommend(
     >>> found.policy, found.steps <= 60, found.steps + found.training_steps
     ('one_cycle', True, 200)
     """
-    started = time.perf_counter()
+    started = time.perf_counter() if ranks is None else ranks.clock()
     settings, asked, measure = _settings(
         RecommendationSettings,
         settings,
@@ -300,7 +309,8 @@ def recommend(
         seed=seed,
     )
     if settings.epochs is not None:
-        settings = settings.in_steps(number_of_batches(data, batch_size), accumulation_steps)
+        batches = most(ranks, number_of_batches(data, batch_size))
+        settings = settings.in_steps(batches, accumulation_steps)
     trainee = TorchTrainee(
         model,
         optimizer,
@@ -316,6 +326,7 @@ def recommend(
             clip_grad_norm,
             device,
             score_fn,
+            ranks=ranks,
         ),
         metric=asked,
         measure=measure,

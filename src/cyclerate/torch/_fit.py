@@ -12,9 +12,10 @@ from torch.optim import Optimizer
 from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
 from cyclerate.schedules import OneCycle
 from cyclerate.torch._loop import Fit, FitHistory, Watch
-from cyclerate.torch._step import Metric, Options
+from cyclerate.torch._step import Metric, Options, together
 
 
+@together
 def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     model: nn.Module,
     optimizer: Optimizer,
@@ -85,7 +86,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
             Default False.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
         **options: `batch_size`, `forward`, `accumulation_steps`, `scaler`, `autocast`,
-            `clip_grad_norm`, `device`, `score_fn` and `verbose`, as in `range_test`.
+            `clip_grad_norm`, `device`, `score_fn`, `verbose` and `ranks`, as in `range_test`.
 
     Returns:
         The rates, momenta and losses of all steps, the means of the epochs, and the range test, or
@@ -137,12 +138,11 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         steps_per_epoch=steps_per_epoch,
         options=Options(**options),
         total_steps=total_steps,
+        unfreeze_epochs=unfreeze_epochs,
     )
     steps = fit.steps(epochs)
     if way == "warmup":
-        return fit.run_finding(
-            momentum, steps=steps, unfreeze_epochs=unfreeze_epochs, fine_tuned=fine_tuned
-        )
+        return fit.run_finding(momentum, steps=steps, fine_tuned=fine_tuned)
     policy = OneCycle(
         1.0 if max_lr is None else max_lr, steps, up_frac, start_div, end_div, shape, three_phase
     )
@@ -156,11 +156,12 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         policy,
         momentum,
         steps=steps,
-        watch=Watch(guard, unfreeze_epochs=unfreeze_epochs),
+        watch=Watch(guard),
         found=found,
     )
 
 
+@together
 def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
     model: nn.Module,
     optimizer: Optimizer,
@@ -245,6 +246,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
         metric=metric,
         steps_per_epoch=steps_per_epoch,
         options=settings,
+        unfreeze_epochs=unfreeze_epochs,
     )
     step_size = plan.step_size(fit.batches_per_epoch, settings.accumulation_steps)
     schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
@@ -258,7 +260,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
         schedule,
         momentum,
         steps=steps,
-        watch=Watch(guard, patience_cycles, unfreeze_epochs),
+        watch=Watch(guard, patience_cycles),
         found=found,
         start_step=FIRST_STEP,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from types import FunctionType
 from typing import Any, Generic, TypeVar, cast
 
@@ -267,7 +268,7 @@ def current_ratios(groups: Sequence[Group]) -> tuple[float, ...]:
 
     Where all rates are 0, as at the first step of a warmup, those that the groups began with count.
     """
-    rates = [group["lr"] for group in groups]
+    rates = [*map(itemgetter("lr"), groups)]
     return rate_ratios(rates if any(rates) else [g.get("initial_lr", g["lr"]) for g in groups])
 
 

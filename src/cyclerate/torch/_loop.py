@@ -33,6 +33,7 @@ from cyclerate.torch._groups import (
     momentum_setting,
     rate_setting,
 )
+from cyclerate.torch._ranks import Ranks, check_freezing, most
 from cyclerate.torch._self_finding import SelfFindingCycle
 from cyclerate.torch._step import Metric, Options, Training, metric_of
 
@@ -86,7 +87,6 @@ class Watch:
 
     guard: bool = False
     patience_cycles: int | None = None
-    unfreeze_epochs: int | None = None
 
 
 @dataclass
@@ -113,12 +113,15 @@ class _Watchers:
 class _Record:
     """What is noted on the way; losses stay on their device until an epoch is over."""
 
+    ranks: Ranks | None
     steps: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     epochs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     waiting: list[Tensor] = field(default_factory=list[Tensor])
 
     def end_epoch(self, validation: dict[str, float]) -> None:
         losses = torch.stack(self.waiting).tolist() if self.waiting else []
+        if self.ranks is not None:
+            losses = self.ranks.mean(losses)
         self.waiting.clear()
         self.steps.setdefault("loss", []).extend(losses)
         means = {"loss": sum(losses) / max(len(losses), 1), **validation}
@@ -138,6 +141,7 @@ class Fit:
         metric: What is measured there.
         steps_per_epoch: Batches of an epoch; needed where the data do not say.
         total_steps: Steps of the optimizer; data that do not say are one epoch then.
+        unfreeze_epochs: After how many epochs one more parameter group trains; None: all do.
         options: How a batch is trained on.
 
     Raises:
@@ -156,6 +160,7 @@ class Fit:
         steps_per_epoch: int | None,
         options: Options,
         total_steps: int | None = None,
+        unfreeze_epochs: int | None = None,
     ) -> None:
         self._given = {
             "model": model,
@@ -178,9 +183,13 @@ class Fit:
             step_value="loss",
         )
         self._model, self._optimizer, self._total_steps = model, optimizer, total_steps
+        self._unfreeze_epochs = unfreeze_epochs
+        if unfreeze_epochs is not None:
+            check_count("unfreeze_epochs", unfreeze_epochs)
+            check_freezing("unfreeze_epochs", model)
         self._latest = (-1, 0.0)  # the last value of the metric, and the steps before it
         self.batches_per_epoch = batches_per_epoch(
-            steps_per_epoch, data, lambda: self._batches_in(data)
+            steps_per_epoch, data, lambda: most(options.ranks, self._batches_in(data))
         )
 
     def steps(self, epochs: int | None) -> int:
@@ -260,7 +269,6 @@ class Fit:
         momentum: tuple[float, float] | None,
         *,
         steps: int,
-        unfreeze_epochs: int | None,
         fine_tuned: bool,
     ) -> FitHistory:
         """Trains by the cycle that finds its own top."""
@@ -275,15 +283,16 @@ class Fit:
                 batch_size=rows,
                 fine_tuned=fine_tuned,
                 scaler=options.scaler,
+                ranks=options.ranks,
             )
             with closing(cycle):
-                watchers = _Watchers(finding=cycle, unfreezing=self._unfreezing(unfreeze_epochs))
+                watchers = _Watchers(finding=cycle, unfreezing=self._unfreezing())
                 return self._train(lambda _step: cycle.values, watchers, steps)
 
     def _train(
         self, write: Callable[[int], dict[str, float]], watchers: _Watchers, steps: int
     ) -> FitHistory:
-        record = _Record()
+        record = _Record(self._options.ranks)
         with closing(self._training.batches), closing(self._line):
             try:
                 self._loop(write, watchers, record, steps)
@@ -352,6 +361,7 @@ class Fit:
                 patience=watch.patience_cycles,
                 mode=direction(self._metric, "auto"),
                 start_step=start_step,
+                ranks="alone",  # what is measured here is what all ranks have
             )
         if watch.guard:
             watchers.guard = DivergenceGuard(
@@ -360,14 +370,15 @@ class Fit:
                 total_steps,
                 batch_size=self._options.batch_size,
                 start_step=start_step,
+                ranks=self._options.ranks,
             )
-        watchers.unfreezing = self._unfreezing(watch.unfreeze_epochs)
+        watchers.unfreezing = self._unfreezing()
         return watchers
 
-    def _unfreezing(self, epochs: int | None) -> GradualUnfreezing | None:
-        if epochs is None:
+    def _unfreezing(self) -> GradualUnfreezing | None:
+        if self._unfreeze_epochs is None:
             return None
-        turn = self._steps_until(check_count("unfreeze_epochs", epochs))
+        turn = self._steps_until(self._unfreeze_epochs)
         return GradualUnfreezing(self._optimizer, max(turn, 1))
 
     @contextmanager

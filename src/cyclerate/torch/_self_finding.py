@@ -9,9 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -21,6 +20,7 @@ from cyclerate.finder._run import one_number
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.schedules import Linear
 from cyclerate.torch._groups import current_ratios, momentum_key, prior_of, updated
+from cyclerate.torch._ranks import most, ranks_of, whole
 from cyclerate.torch._state import Snapshot
 
 
@@ -47,6 +47,7 @@ class SelfFindingCycle:
         fine_tuned: Whether the weights were trained before: lower rates are expected then. Default
             False.
         scaler: The GradScaler, if there is one: it belongs to the mark.
+        ranks: As in `range_test`: several go by the mean of their losses.
 
     Raises:
         ValueError: A wrong argument.
@@ -81,6 +82,7 @@ class SelfFindingCycle:
         batch_size: int | None = None,
         fine_tuned: bool = False,
         scaler: GradScaler | None = None,
+        ranks: Any = "auto",
     ) -> None:
         if not isinstance(model, nn.Module):
             raise bad_argument("model", "a torch.nn.Module", model)
@@ -94,7 +96,9 @@ class SelfFindingCycle:
             raise bad_argument("momentum", "(lowest, highest) in [0, 1), or None", momentum)
         check_count("total_steps", total_steps)
         check_choice("fine_tuned", fine_tuned, (True, False))
-        prior = prior_of(optimizer, batch_size, total_steps, fine_tuned=fine_tuned)
+        self._ranks = ranks_of([model], ranks)
+        rows = most(self._ranks, batch_size)
+        prior = prior_of(optimizer, rows, total_steps, fine_tuned=fine_tuned)
         self._cycle = FindingCycle(total_steps, prior)
         self._model, self._optimizer, self._scaler = model, optimizer, scaler
         self._ratios, self._momentum = current_ratios(groups), momentum
@@ -149,8 +153,7 @@ class SelfFindingCycle:
         Raises:
             CyclerateError: All steps were taken before.
         """
-        value, norm = self._read(loss)
-        stepped, self._stepped, self._norm = self._stepped, False, None
+        value, norm, stepped = self._read(loss)
         if stepped or not math.isfinite(value):
             self._cycle.tell(value, norm)
             self._go_on()
@@ -232,21 +235,20 @@ class SelfFindingCycle:
         if not any(p.grad.is_sparse for p in weights if p.grad is not None):
             self._norm = clip_grad_norm_(weights, self._cycle.clip_norm)
 
-    def _read(self, loss: float | Tensor) -> tuple[float, float | None]:
-        """The loss, of all ranks together, and the norm: read at once, for it waits."""
-        if not isinstance(loss, Tensor):
-            return one_number(loss), None if self._norm is None else float(self._norm)
-        if loss.numel() != 1:
-            raise bad_argument("loss", "a single number", tuple(loss.shape))
-        value = loss.detach().reshape(()).clone()
-        if isinstance(self._model, DistributedDataParallel):
-            distributed.all_reduce(value)
-            value /= distributed.get_world_size()
-        if self._norm is None:
-            return value.item(), None
-        both = torch.stack([value.double(), self._norm.to(value.device).double()])
-        told, norm = both.tolist()
-        return told, norm
+    def _read(self, loss: float | Tensor) -> list[float]:
+        """The loss, the norm, and whether there was a step: of all ranks together."""
+        stepped, norm = self._stepped, self._norm
+        self._stepped, self._norm = False, None
+        if isinstance(loss, Tensor):
+            if loss.numel() != 1:
+                raise bad_argument("loss", "a single number", tuple(loss.shape))
+            value = loss.detach().reshape(()).double()
+            length = value.new_full((), math.nan) if norm is None else whole(norm).to(value)
+            told = torch.stack([value, length]).tolist()  # read at once, for it waits
+        else:
+            told = [one_number(loss), math.nan if norm is None else float(whole(norm))]
+        told.append(stepped)
+        return told if self._ranks is None else self._ranks.mean(told)
 
     @staticmethod
     def _weights_of(optimizer: Optimizer) -> list[Tensor]:

@@ -38,11 +38,12 @@ def keep(values: Sequence[Tensor], place: str, stack: ExitStack) -> Callable[[],
     The place is "memory", on their device; "cpu"; or "disk", a temporary folder that `stack`
     removes when it closes.
     """
+    values = [*map(_local, values)]
     if place == "disk":
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyclerate-"))
         return _keep_on_disk(values, Path(folder))
     device = torch.device("cpu") if place == "cpu" else None
-    copies = [value.detach().to(device or value.device, copy=True) for value in values]
+    copies = [value.to(device or value.device, copy=True) for value in values]
     return lambda: copies
 
 
@@ -52,7 +53,7 @@ def _keep_on_disk(values: Sequence[Tensor], folder: Path) -> Callable[[], Iterab
     for number, shard in enumerate(_shards(values)):
         # Cloned one by one: the format refuses tensors that share their memory.
         copies = {
-            str(i): value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            str(i): value.cpu().clone(memory_format=torch.contiguous_format)
             for i, value in enumerate(shard)
         }
         safetensors.save_file(copies, folder / f"{number}.safetensors")
@@ -64,6 +65,12 @@ def _keep_on_disk(values: Sequence[Tensor], folder: Path) -> Callable[[], Iterab
             yield from (copies[str(i)] for i in range(length))
 
     return read
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The values of a tensor that are here: a shard, where it is spread over ranks."""
+    here = tensor.detach()
+    return here.to_local() if hasattr(here, "to_local") else here  # type: ignore[operator]
 
 
 def _shards(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -154,7 +161,7 @@ class Snapshot:
             tensor.grad = gradient
         copies = iter(self._copies())
         for tensor in self._contents:
-            tensor.detach().copy_(next(copies))
+            _local(tensor).copy_(next(copies))
         for tensor in self._bare:
             tensor.grad = next(copies).to(tensor.device, copy=True)
 
@@ -165,7 +172,8 @@ class Snapshot:
             return None
         if gradient._is_view():  # noqa: SLF001 - others write to the whole, as a bucket
             self._contents.append(gradient)
-        elif place != "memory":  # to leave the device to the test
+        elif place != "memory" and not hasattr(gradient, "to_local"):
+            # To leave the device to the test; a shard stays, for it is a part only.
             self._bare.append(tensor)
             return None
         return gradient

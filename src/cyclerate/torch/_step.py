@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.amp import GradScaler
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
 from cyclerate.torch._data import batches_of, moved, rows_in
 from cyclerate.torch._groups import current_ratios, updated
+from cyclerate.torch._ranks import AUTO, Ranks, agreed, ranks_of
 
 Metric = Callable[[Tensor, Tensor], Any]
 
@@ -41,6 +42,29 @@ class Options:
     device: torch.device | str | None = None
     score_fn: Callable[[Any, Any], Any] | None = None
     verbose: str | int = "auto"
+    ranks: Ranks | None = None
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def together(function: Callable[P, R]) -> Callable[P, R]:
+    """Has a function of a model, the first argument, run as one on all ranks that train the model.
+
+    It is given them as `ranks`, in place of what the caller said: None where there is one alone.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, ranks: Any = AUTO, **named: Any) -> Any:
+        call: Any = function
+        if ranks is AUTO and not (distributed.is_available() and distributed.is_initialized()):
+            return call(*args, ranks=None, **named)
+        found = ranks_of([args[0] if args else named.get("model")], ranks)
+        with nullcontext() if found is None or found is ranks else found:
+            return call(*args, ranks=found, **named)
+
+    return run
 
 
 class Training:
@@ -99,7 +123,10 @@ class Training:
         self._ratios = current_ratios(optimizer.param_groups)
         self._accumulation_steps = check_count("accumulation_steps", options.accumulation_steps)
         self._scaler, self._clip_grad_norm = scaler, options.clip_grad_norm
-        self._autocast = autocast
+        self._autocast, self.ranks = autocast, options.ranks
+        if scaler is not None and self.ranks is not None and self.ranks.sharded:
+            allowed = "None with fully_shard: a rank sees the infinities of its own shards alone"
+            raise bad_argument("scaler", allowed, scaler)
 
     def step(self, rate: float) -> Tensor:
         """Takes a step at this rate of the highest group; the others keep their ratios to it."""
@@ -117,27 +144,34 @@ class Training:
             value = self._accumulate()
             if self._update():
                 return self.evaluated() if self._step_value == "validation" else value
-            if not value.isfinite():
+            if not math.isfinite(agreed(self.ranks, value.item())):
                 break
         return torch.tensor(math.nan)
 
     def evaluated(self, batches: Iterable[Any] | None = None) -> Tensor:
         """Returns the mean of the value over the rows of some batches, of the validation's if None.
 
-        It is on the device: nothing waits for it. The modes of all modules are given back.
+        It is on the device: nothing waits for it; of several ranks, over the rows of all. The modes
+        of all modules are given back.
         """
         if batches is None:
             batches = () if self.begin_validation is None else self.begin_validation()
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         total, rows = torch.zeros((), device=self.device), 0
+        ranks = self.ranks
+        counted = zip(batches, itertools.repeat(True)) if ranks is None else ranks.in_step(batches)
         with torch.no_grad():
-            for batch in batches:
+            for batch, new in counted:
                 value, count = self._score(batch), rows_in(batch)
-                if value is not None:
+                if value is not None and new:
                     total, rows = total + count * value, rows + count
         for module, training in modes:
             module.training = training
+        if ranks is not None:
+            ranks.reshard()
+            mean, rows = ranks.mean([total.item(), rows])
+            total = torch.tensor(mean, device=self.device)
         if not rows:
             raise bad_argument("validation_data", "at least one batch", "none")
         return total / rows
@@ -151,6 +185,8 @@ class Training:
             loss, value = self._next_outcome(measure)
             if self._accumulation_steps > 1:
                 loss = loss / self._accumulation_steps
+            if self.ranks is not None:
+                self.ranks.ready()  # or those that are would wait for the others' gradient
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             values.append(value)
         if not self._trains:
@@ -159,17 +195,22 @@ class Training:
 
     def _check_gradients(self) -> None:
         """Refuses, after the first gradient, an optimizer that it has nothing to do with."""
-        weights = [p for group in self._optimizer.param_groups for p in group["params"]]
-        own = {id(parameter) for parameter in self.model.parameters()}
-        if all(p.grad is None and id(p) not in own for p in weights):
-            allowed = "one of parameters that the loss depends on, as those of this model"
-            raise bad_argument("optimizer", allowed, self._optimizer)
-        self._trains = True
+        own = set(map(id, self.model.parameters()))
+        for group in self._optimizer.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None or id(weight) in own:
+                    self._trains = True
+                    return
+        allowed = "one of parameters that the loss depends on, as those of this model"
+        raise bad_argument("optimizer", allowed, self._optimizer)
 
     def _next_outcome(self, measure: Metric | None) -> tuple[Tensor, Tensor]:
         """That of the next batch that is not skipped: a `forward` says None for one that is."""
-        for _ in range(MOST_SKIPPED_STEPS):
-            outcome = self._outcome(next(self.batches), measure)
+        for number in range(MOST_SKIPPED_STEPS):
+            batch = next(self.batches)
+            if number == 0 and self.ranks is not None:
+                self.ranks.ready()  # the model itself may wait for all: buffers, parameters
+            outcome = self._outcome(batch, measure)
             if outcome is not None:
                 break
         else:
@@ -205,11 +246,12 @@ class Training:
 
     def _outcome(self, batch: Any, measure: Metric | None) -> tuple[Tensor, Tensor] | None:
         """Runs the model; returns the loss, with its graph, and the value to record, without."""
+        loss_fn = self._loss_fn
         with self._precision():
             given = self._run(moved(batch, self.device))
             if given is None:
                 return None
-            loss = _mean("the loss", given if self._loss_fn is None else self._loss_of(*given))
+            loss = _mean("the loss", given if loss_fn is None else self._called(loss_fn, *given))
         if measure is None:
             return loss, loss.detach()
         with torch.no_grad():
@@ -229,9 +271,6 @@ class Training:
             allowed = "a function that returns (output, target); or the loss, with loss_fn=None"
             raise bad_argument("forward", allowed, given)
         return given
-
-    def _loss_of(self, output: Any, target: Any) -> Any:
-        return self._called(cast(Any, self._loss_fn), output, target)
 
     def _called(self, function: Callable[..., Any], *inputs: Any) -> Any:
         """The function's output; one that cannot take a batch as it is by default is explained."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 from torch.optim import Optimizer
 
 from cyclerate._errors import CyclerateError, check_choice
@@ -19,6 +19,7 @@ from cyclerate.finder._prior import Prior
 from cyclerate.finder._run import SCORE_ROWS
 from cyclerate.torch._data import remember_order, rows_of_a_step
 from cyclerate.torch._groups import prior_of
+from cyclerate.torch._ranks import most
 from cyclerate.torch._state import PLACES, Snapshot
 from cyclerate.torch._step import Metric, Options, Training
 
@@ -99,6 +100,8 @@ class TorchTrainee(Trainee):
             random_states = [remember_global_randomness(), *map(remember_order, self._data)]
             self._snapshot = Snapshot(self._roots, self._place, stack, callables=True)
             stack.callback(all_of([self._snapshot.put_back, *random_states]))
+            if self._training.ranks is not None:
+                stack.callback(self._training.ranks.reshard)
             yield
 
     def restore(self, seed: int) -> None:
@@ -116,7 +119,8 @@ class TorchTrainee(Trainee):
         seed_global_randomness(seed)
 
     def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
-        return prior_of(self._optimizer, self._rows, total_steps, fine_tuned=fine_tuned)
+        rows = most(self._training.ranks, self._rows)
+        return prior_of(self._optimizer, rows, total_steps, fine_tuned=fine_tuned)
 
     def train(self, run: Run) -> None:
         training, device = self._training, self._training.device
@@ -127,7 +131,8 @@ class TorchTrainee(Trainee):
             while not run.done:
                 coming = run.lrs[run.index : run.index + at_a_time]
                 values = torch.stack([training.step(lr).to(device) for lr in coming])
-                for value in self._read(values):
+                told = values.tolist()
+                for value in told if training.ranks is None else training.ranks.mean(told):
                     if not run.done:
                         run.tell(value)
 
@@ -135,12 +140,8 @@ class TorchTrainee(Trainee):
         seed_global_randomness(seed)
         if self._training.begin_validation is None and not self._sample:
             self._sample = self._training.batches.sample(SCORE_ROWS)
-        value = self._training.evaluated(self._sample or None)
-        return self._read(value.reshape(1))[0]
+        return self._training.evaluated(self._sample or None).item()
 
-    def _read(self, values: Tensor) -> list[float]:
-        """The numbers. Ranks that train together take their mean, to decide the same."""
-        if isinstance(self._training.model, DistributedDataParallel):
-            distributed.all_reduce(values)
-            values /= distributed.get_world_size()
-        return values.tolist()
+    def clock(self) -> float:
+        ranks = self._training.ranks
+        return time.perf_counter() if ranks is None else ranks.clock()
