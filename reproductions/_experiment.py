@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate._files import built
 from cyclerate.compare import _cells as engine
-from cyclerate.compare._plain import build, plain
+from cyclerate.compare._plain import plain
 from cyclerate.compare._wording import aligned, printable
 from reproductions._charts import Chart
 from reproductions._record import FILE_NAME, Cell, Outcome, Reproduction, Run, Size
@@ -140,13 +141,13 @@ def run(
 
     def results(name: str, seed: int) -> Outcome:
         [(_, done)] = engine.finish([piece(name, seed)], work, folder)
-        return build(Outcome, done.result, name)
+        return built(Outcome, done.result, name)
 
     wanted = [piece(c.name, seed) for c in cells.values() for seed in size.seeds[: c.most_seeds]]
     try:
         for it, done in engine.finish(wanted, work, folder):
             cell, seed = cells[it.settings["cell"]], it.settings["seed"]
-            outcome = build(Outcome, done.result, cell.name)
+            outcome = built(Outcome, done.result, cell.name)
             finished.append(Run(cell.name, seed, plain(cell.settings), outcome, done.provenance))
     finally:  # also after an interrupt, so that a page can be made of what there is
         if finished:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cyclerate._errors import CyclerateError, bad_argument
-from cyclerate._files import write_json, write_text
-from cyclerate.compare._plain import build, finite_or_none, plain
+from cyclerate._errors import CyclerateError
+from cyclerate._files import built, read_json, without_schema, write_json, write_text
+from cyclerate.compare._plain import finite_or_none, plain
 from cyclerate.finder import RangeTestResult
 
 SCHEMA = 2
@@ -182,12 +182,7 @@ class Reproduction:
         Raises:
             ValueError: It is of another schema, or a part is missing or unknown.
         """
-        schema = values.get("schema") if isinstance(values, Mapping) else type(values).__name__
-        if schema != SCHEMA:
-            raise bad_argument("schema of the record", str(SCHEMA), schema)
-        parts: dict[str, Any] = {**values, "size": build(Size, values.get("size"), "size")}
-        parts["runs"] = tuple(_run(part) for part in parts.get("runs") or ())
-        return build(cls, parts, "the record")
+        return built(cls, {**without_schema(values, SCHEMA), "schema": SCHEMA}, "the record")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the record to `path` as strict JSON, replacing it in one step."""
@@ -201,16 +196,7 @@ class Reproduction:
             FileNotFoundError: There is no such file.
             ValueError: The file is not such a record.
         """
-        text = Path(path).read_bytes()
-        try:
-            return cls.from_dict(json.loads(text))
-        except ValueError as error:
-            raise ValueError(f"{path} is not the record of an experiment: {error}") from error
-
-
-def _run(values: Any) -> Run:
-    outcome = values.get("outcome") if isinstance(values, Mapping) else None
-    return build(Run, {**values, "outcome": build(Outcome, outcome, "outcome")}, "runs")
+        return read_json(path, "record of an experiment", cls.from_dict)
 
 
 def stored(name: str) -> Reproduction | None:

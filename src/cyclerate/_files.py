@@ -1,14 +1,23 @@
-"""Files appear whole or not at all: each is written under a temporary name and renamed."""
+"""Files appear whole or not at all: each is written under a temporary name and renamed.
+
+And what is read back is checked: it is a value that we could have written, or a named error.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Generator
+import types
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from cyclerate._errors import bad_argument, check_count, check_number
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -51,3 +60,83 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Writes `value` as strict JSON (no NaN, no Infinity), replacing `path` in one step."""
     return write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str], what: str, make: Callable[[Any], T]) -> T:
+    """Returns what `make` makes of the content of a strict JSON file.
+
+    Raises:
+        ValueError: It is not UTF-8 or not JSON, or `make` refuses it; the message names the file.
+        OSError: It cannot be read.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return make(json.loads(content.decode("utf-8"), parse_constant=_refuse))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)} holds no {what}: {error}") from error
+
+
+def without_schema(values: Any, schema: int) -> dict[str, Any]:
+    """Returns the other values of an object that is of this schema.
+
+    Raises:
+        ValueError: It is not.
+    """
+    found = values.get("schema") if isinstance(values, Mapping) else values
+    if type(found) is not int or found != schema:
+        raise bad_argument("schema", str(schema), found)
+    return {name: value for name, value in values.items() if name != "schema"}
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def built(kind: Any, value: Any, where: str) -> Any:
+    """Returns a JSON value as a type says: a dataclass by its fields' types, a list as a tuple.
+
+    Whole numbers are counts, none below 0; numbers are finite. `Any` takes all there is.
+
+    Raises:
+        ValueError: A field is missing or unknown, or a value is of another type.
+
+    >>> built(tuple[int, ...], [1, 2], "steps")
+    (1, 2)
+    >>> built(dict[str, float | None], {"loss": "low"}, "final")
+    Traceback (most recent call last):
+    ValueError: final.loss must be a finite number. Received: 'low'
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        (some,) = (part for part in parts if part is not types.NoneType)
+        return None if value is None else built(some, value, where)
+    if origin is tuple:
+        some = parts[0] if parts[1:] == (...,) else None
+        if not isinstance(value, (list, tuple)) or (some is None and len(value) != len(parts)):
+            raise bad_argument(where, "a list" if some else f"a list of {len(parts)}", value)
+        kinds = [some] * len(value) if some else parts
+        pairs = zip(kinds, value, strict=True)
+        return tuple(built(one, item, f"{where}[{i}]") for i, (one, item) in enumerate(pairs))
+    if dataclasses.is_dataclass(kind) or origin is dict:
+        if not isinstance(value, Mapping):
+            raise bad_argument(where, "an object with keys and values", value)
+        inside = "" if " " in where else f"{where}."  # what is called "the record" is the whole
+        types_of = dict.fromkeys(value, parts[1]) if origin is dict else _types(kind, value, where)
+        made = {name: built(types_of[name], value[name], f"{inside}{name}") for name in value}
+        return made if origin is dict else kind(**made)  # pyright: ignore[reportCallIssue]
+    if kind is int:
+        return check_count(where, value, low=0)
+    if kind is float:
+        return check_number(where, value)
+    if kind is not Any and not isinstance(value, kind):
+        raise bad_argument(where, {str: "text", bool: "true or false"}[kind], value)
+    return value
+
+
+def _types(kind: Any, value: Mapping[str, Any], where: str) -> dict[str, Any]:
+    fields, missing = dataclasses.fields(kind), dataclasses.MISSING
+    needed = {f.name for f in fields if f.default is missing and f.default_factory is missing}
+    names = [field.name for field in fields]
+    if not needed <= value.keys() <= set(names):
+        raise bad_argument(where, f"made of {', '.join(names)}", sorted(map(str, value)))
+    return get_type_hints(kind)

@@ -139,7 +139,7 @@ def test_a_record_keeps_what_json_can_hold(tmp_path: Path):
 @pytest.mark.parametrize("text", ["{}", "[]", '{"schema": 2}', "no json"])
 def test_what_is_no_record_is_refused(text: str, tmp_path: Path):
     (tmp_path / FILE_NAME).write_text(text)
-    with pytest.raises(ValueError, match="is not the record of an experiment"):
+    with pytest.raises(ValueError, match="holds no record of an experiment"):
         Reproduction.load(tmp_path / FILE_NAME)
     with pytest.raises(CyclerateError, match=r"Name another folder, or remove the file\.$"):
         run(toy(Toy(), a=1), SIZE, tmp_path)

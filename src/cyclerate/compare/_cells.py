@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, require
-from cyclerate._files import write_bytes, write_json
+from cyclerate._files import built, write_bytes, write_json
 from cyclerate._text import listed
 from cyclerate.compare._plain import digest, plain, provenance
 
@@ -258,10 +258,10 @@ def read(file: Path, *keys: str) -> dict[str, Any] | None:
     """
     try:
         kept = json.loads(file.read_bytes())
-        return {key: kept[key] for key in keys}
+        return {key: built(dict[str, Any], kept[key], key) for key in keys}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CyclerateError(
             f"{file} cannot be read: remove it to have it made again, or name another folder."
         ) from error

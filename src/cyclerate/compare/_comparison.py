@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections.abc import Mapping
@@ -11,18 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclerate._errors import bad_argument, require
-from cyclerate._files import write_json
+from cyclerate._errors import require
+from cyclerate._files import built, read_json, without_schema, write_json
 from cyclerate._text import count
 from cyclerate.compare._paired import Difference, difference
-from cyclerate.compare._plain import build, plain
+from cyclerate.compare._plain import plain
 from cyclerate.compare._record import (
     About,
     Place,
     Run,
     SummaryRow,
     Tested,
-    about_from,
     final,
     finish_lines,
     steps_to_reference,
@@ -184,15 +182,16 @@ class Comparison:
         Raises:
             ValueError: It is of another schema, or a part is missing or unknown.
         """
-        if not isinstance(values, Mapping) or values.get("schema") != SCHEMA:
-            found = values.get("schema") if isinstance(values, Mapping) else type(values).__name__
-            raise bad_argument("schema of the record", str(SCHEMA), found)
-        parts = {k: v for k, v in values.items() if k not in {"schema", "summary"}}
-        runs = tuple(build(Run, run, "cells") for run in parts.pop("cells", ()))
-        tests = [build(Tested, test, "range_tests") for test in parts.pop("range_tests", ())]
+        parts = without_schema(values, SCHEMA)
+        parts.pop("summary", None)
+
+        def part(name: str, kind: Any) -> Any:
+            return built(kind, parts.pop(name, None), name)
+
+        runs, tests = part("cells", tuple[Run, ...]), part("range_tests", tuple[Tested, ...])
         found = {(one.seed, one.fold): RangeTestResult.from_dict(one.result) for one in tests}
-        reference, metric = str(parts.pop("reference", "")), parts.pop("metric", None)
-        about = about_from(parts)
+        reference, metric = part("reference", str), part("metric", str | None)
+        about = built(About, parts, "the record")
         made = {policy.name: revived(policy.schedule) for policy in about.policies}
         schedules = {name: schedule for name, schedule in made.items() if schedule is not None}
         return cls(runs, tuple(made), reference, metric, schedules, found, about)
@@ -210,12 +209,7 @@ class Comparison:
             ValueError: The file is not the record of a comparison.
         """
         file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-        text = file.read_bytes()
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{file} is not a record: it is not JSON ({error}).") from error
-        return cls.from_dict(values)
+        return read_json(file, "record", cls.from_dict)
 
 
 def _frame_row(run: Run, metric: str | None, finish: float | None) -> dict[str, Any]:

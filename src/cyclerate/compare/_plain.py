@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import math
@@ -18,27 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cyclerate
-from cyclerate._errors import bad_argument
 
 T = TypeVar("T")
 _DIGEST = 16
-
-
-def build(kind: type[T], values: Any, where: str) -> T:
-    """Builds a frozen dataclass of JSON values; lists become tuples.
-
-    Raises:
-        ValueError: A field is missing or unknown.
-    """
-    if not isinstance(values, Mapping):
-        raise bad_argument(where, "a JSON object", values)
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    names = [field.name for field in fields]
-    missing = dataclasses.MISSING
-    needed = [f.name for f in fields if f.default is missing and f.default_factory is missing]
-    if not set(needed) <= set(values) <= set(names):
-        raise bad_argument(where, f"made of {', '.join(names)}", sorted(values))
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.compare._plain import build, finite_or_none
+from cyclerate.compare._plain import finite_or_none
 
 Losses = tuple[float | None, ...]
 Place = tuple[int, int]
@@ -137,21 +137,6 @@ class Tested:
     seed: int
     fold: int
     result: dict[str, Any]
-
-
-def about_from(values: dict[str, Any]) -> About:
-    """Builds it from plain values.
-
-    Raises:
-        ValueError: A part is missing or unknown.
-    """
-    parts = dict(values)
-    for name, kind in {"data": DataInfo, "model": ModelInfo, "best": Best}.items():
-        if parts.get(name) is not None:
-            parts[name] = build(kind, parts[name], name)
-    policies = parts.get("policies") or ()
-    parts["policies"] = tuple(build(PolicyInfo, part, "policies") for part in policies)
-    return build(About, parts, "the record")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._files import built
 from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._cells import Cell, Folder, Processes, finish
 from cyclerate.compare._folds import Fold
@@ -27,7 +28,7 @@ from cyclerate.compare._learner import (
     spelled,
     train_run,
 )
-from cyclerate.compare._plain import build, digest
+from cyclerate.compare._plain import digest
 from cyclerate.compare._policies import Rates, plan_budget
 from cyclerate.compare._record import Run
 from cyclerate.finder import RangeTestResult
@@ -217,7 +218,7 @@ class Study:
             for cell, done in finish(cells, work, self.folder, execute):
                 job, result = by_name[cell.name], done.result
                 watch(job, self.budgets[job.fold].total_steps)
-                run = build(Run, result["run"], cell.name)
+                run = built(Run, result["run"], cell.name)
                 yield job, Trained(run, result["metric"], result.get("outputs"))
         finally:
             self._line.close()

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
-from cyclerate._files import replacing, write_json
+from cyclerate._files import built, read_json, replacing, without_schema, write_json
 from cyclerate._text import count, listed
 from cyclerate.schedules import Schedule
 
@@ -96,29 +95,18 @@ class Manifest:
     @classmethod
     def load(cls, folder: Path) -> Manifest:
         """Reads that of a folder; each value is checked."""
-        path = folder / MANIFEST
         try:
-            text = path.read_bytes()
+            return read_json(folder / MANIFEST, "manifest of an ensemble", cls._from_dict)
         except FileNotFoundError:
             raise NoMembersError(f"{folder} holds no {MANIFEST}: no member was saved.") from None
-        try:
-            return cls._from_dict(json.loads(text))
-        except ValueError as error:
-            raise ValueError(f"{path} is not the manifest of an ensemble: {error}") from error
 
     @classmethod
     def _from_dict(cls, values: Any) -> Manifest:
-        schema = values.get("schema") if isinstance(values, Mapping) else values
-        if type(schema) is not int or schema != SCHEMA:
-            raise bad_argument("schema", str(SCHEMA), schema)
-        try:
-            members = tuple(Member(**member) for member in values["members"])
-            schedule = {**values["schedule"]}
-        except (KeyError, TypeError) as error:
-            raise bad_argument("the manifest", "whole", list(values)) from error
-        if any(later.step <= earlier.step for earlier, later in pairwise(members)):
-            raise bad_argument("members", "rising in step", [member.step for member in members])
-        return cls(schedule, members)
+        read = built(cls, without_schema(values, SCHEMA), "the manifest")
+        if any(later.step <= earlier.step for earlier, later in pairwise(read.members)):
+            allowed, steps = "rising in step", [member.step for member in read.members]
+            raise bad_argument("members", allowed, steps)
+        return read
 
 
 class MemberFolder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 import math
 import os
 import textwrap
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
-from cyclerate._files import write_json
+from cyclerate._files import read_json, write_json
 from cyclerate.finder._curve import MODES, SPACINGS, Curve
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._suggest import RULES, suggest_by
@@ -98,16 +97,6 @@ def from_values(cls: type[RangeTestResult], values: Any) -> dict[str, Any]:
     }
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Returns the content of a strict JSON file (no NaN, no Infinity).
-
-    Raises:
-        ValueError: It is not UTF-8 or not JSON.
-        RecursionError: It is nested too deeply to be anything of ours.
-    """
-    return json.loads(Path(path).read_bytes().decode("utf-8"), parse_constant=_refuse)
-
-
 _REASONS = list(StopReason.__members__)
 
 
@@ -130,10 +119,6 @@ def _list(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise bad_argument(name, "a list", value)
     return value
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not JSON")
 
 
 _LINE_WIDTH = 79
@@ -330,10 +315,7 @@ class RangeTestResult:
             ValueError: The file does not hold a range test result; the message says what is wrong.
             OSError: The file cannot be read.
         """
-        try:
-            return cls.from_dict(read_json(path))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{os.fspath(path)} holds no range test result: {error}") from error
+        return read_json(path, "range test result", cls.from_dict)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RangeTestResult):

@@ -7,7 +7,6 @@ JSON: readable, the same in every version, and nothing is run when they are load
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from cyclerate._errors import bad_argument, check_choice, check_number
-from cyclerate._files import write_json
+from cyclerate._files import read_json, write_json
 from cyclerate._text import listed
 from cyclerate.tables._columns import LARGEST, MOST_CATEGORIES, STYLES, TASKS, texts, to_numbers
 from cyclerate.tables._read import check_columns
@@ -222,10 +221,7 @@ class Preprocessing:
             ValueError: The file does not hold a preprocessing; the message says what is wrong.
             OSError: The file cannot be read.
         """
-        try:
-            return cls.from_dict(json.loads(Path(path).read_bytes()))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{os.fspath(path)} holds no preprocessing: {error}") from error
+        return read_json(path, "preprocessing", cls.from_dict)
 
 
 def _column(where: str, values: Any) -> NumberColumn | TextColumn:
