@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cyclerate._files import write_bytes, write_json, write_text
+from cyclerate._files import replacing, temporary_prefix, write_bytes, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +87,25 @@ def test_a_file_is_as_readable_as_any_other(tmp_path):
     (tmp_path / "plain").write_text("x")
     path = write_text(tmp_path / "ours", "x")
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path):
+    script = (
+        "import os, signal, sys, tempfile\n"
+        "from cyclerate._files import replacing, temporary_prefix\n"
+        "from pathlib import Path\n"
+        "here = Path(sys.argv[1])\n"
+        "tempfile.mkdtemp(dir=here, prefix=temporary_prefix(here, 'cyclerate-'))\n"
+        "with replacing(here / 'a.json') as temporary:\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    others = [tmp_path / ".a.json.0-1-x.tmp", tmp_path / ".b.json.tmp"]
+    with replacing(tmp_path / "a.json") as mine:
+        for path in others:
+            path.touch()
+        temporary_prefix(tmp_path, ".a.json.")
+        temporary_prefix(tmp_path, "cyclerate-")
+        assert {*tmp_path.iterdir()} == {mine, *others}
+    assert {*tmp_path.iterdir()} == {tmp_path / "a.json", *others}

@@ -1,6 +1,7 @@
 """Files appear whole or not at all: each is written under a temporary name and renamed.
 
 And what is read back is checked: it is a value that we could have written, or a named error.
+The temporary name has the process in it: what a killed one has left goes with the next file there.
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
+import re
+import shutil
 import tempfile
 import types
+import zlib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +23,36 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from cyclerate._errors import bad_argument, check_count, check_number
 
 T = TypeVar("T")
+
+_MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def temporary_prefix(folder: Path, start: str) -> str:
+    """Returns how the name of something temporary is to begin: with `start`, and whose it is.
+
+    What processes of this machine have left in the folder under such names, killed, is removed.
+    """
+    name = re.compile(rf"{re.escape(start)}{_MACHINE}-(\d+)-")
+    for entry in os.scandir(folder):
+        if (whose := name.match(entry.name)) and not _runs(int(whose[1])):
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    return f"{start}{_MACHINE}-{os.getpid()}-"
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # elsewhere, to ask is to end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 @contextmanager
@@ -29,7 +64,9 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp" + "".join(target.suffixes)
+        dir=target.parent,
+        prefix=temporary_prefix(target.parent, f".{target.name}."),
+        suffix=".tmp" + "".join(target.suffixes),
     )
     os.close(descriptor)
     temporary = Path(name)

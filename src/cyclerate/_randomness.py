@@ -1,18 +1,98 @@
-"""The states of random number generators, to be put back."""
+"""What is lent and put back: random generators, the order of data, and the way out to do it.
+
+Nothing here knows a framework: PyTorch's generators and tensors are looked at where it is loaded.
+"""
 
 from __future__ import annotations
 
 import random
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
+from cyclerate._errors import CyclerateError
+
 PutBack = Callable[[], None]
 """Puts back what was noted when it was made."""
+
+_IN_USE = threading.RLock()
+
+
+@contextmanager
+def sole_use_of_generators(*, wait: bool) -> Generator[None]:
+    """Lends the generators that all threads share to one thread at a time.
+
+    Raises:
+        CyclerateError: Another thread has them, and this one is not to wait.
+    """
+    if not _IN_USE.acquire(blocking=wait):
+        raise CyclerateError(
+            "a range test runs in another thread: they would share the random generators of "
+            "Python, NumPy and the framework. Run one after the other, or in processes of their "
+            "own."
+        )
+    try:
+        yield
+    finally:
+        _IN_USE.release()
+
+
+@contextmanager
+def lending() -> Generator[ExitStack]:
+    """Lends something for the block; what the stack is given to do at its end is done for sure.
+
+    An interrupt (Ctrl-C, or another signal with a Python function for it) ends the block; whatever
+    comes after it, or after the block, waits until all is put back. One thread at a time.
+
+    >>> import signal
+    >>> done = []
+    >>> with lending() as stack:
+    ...     stack.callback(done.append, "last")
+    ...     stack.callback(signal.raise_signal, signal.SIGINT)
+    Traceback (most recent call last):
+    KeyboardInterrupt
+    >>> done
+    ['last']
+    """
+    handlers: dict[int, Any] = {}
+    late: list[tuple[int, Any]] = []
+    ending = False
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal ending
+        if ending:
+            late.append((number, frame))
+            return
+        ending = True
+        handlers[number](number, frame)
+        ending = False  # it was only taken note of
+
+    with ExitStack() as whole:
+        whole.enter_context(sole_use_of_generators(wait=False))
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    handlers[number] = handler
+                    whole.callback(signal.signal, number, handler)
+                    signal.signal(number, handle)
+        try:
+            with ExitStack() as stack:
+                try:
+                    yield stack
+                finally:
+                    ending = True
+        finally:
+            for number, frame in late[:1]:
+                handlers[number](number, frame)
 
 
 def remember_global_randomness() -> PutBack:
@@ -38,37 +118,110 @@ def seed_global_randomness(seed: int) -> None:
 def remember_generators_of(*holders: Any) -> PutBack:
     """Notes the states of the generators that objects keep in their attributes, one level down.
 
-    A data set that augments, or a sampler, may have its own generator.
+    A data set that augments, or a sampler, may have its own generator; a function that makes
+    batches may have one in its closure, its arguments, or on the object that it is a method of.
     """
     generators = {id(g): g for holder in holders for g in _generators_in(holder)}
     return all_of([_remember(generator) for generator in generators.values()])
 
 
 def all_of(actions: Iterable[PutBack]) -> PutBack:
-    """Several of them as one, done in their order, each whatever happens in the others.
-
-    An action that Ctrl-C comes into is done once more; the interrupt is let through at the end.
-    """
+    """Several of them as one, done in their order, each whatever happens in the others."""
     listed = list(actions)
 
     def put_back() -> None:
         with ExitStack() as stack:
             for action in reversed(listed):
-                stack.callback(_finished, action)
+                stack.callback(action)
 
     return put_back
 
 
-def _finished(action: PutBack) -> None:
-    try:
-        action()
-    except KeyboardInterrupt:
-        action()
-        raise
+def held_by(function: Any) -> list[Any]:
+    """Returns what a function, bound method or partial holds: closure, arguments, owner.
+
+    >>> import functools
+    >>> held_by(functools.partial(pow, 2)) == [pow, 2], held_by([].append)
+    (True, [])
+    """
+    if isinstance(function, partial):
+        return [function.func, *function.args, *function.keywords.values()]
+    if isinstance(function, MethodType):
+        return [function.__func__, function.__self__]
+    held: list[Any] = []
+    if isinstance(function, FunctionType):
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # not assigned yet
+                held.append(cell.cell_contents)
+    return held
+
+
+CONTAINERS = (dict, set, list, deque, np.ndarray)
+
+
+def remember_contents(container: Any) -> PutBack:
+    """Notes what a dict, set, list, deque or NumPy array holds; the items are not copied."""
+    if isinstance(container, np.ndarray):
+        values = container.copy()
+        return lambda: np.copyto(container, values) if container.flags.writeable else None
+    held = dict(container) if isinstance(container, dict) else list(container)
+
+    def put_back() -> None:
+        container.clear()
+        if isinstance(container, (dict, set)):
+            container.update(held)
+        else:
+            container.extend(held)
+
+    return put_back
+
+
+def remember_order(data: Any) -> PutBack:
+    """Notes the attributes, generators and orders of an iterable, its samplers and its data set.
+
+    A loader with persistent workers keeps them in an attribute, too: those of the test are let go.
+    Of a function that gives batches, the same of all that it holds.
+    """
+    ordering = [data, *held_by(data)]
+    for holder in ordering:  # a sampler of batches has one of rows
+        parts = [getattr(holder, name, None) for name in ("sampler", "batch_sampler")]
+        parts += held_by(holder)
+        ordering += [p for p in parts if p is not None and all(p is not o for o in ordering)]
+    containers = [order for holder in ordering for order in _orders_in(holder)]
+    holders = [*ordering, *(getattr(holder, "dataset", None) for holder in ordering)]
+    containers += [vars(holder) for holder in holders if _has_state(holder)]
+    return all_of([remember_generators_of(*holders), *map(remember_contents, containers)])
+
+
+def _has_state(holder: Any) -> bool:
+    """Whether its attributes may decide on an order; those of functions, classes and modules not.
+
+    Nor those of a framework's own things, as a `tf.data.Dataset`, or an array.
+    """
+    root = type(holder).__module__.partition(".")[0]
+    return hasattr(holder, "__dict__") and root not in ("builtins", "tensorflow", "pandas")
+
+
+def _orders_in(holder: Any) -> Iterator[Any]:
+    """Gives what a sampler may shuffle in place. Its data, which are large, stay."""
+    if not _has_state(holder):
+        return
+    torch = sys.modules.get("torch")
+    for value in vars(holder).values():
+        array = value
+        if torch is not None and isinstance(value, torch.Tensor):
+            if value.device.type != "cpu" or value.requires_grad or value.is_sparse:
+                continue
+            array = value.numpy()
+        whole_numbers = not isinstance(array, np.ndarray) or (
+            array.ndim == 1 and array.dtype.kind in "iu"
+        )
+        if isinstance(array, CONTAINERS) and whole_numbers:
+            yield array
 
 
 def _generators_in(holder: Any) -> Iterator[Any]:
-    for value in getattr(holder, "__dict__", {}).values():
+    for value in (*held_by(holder), *getattr(holder, "__dict__", {}).values()):
         for candidate in (value, *getattr(value, "__dict__", {}).values()):
             if _kind(candidate) is not None:
                 yield candidate

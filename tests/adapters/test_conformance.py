@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
+from cyclerate._randomness import lending
 from cyclerate.finder import Probe, Race, RangeTest
 from cyclerate.finder._prior import prior_lr
 from tests.adapters.driver import Driver, Toy
@@ -137,6 +139,25 @@ def test_all_is_given_back(
     assert {name for name in before if before[name] != after.get(name)} == set()
     assert set(before) == set(after)
     np.testing.assert_array_equal(toy.train_on(), never_tested)
+
+
+def test_in_a_second_thread_it_is_refused_by_name_and_touches_nothing(toy: Toy):
+    if type(toy).__name__ == "NumpyToy":
+        pytest.skip("a trainee of one's own need not use the generators that threads share")
+    before, told = toy.state(), []
+
+    def tested():
+        try:
+            toy.range_test(method="range", steps=12)
+        except CyclerateError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=tested)
+    with lending():
+        thread.start()
+        thread.join()
+    assert [text[:37] for text in told] == ["a range test runs in another thread: "]
+    assert toy.state() == before
 
 
 def short(method: str, sweep_steps: int) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -72,6 +73,7 @@ class Noisy(Dataset):
         self.rng = np.random.default_rng(3)
         self.x = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
         self.read = 0
+        self.at: Any = lambda x: x
 
     def __len__(self):
         return len(self.x)
@@ -79,7 +81,8 @@ class Noisy(Dataset):
     def __getitem__(self, i):
         self.read += 1
         noise = random.gauss(0, 1) + np.random.normal() + self.rng.normal()  # noqa: NPY002
-        return self.x[i] + 0.01 * float(noise) + 0.01 * torch.randn(3), int(self.x[i, 0] > 0)
+        row = self.x[i] + 0.01 * float(noise) + 0.01 * torch.randn(3)
+        return row if self.read % 8 else self.at(row), int(self.x[i, 0] > 0)
 
 
 class InPlace(torch.utils.data.Sampler):
@@ -224,3 +227,87 @@ def same(a, b):
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and a == b
+
+
+class Shadow:
+    """An average of weights as many write it: tensors in a dictionary, and how many there were."""
+
+    def __init__(self, module):
+        self.module, self.updates, self.last = module, 0, None
+        self.values = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.log = []
+
+    def update(self):
+        self.updates += 1
+        for name, p in self.module.named_parameters():
+            self.values[name].lerp_(p.detach(), 0.1)
+        self.last = self.module.bias.detach().clone()
+        self.log.append(self.updates)
+
+
+def shadow_of(shadow):
+    return [shadow.values, shadow.updates, shadow.log, shadow.last]
+
+
+class Everything(Workshop):
+    """With all that may be reached around the model, and user code at each place, which may fail.
+
+    `at(place, value)` is called where code of the user runs, and gives the value back.
+    """
+
+    def __init__(self):
+        self.at: Any = lambda place, value=None: value
+        super().__init__(scaled=True)
+        self.by_closure, self.by_method, self.by_partial = (nn.BatchNorm1d(2) for _ in range(3))
+        self.shadow = Shadow(self.model.last)
+        self.average = torch.optim.swa_utils.AveragedModel(self.model.last)
+        norm, model, average = self.by_closure, self.model.last, self.average
+
+        def follow(module, inputs, output):
+            norm(output.detach())
+
+        model.register_forward_hook(follow)
+        self.optimizer.register_step_pre_hook(lambda *_: self.at("optimizer"))
+        self.optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
+        shadow = self.shadow
+        self.optimizer.register_step_post_hook(lambda *_: shadow.update())
+        self.model.first.register_forward_pre_hook(lambda *_: self.at("forward"))
+        self.loss_fn.watch = lambda loss: self.at("loss", loss)
+        self.loader.dataset.at = lambda x: self.at("loader", x)
+
+    def range_test(self, **options):
+        forward = functools.partial(run_through, self.by_partial)
+        told = {"metric": self.measure, "mode": "min", "autocast": False}
+        return super().range_test(forward=forward, **told, **options)
+
+    def measure(self, output, target):
+        """A metric, whose owner has a module."""
+        self.by_method(output)
+        return nn.functional.cross_entropy(self.at("metric", output), target)
+
+    def picture(self):
+        reached = {
+            "state behind a closure": self.by_closure,
+            "state behind a bound method": self.by_method,
+            "state behind a partial": self.by_partial,
+            "the average that a hook keeps": self.average,
+        }
+        told = super().picture() | {
+            "an average in a hook's dictionary": copied(shadow_of(self.shadow)),
+            "gradients outside the optimizer": copied(self.model.norm.bias.grad),
+            "hooks": [
+                [*hooks]
+                for m in self.model.modules()
+                for hooks in (m._forward_hooks, m._backward_hooks)
+            ],
+        }
+        return told | {name: copied([*m.state_dict().values()]) for name, m in reached.items()}
+
+
+def run_through(norm, model, batch):
+    """A `forward` that has a module among its arguments, and registers a hook."""
+    x, y = batch
+    output = model(x)
+    norm(output.detach())
+    model.last.register_forward_hook(lambda *_: None)
+    return output, y

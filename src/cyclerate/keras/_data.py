@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate._randomness import PutBack, all_of, remember_generators_of
+from cyclerate._randomness import PutBack, remember_order
 from cyclerate.finder._run import SCORE_ROWS
 from cyclerate.keras._internals import data_adapter, tensorflow_pipeline
 
@@ -229,7 +229,7 @@ def _py_dataset(dataset: Any, weights: dict[str, Any]) -> Data:
     return Data(
         {"x": _PyDatasetView(dataset, begin=dataset.on_epoch_begin), **weights},
         lambda: {"x": _PyDatasetView(dataset), **weights},
-        lambda: remember_generators_of(dataset),
+        lambda: remember_order(dataset),
     )
 
 
@@ -273,23 +273,7 @@ def _torch_loader(loader: Any) -> Data:
     if hasattr(loader.dataset, "__len__") and len(loader) == 0:
         raise bad_argument("x", A_BATCH, loader)
     arguments = {"x": loader, **_READY_MADE}
-
-    def remember() -> PutBack:
-        holders = (loader, loader.dataset, loader.sampler)
-        return all_of([remember_generators_of(*holders), _remember_workers(loader)])
-
-    return Data(arguments, lambda: arguments, remember)
-
-
-def _remember_workers(loader: Any) -> PutBack:
-    """A loader with persistent workers keeps them in an attribute after its first use."""
-    workers = vars(loader).get("_iterator")
-
-    def put_back() -> None:
-        if "_iterator" in vars(loader):
-            vars(loader)["_iterator"] = workers
-
-    return put_back
+    return Data(arguments, lambda: arguments, lambda: remember_order(loader))
 
 
 def _iterable(x: Any) -> Data:
@@ -309,6 +293,7 @@ def _iterable(x: Any) -> Data:
     return Data(
         {"x": _endless(make), **_READY_MADE},
         lambda: {"x": _endless(make), **_READY_MADE},
+        lambda: remember_order(x),
         endless=True,
     )
 

@@ -13,6 +13,7 @@ from cyclerate._errors import bad_argument
 from cyclerate._randomness import (
     PutBack,
     all_of,
+    held_by,
     remember_global_randomness,
     seed_global_randomness,
 )
@@ -21,6 +22,7 @@ from cyclerate.keras._internals import (
     RATE,
     global_seed_generator,
     innermost,
+    layers_of,
     rate_of,
     set_global_seed_generator,
     set_tensorflow_seeds,
@@ -62,24 +64,29 @@ def remember_trainer_attributes(model: Any) -> PutBack:
 
 
 class Snapshot:
-    """The values of all variables: weights, statistics, seeds, optimizer and metrics.
+    """The values of all variables: weights, statistics, seeds, optimizer, metrics, of the loss.
 
-    Taken of a model whose state exists (built), since what does not exist cannot be copied. On
-    PyTorch it includes the buffers, the gradients and the train/eval flags of its modules. It costs
-    one copy of each variable, on the device that it lives on.
+    And the plain attributes of layers, as a counter. Taken of a model whose state exists (built),
+    since what does not exist cannot be copied. On PyTorch it includes the buffers, the gradients
+    and the train/eval flags of its modules. It costs one copy of each variable, on the device that
+    it lives on.
 
-    Without `metrics` these go on.
+    Without `metrics` these go on, and the attributes.
     """
 
     def __init__(self, model: Any, *, metrics: bool = True) -> None:
         variables = variables_of(model, metrics=metrics)
         self._values = [(variable, _copy(variable.value)) for variable in variables]
         self._torch = _TorchState(model) if keras.backend.backend() == "torch" else None
+        layers = [model, *layers_of(model)] if metrics else []
+        self._plain = [(vars(layer), _plain(layer)) for layer in layers]
 
     def put_back(self, *, again: bool = False) -> None:
         """Gives every variable its value; unless `again` follows, that may be the copy itself."""
         for variable, value in self._values:
             variable.assign(_copy(value) if again else value)
+        for attributes, values in self._plain:
+            attributes.update(values)
         if self._torch is not None:
             self._torch.put_back()
 
@@ -110,6 +117,8 @@ def variables_of(model: Any, *, metrics: bool = True) -> list[Any]:
         # A model with its own `train_step` may keep optimizers beside the one it was compiled with.
         if isinstance(value, keras.optimizers.Optimizer):
             found += value.variables
+    for thing in _behind(model.loss):
+        found += [thing] if isinstance(thing, keras.Variable) else thing.variables
     of_metrics = list(model.metrics_variables)
     for metric in model.metrics:
         of_metrics += metric.variables
@@ -120,6 +129,21 @@ def variables_of(model: Any, *, metrics: bool = True) -> list[Any]:
         for variable in of_metrics:
             by_id.pop(id(variable), None)
     return list(by_id.values())
+
+
+def _behind(losses: Any) -> list[Any]:
+    """The variables and layers that losses hold: as attributes, in a closure, as arguments."""
+    given = [loss for loss in keras.tree.flatten(losses) if callable(loss)]
+    holders = [thing for loss in given for thing in (loss, *held_by(loss))]
+    held = [*holders, *(v for thing in holders for v in getattr(thing, "__dict__", {}).values())]
+    return [thing for thing in held if isinstance(thing, (keras.Variable, keras.Layer))]
+
+
+def _plain(layer: Any) -> dict[str, Any]:
+    """The attributes of a layer that are single values; a model has others beside its trainer's."""
+    kinds = (bool, int, float, str, type(None))
+    values = vars(layer).items()
+    return {k: v for k, v in values if isinstance(v, kinds) and k not in TRAINER_ATTRIBUTES}
 
 
 def _copy(tensor: Any) -> Any:

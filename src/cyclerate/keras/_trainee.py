@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import CyclerateError, bad_argument
-from cyclerate._randomness import PutBack, all_of
+from cyclerate._randomness import PutBack, all_of, lending
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._prior import Prior, kind_of, prior_lr
 from cyclerate.finder._run import one_number
@@ -111,13 +111,21 @@ class KerasTrainee(Trainee):
         Also after an exception and after Ctrl-C. What stays is that the model, its metrics and its
         optimizer are built, in the state in which their first fit would find them. In the block,
         the optimizer's rate is a variable.
+
+        Raises:
+            CyclerateError: Another thread tests.
         """
         model = self._model
         if HOOK in vars(model):
             vars(model)[HOOK].settle()
-        put_back_attributes = remember_trainer_attributes(model)
-        undo = [put_back_attributes, self._remember_randomness()]
-        try:
+        with lending() as stack:
+            put_back_attributes = remember_trainer_attributes(model)
+            undo = [put_back_attributes, self._remember_randomness()]
+
+            def put_back() -> None:
+                all_of(undo)()
+
+            stack.callback(put_back)
             build(model, self._data)
             put_back_attributes()
             if keras.backend.backend() != "tensorflow":
@@ -130,8 +138,6 @@ class KerasTrainee(Trainee):
             if self._validation_data is not None:
                 self._validation = whole(self._validation_data)
             yield
-        finally:
-            all_of(undo)()
 
     def _remember_randomness(self) -> PutBack:
         actions = [remember_all_randomness(), self._data.remember()]

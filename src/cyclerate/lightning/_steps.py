@@ -18,8 +18,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from cyclerate._errors import bad_argument
-from cyclerate._randomness import PutBack, all_of
-from cyclerate.torch._data import remember_order
+from cyclerate._randomness import PutBack, all_of, remember_order
 from cyclerate.torch._step import MOST_SKIPPED_STEPS
 
 Outputs = Mapping[str, Any]

@@ -15,10 +15,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate._randomness import (
-    PutBack,
     all_of,
-    remember_generators_of,
+    lending,
     remember_global_randomness,
+    remember_order,
     seed_global_randomness,
 )
 from cyclerate.finder import Run, Trainee
@@ -211,19 +211,21 @@ class OptaxTrainee(Trainee):
 
     @contextmanager
     def lent(self) -> Generator[None]:
-        """Puts back the generators that the data draw from; lets losses be NaN meanwhile."""
-        put_back = all_of([remember_global_randomness(), self._remember_order()])
-        try:
+        """Puts back the generators that the data draw from; lets losses be NaN meanwhile.
+
+        Raises:
+            CyclerateError: Another thread tests.
+        """
+        with lending() as stack:
+            stack.callback(all_of([remember_global_randomness(), remember_order(self._data)]))
             with jax.debug_nans(False), jax.debug_infs(False):  # a sweep is there to diverge
                 yield
-        finally:
-            put_back()
 
     def restore(self, seed: int) -> None:
         self._trained = None  # not two copies at a time
         if seed != self._seed:
             self._seed, self._sample = seed, []
-            self._put_order_back = self._remember_order()
+            self._put_order_back = remember_order(self._data)
             self._batches.begin_repeat(seed)
         else:
             self._put_order_back()
@@ -288,9 +290,3 @@ class OptaxTrainee(Trainee):
             shapes = jax.tree.map(jnp.shape, score)
             raise bad_argument("the output of score_fn", "a single number", f"of shape {shapes}")
         return score
-
-    def _remember_order(self) -> PutBack:
-        data = self._data
-        return remember_generators_of(
-            data, getattr(data, "dataset", None), getattr(data, "sampler", None)
-        )

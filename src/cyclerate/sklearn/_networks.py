@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from cyclerate._errors import CyclerateError
-from cyclerate._randomness import remember_global_randomness
+from cyclerate._randomness import remember_global_randomness, sole_use_of_generators
 from cyclerate.compare._networks import dense_network, keras_loss, make_optimizer
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import rate_of
@@ -195,13 +195,12 @@ class SharedCycle(Schedule):
 
 _kept: OrderedDict[Shape, list[CompiledNetwork]] = OrderedDict()
 _guard = threading.Lock()
-_randomness_guard = threading.Lock()
 
 
 @contextmanager
 def _leaving_generators_alone() -> Generator[None]:
     """Of the generators that all threads share; one thread at a time, or they mix them up."""
-    with _randomness_guard:
+    with sole_use_of_generators(wait=True):
         put_back = remember_global_randomness()
         try:
             yield

@@ -13,9 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate._randomness import PutBack, all_of, remember_generators_of
 from cyclerate.finder._run import Passes, length_of
-from cyclerate.torch._state import CONTAINERS, remember_contents
 
 _BATCH_SIZE = 32
 _ALLOWED = (
@@ -157,36 +155,3 @@ def _opened(name: str, batches: Any) -> Iterator[Any]:
     if not isinstance(batches, Iterable):
         raise bad_argument(name, _ALLOWED, f"a function that returned {batches!r}")
     return iter(batches)
-
-
-def remember_order(data: Any) -> PutBack:
-    """Notes the attributes, generators and orders of a DataLoader, its samplers and its data set.
-
-    A loader with persistent workers keeps them in an attribute, too: those of the test are let go.
-    Of other iterables, their own attributes. What a function has in its closure is not seen.
-    """
-    ordering, dataset = [data], getattr(data, "dataset", None)
-    for holder in ordering:  # a sampler of batches has one of rows
-        for name in ("sampler", "batch_sampler"):
-            part = getattr(holder, name, None)
-            if part is not None and all(part is not other for other in ordering):
-                ordering.append(part)
-    containers = [order for holder in ordering for order in _orders_in(holder)]
-    holders = [*ordering, dataset]
-    containers += [vars(holder) for holder in holders if hasattr(holder, "__dict__")]
-    return all_of([remember_generators_of(*holders), *map(remember_contents, containers)])
-
-
-def _orders_in(holder: Any) -> Iterator[Any]:
-    """Gives what a sampler may shuffle in place. Its data, which are large, stay."""
-    for value in getattr(holder, "__dict__", {}).values():
-        array = value
-        if isinstance(value, Tensor):
-            if value.device.type != "cpu" or value.requires_grad or value.is_sparse:
-                continue
-            array = value.numpy()
-        whole_numbers = not isinstance(array, np.ndarray) or (
-            array.ndim == 1 and array.dtype.kind in "iu"
-        )
-        if isinstance(array, CONTAINERS) and whole_numbers:
-            yield array

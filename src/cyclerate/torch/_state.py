@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +24,15 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, require
-from cyclerate._randomness import PutBack, all_of, remember_generators_of
+from cyclerate._files import temporary_prefix
+from cyclerate._randomness import (
+    CONTAINERS,
+    PutBack,
+    all_of,
+    held_by,
+    remember_contents,
+    remember_generators_of,
+)
 
 PLACES = ("memory", "cpu", "disk")
 
@@ -40,7 +47,8 @@ def keep(values: Sequence[Tensor], place: str, stack: ExitStack) -> Callable[[],
     """
     values = [*map(_local, values)]
     if place == "disk":
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyclerate-"))
+        prefix = temporary_prefix(Path(tempfile.gettempdir()), "cyclerate-")
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
         return _keep_on_disk(values, Path(folder))
     device = torch.device("cpu") if place == "cpu" else None
     copies = [value.to(device or value.device, copy=True) for value in values]
@@ -88,24 +96,6 @@ def _shards(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 _STATE = (nn.Module, Optimizer, GradScaler)
 _FUNCTIONS = (FunctionType, MethodType, partial)
-CONTAINERS = (dict, set, list, deque, np.ndarray)
-
-
-def remember_contents(container: Any) -> PutBack:
-    """Notes what a dict, set, list, deque or NumPy array holds; the items are not copied."""
-    if isinstance(container, np.ndarray):
-        values = container.copy()
-        return lambda: np.copyto(container, values) if container.flags.writeable else None
-    held = dict(container) if isinstance(container, dict) else list(container)
-
-    def put_back() -> None:
-        container.clear()
-        if isinstance(container, (dict, set)):
-            container.update(held)
-        else:
-            container.extend(held)
-
-    return put_back
 
 
 class Snapshot:
@@ -116,7 +106,8 @@ class Snapshot:
     copied only where that does not do. Objects of other kinds are taken to stay as they are.
     What hangs below the roots belongs to them. `place` and `stack` are those of `keep`. A mark, for
     a training that goes on, leaves out gradients and `requires_grad`: they are not its past.
-    `callables` follows functions, hooks among them, to what they hold.
+    `callables` follows functions to the modules and optimizers that they hold, and hooks to their
+    counters and averages, too.
     """
 
     def __init__(
@@ -181,8 +172,11 @@ class Snapshot:
 
 def _everything_below(roots: Iterable[Any], callables: bool) -> list[Any]:
     """The objects and whatever they consist of, each once, as far as `_parts` can tell."""
-    found: dict[int, Any] = {}
     waiting = list(roots)
+    weights = [w for root in waiting if isinstance(root, nn.Module) for w in root.parameters()]
+    largest = sum(weight.nbytes for weight in weights)
+    found: dict[int, Any] = {}
+    hooks: set[int] = set()
     while waiting:
         thing = waiting.pop()
         if id(thing) in found:
@@ -190,10 +184,23 @@ def _everything_below(roots: Iterable[Any], callables: bool) -> list[Any]:
         parts = _parts(thing)
         if parts is None and callables and callable(thing) and not isinstance(thing, type):
             parts = _held_by(thing)
+            if id(thing) in hooks:
+                hooks.update(id(part) for part in parts if isinstance(part, _FUNCTIONS))
+                owners, values = _kept_by(thing, largest)
+                found |= {id(attributes): attributes for attributes in owners}
+                waiting += values
         if parts is not None:
             found[id(thing)] = thing
             waiting.extend(parts)
+            hooks.update(map(id, _hooks_of(thing)))
     return list(found.values())
+
+
+def _hooks_of(thing: Any) -> Iterator[Any]:
+    if isinstance(thing, _STATE):
+        for name, value in vars(thing).items():
+            if name.endswith("hooks") and isinstance(value, dict):
+                yield from value.values()
 
 
 def _held_by(function: Any) -> Iterable[Any]:
@@ -202,23 +209,43 @@ def _held_by(function: Any) -> Iterable[Any]:
     Tensors and containers are taken to be data: nobody wants a copy of a data set for the sake of
     a function that reads it.
     """
-    if isinstance(function, partial):
-        held = [function.func, *function.args, *function.keywords.values()]
-    elif isinstance(function, MethodType):
-        held = [function.__func__, function.__self__, *_state_of(function.__self__)]
+    held = held_by(function)
+    if isinstance(function, MethodType):
+        held += _state_of(function.__self__)
     elif isinstance(function, FunctionType):
         named = [function.__globals__.get(name) for name in function.__code__.co_names]
-        ours = [t for t in named if getattr(t, "__module__", None) == function.__module__]
-        held = [*_closure_of(function), *ours, *(t for t in named if isinstance(t, _STATE))]
-    else:
+        held += [t for t in named if getattr(t, "__module__", None) == function.__module__]
+        held += [t for t in named if isinstance(t, _STATE)]
+    elif not isinstance(function, partial):
         held = _state_of(function)
     return [thing for thing in held if isinstance(thing, (*_STATE, *_FUNCTIONS))]
 
 
-def _closure_of(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # not assigned yet
-            yield cell.cell_contents
+def _kept_by(hook: Any, largest: int) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Returns what a hook keeps in its objects and its closure: counters, averages, logs.
+
+    The attributes of the objects, to be remembered as they are; and the tensors and containers in
+    them and in the closure. One that holds more bytes than all weights is taken to be data.
+    """
+    held = held_by(hook) if isinstance(hook, _FUNCTIONS) else [hook]
+    owners = [vars(t) for t in held if hasattr(t, "__dict__") and _may_be_an_average(t)]
+    values = [*held, *(value for owner in owners for value in owner.values())]
+    kept = (Tensor, *CONTAINERS)
+    return owners, [v for v in values if isinstance(v, kept) and _bytes_in(v) <= largest]
+
+
+def _may_be_an_average(thing: Any) -> bool:
+    """Of the user's own classes: what PyTorch hangs on a hook is its own business."""
+    known = (*_STATE, *_FUNCTIONS, type, ModuleType)
+    return not isinstance(thing, known) and not type(thing).__module__.startswith("torch.")
+
+
+def _bytes_in(value: Any) -> int:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.nbytes
+    inside = value.values() if isinstance(value, dict) else value
+    kinds = (Tensor, tuple, *CONTAINERS)
+    return sum(_bytes_in(item) for item in inside if isinstance(item, kinds))
 
 
 def _state_of(owner: Any) -> list[Any]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from cyclerate._errors import CyclerateError, check_choice
-from cyclerate._randomness import all_of, remember_global_randomness, seed_global_randomness
+from cyclerate._errors import check_choice
+from cyclerate._randomness import (
+    all_of,
+    lending,
+    remember_global_randomness,
+    remember_order,
+    seed_global_randomness,
+)
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._run import SCORE_ROWS
-from cyclerate.torch._data import remember_order, rows_of_a_step
+from cyclerate.torch._data import rows_of_a_step
 from cyclerate.torch._groups import prior_of
 from cyclerate.torch._ranks import most
 from cyclerate.torch._state import PLACES, Snapshot
@@ -25,8 +30,6 @@ from cyclerate.torch._step import Metric, Options, Training
 
 STEPS_AT_A_TIME = {"cpu": 1}
 """So many losses are read together, else 5: reading waits for all the work of an accelerator."""
-
-_LENT = threading.RLock()
 
 
 class TorchTrainee(Trainee):
@@ -87,15 +90,10 @@ class TorchTrainee(Trainee):
         """Restores whatever training in the block changes, also after Ctrl-C.
 
         Raises:
+            CyclerateError: Another thread tests.
             MissingExtra: The copy goes to disk and safetensors is not installed.
         """
-        if not _LENT.acquire(blocking=False):
-            raise CyclerateError(
-                "a range test runs in another thread: they would share the random generators of "
-                "Python, NumPy and PyTorch. Run one after the other, or in processes of their own."
-            )
-        with ExitStack() as stack:
-            stack.callback(_LENT.release)
+        with lending() as stack:
             stack.callback(self._training.batches.close)
             random_states = [remember_global_randomness(), *map(remember_order, self._data)]
             self._snapshot = Snapshot(self._roots, self._place, stack, callables=True)
