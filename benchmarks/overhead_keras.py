@@ -104,7 +104,7 @@ def fit_runs(steps: int, width: int) -> dict[str, Callable[[], object]]:
     batch = 256
     x, y = data(batch * steps // 4, width)
 
-    def fit(**how: object) -> Callable[[], object]:
+    def fit(**how: Any) -> Callable[[], object]:
         return lambda: ck.fit_one_cycle(
             mlp(width, 3, 1e-3), x, y, total_steps=steps, batch_size=batch, verbose=0, **how
         )

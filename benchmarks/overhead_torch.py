@@ -16,6 +16,7 @@ import importlib.util
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -130,7 +131,7 @@ def fit_runs(steps: int, width: int, kind: type[Optimizer]) -> Runs:
     """A cycle at a given rate, and one that finds its own top."""
     loader = batches(width)
 
-    def fit(**how: object) -> Callable[[], object]:
+    def fit(**how: Any) -> Callable[[], object]:
         return lambda: ct.fit_one_cycle(
             *training(width, kind), nn.CrossEntropyLoss(), loader, total_steps=steps, **how
         )

@@ -91,7 +91,7 @@ PUBLIC = {
         "recommend",
         "update_batch_norm",
     ],
-    "cyclerate.lightning": ["RangeTestCallback"],
+    "cyclerate.lightning": ["RangeTestCallback", "SelfFindingCycle"],
     "cyclerate.optax": [
         "CycleTraining",
         "FitResult",

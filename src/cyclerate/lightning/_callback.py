@@ -218,7 +218,7 @@ class RangeTestCallback(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Checks what can be checked now; after a checkpoint, sets again what was found."""
-        optimizer = _number_of(trainer, self._number)
+        optimizer = number_of(trainer, self._number)
         attribute = attribute_of(pl_module, self._attribute)
         if not self._loaded:
             self._applied.clear()
@@ -231,7 +231,7 @@ class RangeTestCallback(pl.Callback):
         # PyTorch Lightning declares what it gives: a bool, or a number of batches.
         if trainer.current_epoch not in self._epochs or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        number = _number_of(trainer, self._number)
+        number = number_of(trainer, self._number)
         self.result = self._test(trainer, trainer.optimizers[number])
         self.results[trainer.current_epoch] = self.result
         _log_result(trainer, self.result)
@@ -278,7 +278,7 @@ class RangeTestCallback(pl.Callback):
         return int(coming) if 1 <= coming < math.inf else None
 
 
-def _number_of(trainer: pl.Trainer, number: int | None) -> int:
+def number_of(trainer: pl.Trainer, number: int | None) -> int:
     """The number of the optimizer to test.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -169,11 +170,8 @@ def range_test(
         seed=seed,
         repeats=repeats,
     )
-    trainee = TorchTrainee(
-        model,
-        optimizer,
-        loss_fn,
-        data,
+    lend = partial(TorchTrainee, model, optimizer, loss_fn, data, snapshot=snapshot)
+    trainee = lend(
         validation_data=validation_data,
         options=Options(
             batch_size,
@@ -189,7 +187,6 @@ def range_test(
         metric=asked,
         measure=measure,
         validates_each_step=settings.method == "range",
-        snapshot=snapshot,
     )
     return finder.range_test(trainee, settings, verbose=verbose)
 
@@ -311,11 +308,8 @@ def recommend(
     if settings.epochs is not None:
         batches = most(ranks, number_of_batches(data, batch_size))
         settings = settings.in_steps(batches, accumulation_steps)
-    trainee = TorchTrainee(
-        model,
-        optimizer,
-        loss_fn,
-        data,
+    lend = partial(TorchTrainee, model, optimizer, loss_fn, data, snapshot=snapshot)
+    trainee = lend(
         validation_data=validation_data,
         options=Options(
             batch_size,
@@ -331,7 +325,6 @@ def recommend(
         metric=asked,
         measure=measure,
         validates_each_step=False,
-        snapshot=snapshot,
     )
     return finder.recommend(trainee, settings, verbose=verbose, since=started)
 
