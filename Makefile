@@ -4,7 +4,7 @@
 #   make test     the whole suite, under every Keras backend
 #   make test-fast      its core in less than a minute, for whoever is changing something
 #   make mutants        small faults, one at a time: which do the tests not notice?
-#   make check    format, lint, types, spelling
+#   make check    format, lint, types, spelling, known vulnerabilities of what is pinned
 #   make format   rewrites the files as `make check` wants them
 #   make reproduce NAME=cardio  a published experiment, run again; ARGS=--quick: in some seconds
 #   make bench    the measurements behind the tables in the docs
@@ -44,6 +44,7 @@ check: $(DEV) $(PACKAGE)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/codespell
+	$(BIN)/python scripts/audit.py
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -143,7 +143,11 @@ def cells_of(adapter: str, name: str, method: str) -> dict[str, str]:
     if name == "disk full" and folder == "torch":
         options["snapshot"] = "disk"
     raised: BaseException | None = None
-    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    handlers = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)),
+        # In the background, a shell has it ignored.
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
     try:
         with mock.patch(
             "random.setstate", _interrupted() if ending.while_restoring else random.setstate
@@ -152,7 +156,8 @@ def cells_of(adapter: str, name: str, method: str) -> dict[str, str]:
     except BaseException as error:  # noqa: BLE001 - of any kind: it is looked at
         raised = error
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if not isinstance(raised, _expected(ending, adapter)):
         raise RuntimeError(f"{adapter}, {name}, {method}: it ended by {raised!r}") from raised
     if not watch.midway:

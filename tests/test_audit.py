@@ -1,0 +1,48 @@
+"""A pin with an advisory, or one that the stored answer does not know, fails `make check`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from packaging.version import Version
+
+from scripts.audit import ANSWER, complaints, concerns, inside, pins
+
+
+def stored():
+    return json.loads(ANSWER.read_text(encoding="utf-8"))
+
+
+def test_the_stored_answer_is_about_these_pins():
+    assert complaints(stored()) == []
+    assert len(pins()) > 100
+    assert {*stored()} == {"source", "commit", "date", "pins"}
+
+
+def test_an_advisory_and_an_unknown_pin_are_named():
+    (first, old), (second, new), *_ = pins()
+    told = stored()
+    told["pins"][f"{first}=={old}"] = ["PYSEC-1", "PYSEC-2"]
+    del told["pins"][f"{second}=={new}"]
+    assert complaints(told) == [
+        f"{first}=={old}: PYSEC-1, PYSEC-2",
+        f"{second}=={new}: not in the stored answer; see scripts/audit.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("0.9", False), ("1.0", True), ("1.9", True), ("2.0", False), ("3.0", True), ("4.1", False)],
+)
+def test_a_range_has_its_versions(version: str, expected: bool):
+    events = [
+        {"introduced": "1.0"},
+        {"fixed": "2.0"},
+        {"introduced": "3.0"},
+        {"last_affected": "4"},
+    ]
+    assert inside(events, Version(version)) is expected
+    affected = [{"versions": ["7"], "ranges": [{"type": "ECOSYSTEM", "events": events}]}]
+    assert concerns({"affected": affected}, version) is expected
+    assert concerns({"affected": affected}, "7")
