@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn import utils
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
@@ -22,6 +23,8 @@ from cyclerate.schedules import Linear
 from cyclerate.torch._groups import current_ratios, momentum_key, prior_of, updated
 from cyclerate.torch._ranks import most, ranks_of, whole
 from cyclerate.torch._state import Snapshot
+
+total_norm = getattr(utils, "get_total_norm", None)  # from PyTorch 2.6 on
 
 
 class SelfFindingCycle:
@@ -215,8 +218,9 @@ class SelfFindingCycle:
         if cycle.go_back and self._mark is not None:
             self._mark.put_back()
         if cycle.keep:
+            spare = [] if self._mark is None else self._mark.copies()
             self._mark = None  # two copies are not needed
-            self._mark = self._snapshot()
+            self._mark = Snapshot(self._parts(), "memory", ExitStack(), mark=True, spare=spare)
         if cycle.done:
             self.close()
         self._write()
@@ -231,9 +235,16 @@ class SelfFindingCycle:
     def _clip(self, *_: Any) -> None:
         """Clips the gradients of the step that is about to be taken."""
         self._stepped = True
-        weights = self._weights_of(self._optimizer)
-        if not any(p.grad.is_sparse for p in weights if p.grad is not None):
-            self._norm = clip_grad_norm_(weights, self._cycle.clip_norm)
+        weights, most = self._weights_of(self._optimizer), self._cycle.clip_norm
+        gradients = [p.grad for p in weights if p.grad is not None]
+        if any(gradient.is_sparse for gradient in gradients):
+            return
+        if total_norm is None or not all(map(_is_plain, gradients)):
+            self._norm = clip_grad_norm_(weights, most)
+            return
+        self._norm = total_norm(gradients)
+        if self._norm > most:  # known at once on a CPU: there a pass over all gradients is saved
+            clip_grad_norm_(weights, most)
 
     def _read(self, loss: float | Tensor) -> list[float]:
         """The loss, the norm, and whether there was a step: of all ranks together."""
@@ -253,3 +264,7 @@ class SelfFindingCycle:
     @staticmethod
     def _weights_of(optimizer: Optimizer) -> list[Tensor]:
         return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _is_plain(gradient: Tensor) -> bool:
+    return type(gradient) is Tensor and gradient.device.type == "cpu"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -39,11 +40,14 @@ PLACES = ("memory", "cpu", "disk")
 _SHARD_BYTES = 2**26  # what the host holds at a time on the way to disk and back
 
 
-def keep(values: Sequence[Tensor], place: str, stack: ExitStack) -> Callable[[], Iterable[Tensor]]:
+def keep(
+    values: Sequence[Tensor], place: str, stack: ExitStack, spare: Iterable[Tensor] = ()
+) -> Callable[[], Iterable[Tensor]]:
     """Copies values, and returns the function that gives the copies, any number of times.
 
     The place is "memory", on their device; "cpu"; or "disk", a temporary folder that `stack`
-    removes when it closes.
+    removes when it closes. Copies that are not needed any more are written over, where they fit:
+    new memory takes longer than the copying.
     """
     values = [*map(_local, values)]
     if place == "disk":
@@ -51,8 +55,21 @@ def keep(values: Sequence[Tensor], place: str, stack: ExitStack) -> Callable[[],
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
         return _keep_on_disk(values, Path(folder))
     device = torch.device("cpu") if place == "cpu" else None
-    copies = [value.to(device or value.device, copy=True) for value in values]
+    old: dict[Any, list[Tensor]] = defaultdict(list)
+    for value in spare:
+        old[_form(value)].append(value)
+    copies: list[Tensor] = []
+    for value in values:
+        fitting = old[_form(value)]
+        new = fitting.pop().copy_(value) if fitting else value.to(device or value.device, copy=True)
+        copies.append(new)
     return lambda: copies
+
+
+def _form(value: Tensor) -> Any:
+    """Where values of one tensor go into another as they are; others are equal to none."""
+    strided = value.layout is torch.strided and type(value) in (Tensor, nn.Parameter)
+    return (value.shape, value.dtype, value.device, value.stride()) if strided else object()
 
 
 def _keep_on_disk(values: Sequence[Tensor], folder: Path) -> Callable[[], Iterable[Tensor]]:
@@ -118,6 +135,7 @@ class Snapshot:
         *,
         mark: bool = False,
         callables: bool = False,
+        spare: Iterable[Tensor] = (),
     ) -> None:
         found = _everything_below(roots, callables)
         modules = [thing for thing in found if isinstance(thing, nn.Module)]
@@ -137,7 +155,8 @@ class Snapshot:
             if tensor.is_leaf and not mark:
                 self._leaves.append((tensor, tensor.requires_grad, self._gradient(tensor, place)))
         gradients = [cast(Tensor, tensor.grad) for tensor in self._bare]
-        self._copies = keep([*self._contents, *gradients], place, stack)
+        self.copies = keep([*self._contents, *gradients], place, stack, spare)
+        """Gives the copies of the tensors, in memory or from where they are."""
 
     def set_gradients_aside(self) -> None:
         """Leaves the parameters without gradients, until everything is put back."""
@@ -150,7 +169,7 @@ class Snapshot:
         for tensor, requires_grad, gradient in self._leaves:
             tensor.requires_grad_(requires_grad)
             tensor.grad = gradient
-        copies = iter(self._copies())
+        copies = iter(self.copies())
         for tensor in self._contents:
             _local(tensor).copy_(next(copies))
         for tensor in self._bare:
