@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_evaluated_is_named_with_the_ways_out(kind, way):
     options: dict[str, Any] = {"forward": forward}
     calls = {
         "range_test": functools.partial(ct.range_test, **PROBE),
-        "recommend": functools.partial(ct.recommend, budget_steps=100),
+        "recommend": functools.partial(ct.recommend, budget_steps=100, find="probe"),
         "fit": functools.partial(ct.fit_one_cycle, epochs=1, max_lr=0.1, validation_data=BATCHES),
     }
     with pytest.raises(CyclerateError, match=r"eval mode.*score_fn.*method=.range") as caught:

@@ -346,7 +346,7 @@ class Probe:
         metric = self._sweep.metric
         scores = [score for score in self._scores.values() if math.isfinite(score)]
         fall = self._start - min(scores, default=self._start)
-        if not fall > _CLEAR_FALL_SDS * self._noise():
+        if not fall > max(_CLEAR_FALL_SDS * self._noise(), _SAME_FRAC * abs(self._start)):
             return (
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
                 f"chance would{self._little()}; check that this model can learn from this data"
@@ -366,8 +366,13 @@ class Probe:
         return f" (the best of them, at {self._lr(best):.2g}, by {self._start - score:.2g})"
 
     def _noise(self) -> float:
-        """Returns the standard deviation of the metric over the first batches of the sweep."""
-        return noise_level(self._sweep.result().losses[:_NOISE_STEPS])
+        """Returns the standard deviation of the metric over the first batches of the sweep.
+
+        And no less than rounding makes: batches may be alike where a model gives a constant.
+        """
+        first = self._sweep.result().losses[:_NOISE_STEPS]
+        finite = np.abs(first[np.isfinite(first)])
+        return max(noise_level(first), _SAME_FRAC * float(np.median(finite)) if len(finite) else 0)
 
     def _noise_of_best(self) -> float:
         """Returns that of the best race's second half: a loss that fell far has less of it."""
