@@ -102,8 +102,10 @@ def check_choice(name: str, value: T, choices: Collection[T]) -> T:
     Raises:
         ValueError: It is not; the message lists the choices.
     """
-    # Lists and arrays cannot be looked up, and compare element by element.
-    if not isinstance(value, Hashable) or value not in choices:
+    known = False
+    with suppress(Exception):  # what cannot be looked up, or compares element by element
+        known = isinstance(value, Hashable) and bool(value in choices)
+    if not known:
         listed = ", ".join(repr(choice) for choice in choices)
         raise bad_argument(name, f"one of {listed}", value)
     return value

@@ -99,6 +99,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def check_path(name: str, path: Any) -> str:
+    """Returns a path as text.
+
+    Raises:
+        ValueError: It is no path.
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise bad_argument(name, "a path, text or os.PathLike", path)
+    return text
+
+
 def read_json(path: str | os.PathLike[str], what: str, make: Callable[[Any], T]) -> T:
     """Returns what `make` makes of the content of a strict JSON file.
 

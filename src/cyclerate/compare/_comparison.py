@@ -29,6 +29,7 @@ from cyclerate.compare._record import (
 from cyclerate.compare._wording import MISSING, Numbers, aligned
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
+from cyclerate.schedules._base import axes_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ class Comparison:
         Raises:
             MissingExtra: matplotlib is not installed.
         """
-        axes: Any = ax or require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
+        axes: Any = axes_for(ax)
         for i, name in enumerate(self.policies):
             runs = self._sound(name)
             for run in runs:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
-from cyclerate._files import built, read_json, replacing, without_schema, write_json
+from cyclerate._files import built, check_path, read_json, replacing, without_schema, write_json
 from cyclerate._text import count, listed
 from cyclerate.schedules import Schedule
 
@@ -126,7 +126,7 @@ class MemberFolder:
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
-        self._folder = Path(folder)
+        self._folder = Path(check_path("folder", folder))
         self._suffix = suffix
         self._keep = None if keep is None else check_count("keep", keep)
         if overwrite and resume:
@@ -211,7 +211,7 @@ class Members:
     def __init__(
         self, folder: str | os.PathLike[str], suffix: str, *, last: int | None = None
     ) -> None:
-        self._folder = Path(folder)
+        self._folder = Path(check_path("folder", folder))
         last = None if last is None else check_count("last", last)
         named = Manifest.load(self._folder).members[-(last or 0) :]
         others = [member.file for member in named if not member.file.endswith(suffix)]

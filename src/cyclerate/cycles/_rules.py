@@ -17,6 +17,7 @@ from cyclerate.schedules import (
     Triangular,
     Triangular2,
 )
+from cyclerate.schedules._base import check_steps
 
 POLICIES = ("triangular", "triangular2", "exp_range")
 FIRST_STEP = 1
@@ -248,13 +249,15 @@ def fge_schedule(max_lr: float, min_lr: float, cycle_steps: int) -> Sequence:
     >>> [round(lr(step), 6) for step in range(9)]
     [0.05, 0.03, 0.01, 0.03, 0.05, 0.03, 0.01, 0.03, 0.05]
     """
-    steps = check_count("cycle_steps", cycle_steps, low=2)
+    steps = check_steps("cycle_steps", cycle_steps, low=2)
     if steps % 2:
         raise bad_argument("cycle_steps", "an even number", cycle_steps)
     half = steps // 2
-    down, on = Linear(max_lr, min_lr, half), Triangular(min_lr, max_lr, half)
-    if down.end >= down.start:
-        raise bad_argument("max_lr", f"above min_lr, {min_lr}", max_lr)
+    low = check_number("min_lr", min_lr, low=0)
+    high = check_number("max_lr", max_lr, low=0)
+    if low >= high:
+        raise bad_argument("max_lr", f"above min_lr, {low}", max_lr)
+    down, on = Linear(high, low, half), Triangular(low, high, half)
     return Sequence((down, on), (half,))
 
 

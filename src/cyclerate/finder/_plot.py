@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cyclerate._errors import require
 from cyclerate.finder._curve import read_curve, to_minimise
 from cyclerate.finder._suggest import MIN_POINTS
+from cyclerate.schedules._base import axes_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ _TITLE_WIDTH = 68
 
 def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     """Draws the losses, the smoothed curve, the races, and the rates that were read from them."""
-    axes: Axes = ax or _new_axes()
+    axes = axes_for(ax, figsize=(6.4, 4.2))
     for run in result.runs or (result,):
         axes.plot(run.lrs, run.losses, ".", color=_POINTS, alpha=0.7, markersize=4, zorder=1)
     axes.plot(result.lrs, result.smoothed, color=_LINE, linewidth=2, zorder=3)
@@ -39,11 +39,6 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     _mark_races(result, axes)
     _mark_rates(result, axes)
     return axes
-
-
-def _new_axes() -> Axes:
-    pyplot = require("matplotlib.pyplot", "plot")
-    return pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
 
 
 def _title(result: Result) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate._errors import CyclerateError, bad_argument, check_number
 from cyclerate.finder._prior import Prior
 
 SCORE_ROWS = 512
@@ -35,7 +35,9 @@ class Run(ABC):
     """
 
     def __init__(self, lrs: Sequence[float], over: str) -> None:
-        self.lrs: tuple[float, ...] = tuple(map(float, lrs))
+        if not isinstance(lrs, Iterable):
+            raise bad_argument("lrs", "a list of rates", lrs)
+        self.lrs: tuple[float, ...] = tuple(check_number("lrs", lr) for lr in lrs)
         """The rate of each step."""
         self.index = 0
         """How many values have been told: the number of the step to come, counted from 0."""

@@ -223,7 +223,8 @@ class RangeTest(Run):
             self._lrs.tolist(), "this sweep is over; make a new RangeTest for another one"
         )
         self._values: list[float] = []
-        self._monitor = DivergenceMonitor() if stop_early else None
+        stops = check_choice("stop_early", stop_early, (True, False))
+        self._monitor = DivergenceMonitor() if stops else None
         self._stop_reason: StopReason | None = None
 
     @property

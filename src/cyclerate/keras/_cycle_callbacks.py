@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate._files import replacing
+from cyclerate._files import check_path, replacing
 from cyclerate.cycles._ends import CycleJudge, epochs_that_end_cycles
 from cyclerate.finder._sweep import direction
 from cyclerate.keras._clock import rate_in_use
-from cyclerate.keras._doors import check_maybe_schedule, check_path
+from cyclerate.keras._doors import check_maybe_schedule
 from cyclerate.schedules import Schedule
 
 _SUFFIXES = (".keras", ".weights.h5")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import keras
@@ -11,17 +10,6 @@ from cyclerate._errors import bad_argument
 from cyclerate.keras._internals import innermost
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
-
-
-def check_path(name: str, path: Any) -> str:
-    """Returns a path as text."""
-    try:
-        text = os.fspath(path)
-    except TypeError:
-        text = None
-    if not isinstance(text, str):
-        raise bad_argument(name, "a path, text or os.PathLike", path)
-    return text
 
 
 def check_maybe_schedule(schedule: Any) -> Schedule | None:

@@ -13,7 +13,6 @@ import keras
 from cyclerate.cycles._combining import Outputs, mean_of, probabilities_from
 from cyclerate.cycles._members import Member, MemberFolder, Members
 from cyclerate.keras._clock import CycleCallback, CycleEnd
-from cyclerate.keras._doors import check_path
 from cyclerate.keras._internals import without_optimizer
 from cyclerate.schedules import Schedule
 
@@ -80,7 +79,6 @@ class SnapshotEnsemble(CycleCallback):
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
-        check_path("folder", folder)
         super().__init__(schedule, start_cycle, total_steps)
         self._make_folder = partial(
             MemberFolder, folder, suffix=_SUFFIX, keep=keep, overwrite=overwrite, resume=resume
@@ -116,7 +114,6 @@ class SnapshotEnsemble(CycleCallback):
             NoMembersError: There is none, or none that can be used.
             ValueError: The manifest is not one of this version, or names other files.
         """
-        check_path("folder", folder)
         return KerasEnsemble(folder, outputs=outputs, last=last, custom_objects=custom_objects)
 
     def on_schedule(self, schedule: Schedule) -> None:

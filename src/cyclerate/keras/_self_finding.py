@@ -11,11 +11,10 @@ import keras
 import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
-from cyclerate._files import replacing
+from cyclerate._files import check_path, replacing
 from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
-from cyclerate.keras._doors import check_path
 from cyclerate.keras._internals import (
     RATE,
     has_momentum,

@@ -155,7 +155,7 @@ class Schedule(ABC):
         """
         count = check_steps("steps", steps)
         n = np.linspace(0, count - 1, min(count, _MOST_DRAWN)).round().astype(np.int64)
-        axes: Axes = ax or require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
+        axes = axes_for(ax)
         line.setdefault("label", type(self).__name__)
         axes.plot(n, self(n), **line)
         axes.set_xlabel("step")
@@ -179,6 +179,19 @@ class Schedule(ABC):
 def blend(a: float, b: float, u: Any, xp: Namespace) -> Any:
     """`a` at `u` = 0, `b` at `u` = 1, both exactly, and never outside the two."""
     return xp.clip(a * (1.0 - u) + b * u, min(a, b), max(a, b))
+
+
+def axes_for(ax: Axes | None, **figure: Any) -> Axes:
+    """Returns the Axes to draw on: those of a new figure if None.
+
+    Raises:
+        ValueError: It is something else.
+        MissingExtra: matplotlib is not installed.
+    """
+    pyplot = require("matplotlib.pyplot", "plot")
+    if ax is not None and not isinstance(ax, pyplot.Axes):
+        raise bad_argument("ax", "Axes of matplotlib, or None", ax)
+    return pyplot.subplots(layout="constrained", **figure)[1] if ax is None else ax
 
 
 check_steps = partial(check_count, below=FARTHEST)

@@ -358,7 +358,7 @@ def evaluate(formula: Piece, step: Any) -> Any:
         return evaluate(formula, step.value)
     if framework not in _FRAMEWORKS:
         framework = _base_framework(type(step))
-    if framework not in _FRAMEWORKS:
+    if framework not in _FRAMEWORKS or not hasattr(step, "shape"):
         raise bad_argument("step", WHOLE_STEP, step)
     if framework not in _loaded:
         _loaded[framework] = _FRAMEWORKS[framework]()

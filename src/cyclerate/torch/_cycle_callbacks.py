@@ -15,7 +15,7 @@ from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.cycles._ends import CycleEnds, CycleJudge
 from cyclerate.cycles._guard import Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
-from cyclerate.torch._data import moved
+from cyclerate.torch._data import check_device, moved
 from cyclerate.torch._ranks import agreed, ranks_of
 from cyclerate.torch._state import Snapshot
 
@@ -308,7 +308,7 @@ class WeightAveraging:
             raise bad_argument("model", "a torch.nn.Module", model)
         self._trained = model
         self._counter = CycleCounter(schedule, total_steps, start_step, start_cycle)
-        self.model = AveragedModel(model, None if device is None else torch.device(device))
+        self.model = AveragedModel(model, None if device is None else check_device(device))
 
     @property
     def count(self) -> int:

@@ -72,6 +72,14 @@ def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:
     return length_of(data)
 
 
+def check_device(device: Any) -> torch.device:
+    """Returns a device by what names it."""
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise bad_argument("device", 'a device of PyTorch, as "cpu"', device) from error
+
+
 def moved(batch: Any, device: torch.device) -> Any:
     """The batch with its tensors on `device`: those in containers and dataclasses, too."""
     if isinstance(batch, Tensor):

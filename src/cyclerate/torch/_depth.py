@@ -119,10 +119,14 @@ class GradualUnfreezing:
 def _parameters(
     model: nn.Module, layers: Sequence[nn.Module | Sequence[nn.Module]] | None
 ) -> list[list[Parameter]]:
+    if not isinstance(model, nn.Module):
+        raise bad_argument("model", "a torch.nn.Module", model)
     if layers is None:
         own = (_trainable(module.parameters(recurse=False)) for module in model.modules())
         found = _each_once([group for group in own if group])
     else:
+        if not isinstance(layers, Iterable):
+            raise bad_argument("layers", "modules, or lists of them", layers)
         found = [_trainable(_parameters_in(layer)) for layer in layers]
     held = [id(parameter) for group in found for parameter in group]
     known = set(held)

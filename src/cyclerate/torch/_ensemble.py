@@ -93,7 +93,7 @@ class SnapshotEnsemble:
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
-        self._safetensors = require("safetensors.torch", "torch")
+        require("safetensors.torch", "torch")
         self._model = _checked(model)
         self._counter = CycleCounter(schedule, total_steps, start_step, start_cycle)
         self._folder = MemberFolder(
@@ -150,7 +150,7 @@ class SnapshotEnsemble:
         return TorchEnsemble(folder, model, outputs=outputs, last=last, forward=forward)
 
     def _save(self, path: Path) -> None:
-        self._safetensors.save_model(self._model, path)
+        require("safetensors.torch", "torch").save_model(self._model, path)
 
 
 class TorchEnsemble(Members):
@@ -170,7 +170,7 @@ class TorchEnsemble(Members):
         last: int | None = None,
         forward: Forward | None = None,
     ) -> None:
-        self._safetensors = require("safetensors.torch", "torch")
+        require("safetensors.torch", "torch")
         self._model = _checked(model)
         super().__init__(folder, _SUFFIX, last=last)
         self._convert = probabilities_from(outputs)
@@ -212,7 +212,7 @@ class TorchEnsemble(Members):
         device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
         with ExitStack() as stack:
             stack.callback(Snapshot([model], "memory", stack).put_back)
-            self._safetensors.load_model(model, path, device=str(device))
+            require("safetensors.torch", "torch").load_model(model, path, device=str(device))
             model.eval()
             with torch.no_grad():
                 parts = [_on_host(self._forward(model, moved(b, device))) for b in batches]

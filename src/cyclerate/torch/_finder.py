@@ -14,6 +14,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from cyclerate import finder
+from cyclerate._errors import bad_argument
 from cyclerate.finder import (
     RangeTestResult,
     RangeTestSettings,
@@ -346,6 +347,8 @@ def _settings(
 
     Settings that are given may name a metric, and a function beside them may be it.
     """
+    if settings is not None and not isinstance(settings, kind):
+        raise bad_argument("settings", f"{kind.__name__} or None", settings)
     asked = metric if settings is None or callable(metric) else settings.metric
     name, measure = metric_of(asked, loss_fn, validated=validated)
     told = name if settings is None else "loss" if callable(metric) else metric

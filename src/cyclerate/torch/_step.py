@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
-from cyclerate.torch._data import batches_of, moved, rows_in
+from cyclerate.torch._data import batches_of, check_device, moved, rows_in
 from cyclerate.torch._groups import current_ratios, updated
 from cyclerate.torch._ranks import AUTO, Ranks, agreed, ranks_of
 
@@ -116,7 +116,7 @@ class Training:
             raise bad_argument("autocast", "a dtype, True or False", autocast)
         self.model, self._measure, self._step_value = model, measure, step_value
         first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
-        self.device = first.device if options.device is None else _device(options.device)
+        self.device = first.device if options.device is None else check_device(options.device)
         self.batches, self.begin_validation = batches_of(data, validation_data, options.batch_size)
         self._optimizer, self._loss_fn, self._forward = optimizer, loss_fn, forward
         self._score_fn, self._trains = options.score_fn, False
@@ -315,13 +315,6 @@ def _check_optimizer(optimizer: Any) -> None:
     if closure is not None and closure.default is closure.empty:
         allowed = "one whose step needs no closure, as LBFGS does: it has no step per batch"
         raise bad_argument("optimizer", allowed, optimizer)
-
-
-def _device(device: Any) -> torch.device:
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise bad_argument("device", 'a device of PyTorch, as "cpu"', device) from error
 
 
 def _mean(name: str, value: Any) -> Tensor:
