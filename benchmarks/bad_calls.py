@@ -1,6 +1,6 @@
 """Wrong values for every argument of every public name: refused by that name, or right.
 
-    python -m benchmarks.bad_calls [--only torch] [--calls N] [--seed 0] [--page]
+    python -m benchmarks.bad_calls [--only torch keras] [--calls N] [--seed 0] [--page]
 
 Each call is one that works, with one argument replaced. `--page` writes the counts into
 docs/reliability.md.
@@ -280,14 +280,13 @@ def calls(groups: list[str], most: int | None, seed: int) -> Iterator[tuple[Entr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=GROUPS)
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--calls", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    groups = [asked.only] if asked.only else list(GROUPS)
-    for entry, parameter, kind, value in calls(groups, asked.calls, asked.seed):
+    for entry, parameter, kind, value in calls(asked.only, asked.calls, asked.seed):
         came, words = classified(entry, parameter, value)
         counts[entry.name.rpartition(".")[0].removesuffix(".Schedule")][came] += 1
         if came not in {"refused", "right"}:
@@ -302,7 +301,8 @@ def main() -> None:
     table = "\n".join([head, *rows])
     print(table)
     if asked.page:
-        text = f"`python -m benchmarks.bad_calls --page`:\n\n{table}"
+        command = f"python -m benchmarks.bad_calls --only {' '.join(asked.only)} --page"
+        text = f"`{command}`:\n\n{table}"
         write_generated(Path("docs/reliability.md"), text, "calls")
 
 
