@@ -192,8 +192,8 @@ MUTANTS = [
     ),
     Mutant(
         "restore: weights",
-        "tensor.detach().copy_(next(copies))",
-        "tensor.detach().clone().copy_(next(copies))",
+        "_local(tensor).copy_(next(copies))",
+        "_local(tensor).clone().copy_(next(copies))",
         RESTORE,
     ),
     Mutant(
@@ -216,8 +216,8 @@ MUTANTS = [
     ),
     Mutant(
         "restore: train mode after a score",
-        "            module.training = training\n        if not rows:",
-        "            module.training = False\n        if not rows:",
+        "            module.training = training\n        if ranks is not None:",
+        "            module.training = False\n        if ranks is not None:",
         "tests/torch/test_fit.py",
     ),
     Mutant(
