@@ -221,6 +221,18 @@ MUTANTS = [
         "tests/torch/test_fit.py",
     ),
     Mutant(
+        "ranks: each has its own number",
+        "columns = zip(*self.all(*numbers), strict=True)",
+        "columns = [[number] for number in numbers]",
+        "tests/torch/test_ranks.py -k one",
+    ),
+    Mutant(
+        "ranks: nobody says why it stops",
+        'self._store.set("failed", " ".join(told.split())[:200])',
+        "pass",
+        "tests/torch/test_ranks.py -k fails",
+    ),
+    Mutant(
         "restore: a model handed over in evaluation mode is trained in it",
         "            training.model.train()\n",
         "            training.model.eval()\n",

@@ -39,7 +39,8 @@ def on_two_ranks(work: Callable[..., Any], folder: Path, *given: Any) -> list[An
         process.kill()
         process.join()
     told = [folder / f"{rank}.txt" for rank in range(RANKS)]
-    assert [p.exitcode for p in ranks] == [0] * RANKS, [p.read_text() for p in told if p.exists()]
+    codes = [process.exitcode for process in ranks]
+    assert codes == [0] * RANKS, (codes, *[path.read_text() for path in told if path.exists()])
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(RANKS)]
 
 

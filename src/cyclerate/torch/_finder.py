@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -171,23 +170,20 @@ def range_test(
         seed=seed,
         repeats=repeats,
     )
-    lend = partial(TorchTrainee, model, optimizer, loss_fn, data, snapshot=snapshot)
-    trainee = lend(
+    options = Options(
+        batch_size, forward, accumulation_steps, scaler, autocast, clip_grad_norm, device, score_fn
+    )
+    trainee = TorchTrainee(
+        model,
+        optimizer,
+        loss_fn,
+        data,
         validation_data=validation_data,
-        options=Options(
-            batch_size,
-            forward,
-            accumulation_steps,
-            scaler,
-            autocast,
-            clip_grad_norm,
-            device,
-            score_fn,
-            ranks=ranks,
-        ),
+        options=replace(options, ranks=ranks),
         metric=asked,
         measure=measure,
         validates_each_step=settings.method == "range",
+        snapshot=snapshot,
     )
     return finder.range_test(trainee, settings, verbose=verbose)
 
@@ -309,23 +305,20 @@ def recommend(
     if settings.epochs is not None:
         batches = most(ranks, number_of_batches(data, batch_size))
         settings = settings.in_steps(batches, accumulation_steps)
-    lend = partial(TorchTrainee, model, optimizer, loss_fn, data, snapshot=snapshot)
-    trainee = lend(
+    options = Options(
+        batch_size, forward, accumulation_steps, scaler, autocast, clip_grad_norm, device, score_fn
+    )
+    trainee = TorchTrainee(
+        model,
+        optimizer,
+        loss_fn,
+        data,
         validation_data=validation_data,
-        options=Options(
-            batch_size,
-            forward,
-            accumulation_steps,
-            scaler,
-            autocast,
-            clip_grad_norm,
-            device,
-            score_fn,
-            ranks=ranks,
-        ),
+        options=replace(options, ranks=ranks),
         metric=asked,
         measure=measure,
         validates_each_step=False,
+        snapshot=snapshot,
     )
     return finder.recommend(trainee, settings, verbose=verbose, since=started)
 

@@ -291,9 +291,15 @@ def _remember_extra_state(module: nn.Module) -> PutBack:
 
 
 def _can_change(tensor: Tensor) -> bool:
-    """Not so where elements share their memory, as in an expanded tensor: PyTorch refuses it."""
+    """Not so where elements share their memory, as in an expanded tensor: PyTorch refuses it.
+
+    Nor where there is none: `fully_shard` frees what an optimizer was mistakenly given.
+    """
     strides = tensor.stride()
     expanded = 0 in strides and any(
         stride == 0 and size > 1 for stride, size in zip(strides, tensor.shape, strict=True)
     )
-    return not (expanded or tensor.is_meta or tensor.is_inference())
+    if expanded or tensor.is_meta or tensor.is_inference():
+        return False
+    here = _local(tensor)
+    return not here.numel() or here.untyped_storage().nbytes() > 0

@@ -117,7 +117,8 @@ class TorchTrainee(Trainee):
         seed_global_randomness(seed)
 
     def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
-        rows = most(self._training.ranks, self._rows)
+        ranks = self._training.ranks
+        rows = self._rows if ranks is None else most(ranks, self._rows)
         return prior_of(self._optimizer, rows, total_steps, fine_tuned=fine_tuned)
 
     def train(self, run: Run) -> None:
