@@ -35,6 +35,7 @@ def test_there_are_some_of_every_kind():
         "interval",
         "passes",
         "seeds",
+        "ranks",
         "records",
     }
     assert len(MUTANTS) >= 24
