@@ -191,6 +191,26 @@ def test_on_disk_there_is_each_value_once_in_files_of_limited_size(monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", _state.PLACES)
+def test_a_large_tensor_is_copied_in_pieces(monkeypatch, tmp_path, place):
+    monkeypatch.setattr(_state, "_SHARD_BYTES", 1000)
+    large = [torch.rand(30, 41), torch.rand(41, 30).t(), torch.rand(1, 700), torch.rand(())]
+    weight = nn.Parameter(torch.rand(50, 20))
+    weight.grad = gradient = torch.rand(50, 20)
+    before = [tensor.clone() for tensor in (*large, weight.detach(), gradient)]
+    with ExitStack() as stack:
+        snapshot = Snapshot([[*large, weight]], place, stack)
+        snapshot.set_gradients_aside()
+        for file in tmp_path.glob("cyclerate-*/*.safetensors"):
+            assert file.stat().st_size < 1300 or "[1,700]" in str(file.read_bytes()[:400])
+        for _ in range(2):
+            for tensor in (*large, weight.detach()):
+                tensor.zero_()
+            snapshot.put_back()
+            now = [*large, weight.detach(), weight.grad]
+            assert all(torch.equal(a, b) for a, b in zip(now, before, strict=True))
+
+
 @pytest.mark.parametrize("method", ["range", "probe"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, None])
 def test_files_are_gone_however_the_test_ends(error, method, tmp_path):

@@ -37,7 +37,7 @@ from cyclerate._randomness import (
 
 PLACES = ("memory", "cpu", "disk")
 
-_SHARD_BYTES = 2**26  # what the host holds at a time on the way to disk and back
+_SHARD_BYTES = 2**24  # what the host holds at a time on the way to disk and back, thrice
 
 
 def keep(
@@ -49,7 +49,6 @@ def keep(
     removes when it closes. Copies that are not needed any more are written over, where they fit:
     new memory takes longer than the copying.
     """
-    values = [*map(_local, values)]
     if place == "disk":
         prefix = temporary_prefix(Path(tempfile.gettempdir()), "cyclerate-")
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
@@ -96,6 +95,14 @@ def _local(tensor: Tensor) -> Tensor:
     """The values of a tensor that are here: a shard, where it is spread over ranks."""
     here = tensor.detach()
     return here.to_local() if hasattr(here, "to_local") else here  # type: ignore[operator]
+
+
+def _pieces(tensor: Tensor) -> Sequence[Tensor]:
+    """Views of so many rows of what is here of a tensor that they fit a shard, if a row does."""
+    here = _local(tensor)
+    if here.layout != torch.strided or here.nbytes <= _SHARD_BYTES or not here.ndim:
+        return [here]
+    return here.split(max(_SHARD_BYTES * len(here) // here.nbytes, 1))
 
 
 def _shards(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -155,8 +162,10 @@ class Snapshot:
             if tensor.is_leaf and not mark:
                 self._leaves.append((tensor, tensor.requires_grad, self._gradient(tensor, place)))
         gradients = [cast(Tensor, tensor.grad) for tensor in self._bare]
-        self.copies = keep([*self._contents, *gradients], place, stack, spare)
-        """Gives the copies of the tensors, in memory or from where they are."""
+        self._forms = [torch.empty_like(gradient, device="meta") for gradient in gradients]
+        whole = [*self._contents, *gradients]
+        self.copies = keep([p for t in whole for p in _pieces(t)], place, stack, spare)
+        """Gives the copies of the tensors, in memory or from where they are, in pieces."""
 
     def set_gradients_aside(self) -> None:
         """Leaves the parameters without gradients, until everything is put back."""
@@ -170,10 +179,11 @@ class Snapshot:
             tensor.requires_grad_(requires_grad)
             tensor.grad = gradient
         copies = iter(self.copies())
-        for tensor in self._contents:
-            _local(tensor).copy_(next(copies))
-        for tensor in self._bare:
-            tensor.grad = next(copies).to(tensor.device, copy=True)
+        for tensor, form in zip(self._bare, self._forms, strict=True):
+            tensor.grad = torch.empty_like(form, device=tensor.device)
+        for tensor in (*self._contents, *(cast(Tensor, tensor.grad) for tensor in self._bare)):
+            for piece in _pieces(tensor):
+                piece.copy_(next(copies))
 
     def _gradient(self, tensor: Tensor, place: str) -> Tensor | None:
         """Returns a gradient that can be set aside as it is; sees to the copy of another one."""
