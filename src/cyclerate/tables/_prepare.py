@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from cyclerate._errors import bad_argument
 from cyclerate._text import count, listed
 from cyclerate.tables._columns import (
     DECIMAL_COMMA,
@@ -141,7 +142,14 @@ def prepare(
     >>> prepare(frame, "passed", name="exams").notes[-1]
     'Held out 6 of 32 rows, at random, each class in proportion.'
     """
-    drop = drop or []
+    if not isinstance(frame, pd.DataFrame):
+        raise bad_argument("frame", "a pandas DataFrame", frame)
+    for argument, text in (("target", target), ("name", name)):
+        if not isinstance(text, str):
+            raise bad_argument(argument, "text", text)
+    drop = [] if drop is None else drop
+    if not isinstance(drop, (list, tuple)) or not all(isinstance(one, str) for one in drop):
+        raise bad_argument("drop", "a list of columns", drop)
     frame = check_columns(frame, [target, *drop, *map(str, frame.columns)], name)
     if target in drop:
         raise DataMistake(f"The target '{target}' is also in --drop: keep it.")

@@ -51,13 +51,15 @@ class OneCycleScheduler(ScheduleCallback):
         self.iterations = check_count("iterations", iterations)
         self.max_rate = check_number("max_rate", max_rate, low=0)
         # `or`, as the original: a rate or a length of 0 asks for the default.
-        self.start_rate = check_number("start_rate", start_rate or self.max_rate / 10, low=0)
-        self.last_iterations = check_count(
-            "last_iterations", last_iterations or self.iterations // 10 + 1
-        )
+        given = 0 if start_rate is None else check_number("start_rate", start_rate, low=0)
+        self.start_rate = given or self.max_rate / 10
+        last = last_iterations
+        last = 0 if last is None else check_count("last_iterations", last, low=0)
+        self.last_iterations = last or self.iterations // 10 + 1
         check_number("last_iterations", self.last_iterations, high=self.iterations)
         self.half_iteration = (self.iterations - self.last_iterations) // 2
-        self.last_rate = check_number("last_rate", last_rate or self.start_rate / 1000, low=0)
+        given = 0 if last_rate is None else check_number("last_rate", last_rate, low=0)
+        self.last_rate = given or self.start_rate / 1000
         super().__init__(lr=self._policy())
 
     @property
