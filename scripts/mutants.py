@@ -192,8 +192,8 @@ MUTANTS = [
     ),
     Mutant(
         "restore: weights",
-        "_local(tensor).copy_(next(copies))",
-        "_local(tensor).clone().copy_(next(copies))",
+        "piece.copy_(next(copies))",
+        "piece.clone().copy_(next(copies))",
         RESTORE,
     ),
     Mutant(
