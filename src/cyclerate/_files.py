@@ -124,6 +124,9 @@ def read_json(path: str | os.PathLike[str], what: str, make: Callable[[Any], T])
     content = Path(path).read_bytes()
     try:
         return make(json.loads(content.decode("utf-8"), parse_constant=_refuse))
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{os.fspath(path)} holds no {what}: it is not JSON ({where})") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} holds no {what}: {error}") from error
 

@@ -109,8 +109,8 @@ def test_a_folder_instead_of_a_file(csv: Path):
     [
         (["nowhere"], "there is no folder nowhere"),
         (["."], "holds no record.json: name the --out folder of a comparison"),
-        (["broken"], "is not a record: it is not JSON"),
-        (["old"], "schema of the record must be 2. Received: 0"),
+        (["broken"], "holds no record: it is not JSON (line 1, column 2)"),
+        (["old"], "holds no record: schema must be 2. Received: 0"),
     ],
 )
 def test_a_report_of_nothing(csv: Path, words: list[str], says: str):

@@ -188,10 +188,11 @@ def axes_for(ax: Axes | None, **figure: Any) -> Axes:
         ValueError: It is something else.
         MissingExtra: matplotlib is not installed.
     """
-    pyplot = require("matplotlib.pyplot", "plot")
-    if ax is not None and not isinstance(ax, pyplot.Axes):
+    if ax is None:
+        return require("matplotlib.pyplot", "plot").subplots(layout="constrained", **figure)[1]
+    if not isinstance(ax, require("matplotlib.axes", "plot").Axes):
         raise bad_argument("ax", "Axes of matplotlib, or None", ax)
-    return pyplot.subplots(layout="constrained", **figure)[1] if ax is None else ax
+    return ax
 
 
 check_steps = partial(check_count, below=FARTHEST)
