@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 import cyclerate as cr
@@ -394,3 +395,69 @@ def test_layers_thaw_where_the_wrapper_sees_it_and_are_refused_elsewhere(tmp_pat
     assert untouched == thawed == [True] * 4
     # A schedule goes on once for each step of all ranks together.
     assert rates == pytest.approx([cr.OneCycle(0.1, 8)(step) for step in range(8)])
+
+
+def sharded(model, mesh):
+    """The same model, its parameters spread over the ranks."""
+    shard: Any = __import__("torch.distributed.fsdp", fromlist=["fully_shard"]).fully_shard
+    shard(model[0], mesh=mesh)
+    return shard(model, mesh=mesh)
+
+
+def compare_with_plain():
+    """Calls on a sharded model and on the same one whole: the answers, and what is left of it."""
+    mesh = init_device_mesh("cpu", (2,))
+    x, y = rows(64)
+    calls = {
+        "probe": functools.partial(ct.range_test, max_steps=150, steps=30),
+        "sweep": functools.partial(ct.range_test, method="range", steps=30, snapshot="disk"),
+        "validated": functools.partial(
+            ct.range_test, validation_data=(x[: 33 * (1 + distributed.get_rank())],) * 2,
+            method="range", steps=10, forward=lambda model, batch: (model(batch[0]), LABELS(batch)),
+        ),
+        "cpu": functools.partial(
+            ct.range_test, method="range", steps=20, snapshot="cpu", clip_grad_norm=0.1
+        ),
+        "warmup": functools.partial(ct.fit_one_cycle, total_steps=120),
+        "guard": functools.partial(ct.fit_one_cycle, epochs=5, max_lr=0.1, guard=True),
+    }  # fmt: skip
+    told = {}
+    for name, call in calls.items():
+        answers = []
+        for wrap in (lambda model: model, lambda model: sharded(model, mesh)):
+            model = wrap(network(wrapped=False))
+            optimizer = sgd(model, momentum=0.9)
+            with torch.no_grad():
+                model(x)  # leaves whole parameters, of which the call makes shards
+            found: Any = call(model, optimizer, LOSS, (x, y), verbose=0)
+            after = [getattr(p, "full_tensor", p.clone)().tolist() for p in model.parameters()]
+            losses = found.steps["loss"] if name in {"warmup", "guard"} else found.losses.tolist()
+            answers.append([losses, after])
+            kinds = {type(p).__name__ for p in model.parameters()}
+            LOSS(model(x), y).backward()
+        told[name] = [*answers, sorted(kinds)]
+    scaler: Any = torch.amp.GradScaler("cpu")
+    refused: dict[str, dict[str, Any]] = {
+        "scaler": {"scaler": scaler}, "unfreeze_epochs": {"unfreeze_epochs": 1},
+    }  # fmt: skip
+    for name, options in refused.items():
+        model = sharded(network(wrapped=False), mesh)
+        with pytest.raises(ValueError, match=f"{name} must be None with fully_shard"):
+            ct.fit_one_cycle(model, sgd(model), LOSS, (x, y), 2, max_lr=0.1, **options)
+    return told
+
+
+def LABELS(batch):  # noqa: N802 - beside LOSS
+    return (batch[0][:, 0] > 0).long()
+
+
+def test_sharded_models_are_swept_raced_and_trained_as_whole_ones(tmp_path):
+    first, second = on_two_ranks(compare_with_plain, tmp_path)
+    for name, (plain, shards, kinds) in first.items():
+        assert kinds == ["DTensor"], name
+        if name != "validated":  # alone, a rank has its own rows only
+            close = functools.partial(pytest.approx, rel=1e-3, abs=1e-5, nan_ok=True)
+            assert shards[0] == close(plain[0]), name
+        assert repr(shards[0]) == repr(second[name][1][0]), name
+        if name not in {"warmup", "guard"}:  # given back to the last bit
+            assert shards[1] == [p.tolist() for p in network(wrapped=False).parameters()], name
