@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import threading
 from pathlib import Path
 
@@ -256,6 +257,31 @@ class TestRangeTest:
 
 
 BUDGET = {"start_lr": 1e-4, "end_lr": 1.0, "budget_steps": 100, "find": "probe"}
+
+
+class TestProvenance:
+    def test_a_result_says_where_it_comes_from(self, driver: Driver):
+        options = {"method": "range", "steps": 20, "start_lr": 1e-4, "end_lr": 1.0}
+        toy = driver.toy()
+        one, again = (toy.range_test(**options, seed=3) for _ in range(2))
+        told = one.provenance
+        assert told is not None
+        expected = {"seed": 3, "repeats": 1, "policy": "one_cycle", "metric": "loss"}
+        assert expected.items() <= told.items()
+        assert {"cyclerate", "python", "numpy"} <= told["versions"].keys()
+        assert one == again
+        assert cr.RangeTestResult.from_dict(one.to_dict()).provenance == told
+        assert pickle.loads(pickle.dumps(one)).provenance == told
+        if toy.parameters is None:
+            assert "data" not in told
+            return
+        other = driver.toy("tiny").range_test(**options).provenance
+        assert again.provenance is not None
+        assert other is not None
+        assert told["data"] == again.provenance["data"] != other["data"]
+        assert told["backend"] in ("jax", "tensorflow", "torch")
+        assert told["backend"] in told["versions"]
+        assert "cpu" in told["device"].lower()
 
 
 class TestRecommend:

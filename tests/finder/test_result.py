@@ -58,7 +58,6 @@ def test_it_is_equal_by_value_and_nan_equals_nan():
         {"metric": "error"},
         {"mode": "max"},
         {"spacing": "linear"},
-        {"seconds": 1.0},
     ],
     ids=str,
 )

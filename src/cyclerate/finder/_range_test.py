@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
+import cyclerate
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.finder._curve import Curve
 from cyclerate.finder._probe import (
@@ -254,8 +257,20 @@ def range_test(
             results.append(procedure.result(seconds=ended - began))
             began = ended
     result = results[0] if len(results) == 1 else combine(results)
+    result = replace(result, provenance=provenance_of(trainee, settings))
     prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
     return result.with_fallback(prior and prior.times(10 ** DECADES[settings.policy]))
+
+
+def provenance_of(trainee: Trainee, settings: Any) -> dict[str, Any]:
+    """Returns where a result comes from: its settings, the versions, and what the trainee says."""
+    told = trainee.provenance()
+    names = ("seed", "repeats", "policy", "horizon_steps", "budget_steps", "metric")
+    asked = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
+    versions = {"cyclerate": cyclerate.__version__, "python": platform.python_version()}
+    versions |= {"numpy": np.__version__, **told.pop("versions", {})}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**asked, "created": created, "versions": versions, **told}
 
 
 def sample_seed(seed: int) -> int:

@@ -22,7 +22,7 @@ from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._probe import DECADES, POLICIES, RACES, Probe
 from cyclerate.finder._race import Race
-from cyclerate.finder._range_test import conduct, shown
+from cyclerate.finder._range_test import conduct, provenance_of, shown
 from cyclerate.finder._recommendation import Choice, PolicyRace, Recommendation, choose
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, Trainee
@@ -523,7 +523,10 @@ def recommend(
     with shown(verbose, 1, "probe") as progress, trainee.lent():
         recommender = settings.new(since=began, clock=trainee.clock, expect=trainee.prior)
         conduct(recommender, trainee, seed=settings.seed, progress=progress)
-    return recommender.recommendation(seconds=trainee.clock() - began)
+    found = recommender.recommendation(seconds=trainee.clock() - began)
+    told = provenance_of(trainee, settings)
+    tested = dataclasses.replace(found.range_test, provenance=told)
+    return dataclasses.replace(found, range_test=tested)
 
 
 def _checked(policies: Any) -> tuple[str, ...]:

@@ -219,6 +219,11 @@ class Recommendation:
             **common,
         )
 
+    @property
+    def provenance(self) -> dict[str, Any] | None:
+        """Where it comes from, as `RangeTestResult.provenance` has it."""
+        return self.range_test.provenance
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws what the rate was read from, as `RangeTestResult.plot` does.
 

@@ -54,7 +54,7 @@ SCHEMA = 1
 
 CURVES = ("lrs", "losses", "smoothed")
 
-_ADDED: dict[str, Any] = {"races": [], "fallback_lr": None}
+_ADDED: dict[str, Any] = {"races": [], "fallback_lr": None, "provenance": None}
 """Keys that older files do not have, with what they mean there."""
 
 
@@ -129,7 +129,7 @@ class RangeTestResult:
     """The curve of a range test and the rates that were read from it.
 
     Made by `RangeTest.result`, by the `range_test` of an adapter, or by `load`. Two results are
-    equal if all their fields are; NaN equals NaN here.
+    equal if all their fields are but wall time and provenance; NaN equals NaN here.
 
     Attributes:
         lrs: The rates that were tried, rising; read-only.
@@ -156,6 +156,10 @@ class RangeTestResult:
         fallback_lr: Without a clear answer, the rate for whoever has to train all the same: the one
             that optimizer, batch, length and size let expect, kept below the rate that diverged.
             None with an answer, and where nothing is known of these.
+        provenance: Where it comes from, as plain JSON: `seed`, `repeats`, `policy`,
+            `horizon_steps`, `metric`, `created` (in UTC), `versions`, and what the adapter says:
+            `backend`, `device` and `data`, a fingerprint. None of a result that no `range_test`
+            made.
 
     >>> from cyclerate.finder import RangeTest, Sweep
     >>> test = RangeTest(Sweep(1e-4, 1.0, steps=30))
@@ -183,6 +187,7 @@ class RangeTestResult:
     runs: tuple[RangeTestResult, ...] = ()
     races: tuple[tuple[float, float | None], ...] = ()
     fallback_lr: float | None = None
+    provenance: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in CURVES:
@@ -207,6 +212,7 @@ class RangeTestResult:
         if self.fallback_lr is not None:
             lr = check_number("fallback_lr", self.fallback_lr, low=0, low_open=True)
             object.__setattr__(self, "fallback_lr", lr)
+        object.__setattr__(self, "provenance", _plain(self.provenance))
         object.__setattr__(self, "runs", tuple(self.runs))
         if not all(isinstance(run, RangeTestResult) for run in self.runs):
             raise bad_argument("runs", "results of range tests", self.runs)
@@ -329,7 +335,8 @@ class RangeTestResult:
         return hash(self._scalars())
 
     def _scalars(self) -> tuple[Any, ...]:
-        names = (field.name for field in dataclasses.fields(self) if field.name not in CURVES)
+        left_out = (*CURVES, "seconds", "provenance")
+        names = (field.name for field in dataclasses.fields(self) if field.name not in left_out)
         return (len(self.lrs), *(getattr(self, name) for name in names))
 
     def __repr__(self) -> str:
@@ -389,6 +396,21 @@ class RangeTestResult:
 
 def _short(rate: float | None) -> str:
     return "None" if rate is None else f"{rate:.2g}"
+
+
+def _plain(provenance: Any) -> dict[str, Any] | None:
+    """Returns a copy of what is said of a result's origin: texts, numbers, and texts by names."""
+    allowed = "names with texts and numbers, or None"
+    if provenance is None:
+        return None
+    if not isinstance(provenance, dict):
+        raise bad_argument("provenance", allowed, provenance)
+    for name, value in provenance.items():
+        inner = value if isinstance(value, dict) else {}
+        texts = all(isinstance(text, str) for text in [name, *inner, *inner.values()])
+        if not texts or not isinstance(value, (str, int, float, dict, type(None))):
+            raise bad_argument("provenance", allowed, {name: value})
+    return {k: dict(v) if isinstance(v, dict) else v for k, v in provenance.items()}
 
 
 def _race(name: str, value: Any) -> tuple[float, float | None]:

@@ -7,12 +7,15 @@ their own writes a `Trainee`; nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_number
 from cyclerate.finder._prior import Prior
@@ -157,6 +160,13 @@ class Trainee(ABC):
             fine_tuned: Whether the weights were trained before.
         """
 
+    def provenance(self) -> dict[str, Any]:
+        """Returns what a result shall say of its origin: `backend`, `device`, `data` as texts.
+
+        And `versions`, texts by names. Default: nothing.
+        """
+        return {}
+
     @abstractmethod
     def score(self, seed: int) -> Any:
         """Evaluates the metric as the last run left the model, in evaluation mode.
@@ -218,6 +228,33 @@ def one_number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise bad_argument("value", allowed, value) from error
+
+
+_FINGERPRINT_ROWS, _FINGERPRINT_VALUES = 4, 4096
+
+
+def fingerprint(arrays: Iterable[Any], values: Callable[[Any], Any] = np.asarray) -> str:
+    """Returns a text by which data can be told apart: shapes, and a hash of the first values.
+
+    Args:
+        arrays: Of whose rows the first are looked at.
+        values: Gives an array of NumPy for rows of one of them.
+
+    >>> import numpy as np
+    >>> fingerprint([np.zeros((8, 2)), np.arange(8)])
+    '(8, 2), (8,): 2c196e1a'
+    """
+    known, digest = [*arrays], hashlib.sha256()
+    for array in known:
+        first = values(array[:_FINGERPRINT_ROWS]).ravel()[:_FINGERPRINT_VALUES]
+        digest.update(repr(first.tolist()).encode())
+    return f"{', '.join(str(tuple(a.shape)) for a in known)}: {digest.hexdigest()[:8]}"
+
+
+def described(data: Any) -> str:
+    """Returns the same of data that are no arrays: their kind, and how many batches they have."""
+    count = length_of(data)
+    return type(data).__name__ + ("" if count is None else f" of {count} batches")
 
 
 BeginPass = Callable[[int], Iterator[Any]]

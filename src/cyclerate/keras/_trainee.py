@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._randomness import PutBack, all_of, lending
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._prior import Prior, kind_of, prior_lr
-from cyclerate.finder._run import one_number
+from cyclerate.finder._run import described, fingerprint, one_number
 from cyclerate.keras._data import (
     A_BATCH,
     Data,
@@ -97,6 +98,7 @@ class KerasTrainee(Trainee):
         self._data = borrow(
             x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
         )
+        self._given = x, y
         self._rows = rows_of_an_update(x, batch_size, innermost(model.optimizer))
         self._validation_data = _validation(validation_data, batch_size)
         self._validation: dict[str, Any] | None = None
@@ -158,6 +160,18 @@ class KerasTrainee(Trainee):
 
     def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
         return prior_of(self._model, self._rows, total_steps, fine_tuned=fine_tuned)
+
+    def provenance(self) -> dict[str, Any]:
+        x, y = self._given
+        leaves = [leaf for leaf in keras.tree.flatten((x, y)) if leaf is not None]
+        arrays = all(hasattr(leaf, "shape") for leaf in leaves)
+        backend = keras.backend.backend()
+        return {
+            "backend": backend,
+            "device": str(getattr(self._model.variables[0].value, "device", "unknown")),
+            "data": fingerprint(leaves, keras.ops.convert_to_numpy) if arrays else described(x),
+            "versions": {"keras": keras.__version__, backend: sys.modules[backend].__version__},
+        }
 
     def score(self, seed: int) -> float:
         if self._sample is None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cyclerate._errors import bad_argument, check_count
@@ -23,7 +24,7 @@ from cyclerate._randomness import (
 )
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._prior import Prior
-from cyclerate.finder._run import SCORE_ROWS, Passes, length_of
+from cyclerate.finder._run import SCORE_ROWS, Passes, described, fingerprint, length_of
 from cyclerate.optax._step import (
     Batch,
     MakeOptimizer,
@@ -236,6 +237,17 @@ class OptaxTrainee(Trainee):
         return self._optimizer.prior(
             self._start.params, self._rows, total_steps, fine_tuned=fine_tuned
         )
+
+    def provenance(self) -> dict[str, Any]:
+        data, leaves = self._data, jax.tree.leaves(self._data)
+        spread = any(isinstance(x, jax.Array) and x.sharding.num_devices > 1 for x in leaves)
+        arrays = _are_arrays(data) and not spread
+        return {
+            "backend": "jax",
+            "device": str(jax.devices()[0]),
+            "data": fingerprint(leaves) if arrays else described(data),
+            "versions": {"jax": jax.__version__, "optax": optax.__version__},
+        }
 
     def train(self, run: Run) -> None:
         training = self._begin()

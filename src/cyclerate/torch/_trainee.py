@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cyclerate._errors import check_choice
@@ -21,7 +21,7 @@ from cyclerate._randomness import (
 )
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._prior import Prior
-from cyclerate.finder._run import SCORE_ROWS
+from cyclerate.finder._run import SCORE_ROWS, described, fingerprint
 from cyclerate.torch._data import rows_of_a_step
 from cyclerate.torch._groups import prior_of
 from cyclerate.torch._ranks import most
@@ -121,6 +121,16 @@ class TorchTrainee(Trainee):
         rows = self._rows if ranks is None else most(ranks, self._rows)
         return prior_of(self._optimizer, rows, total_steps, fine_tuned=fine_tuned)
 
+    def provenance(self) -> dict[str, Any]:
+        data: Any = self._data[0]
+        rows = isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data)
+        return {
+            "backend": "torch",
+            "device": str(self._training.device),
+            "data": fingerprint(data, _values_of) if rows else described(data),
+            "versions": {"torch": str(torch.__version__)},
+        }
+
     def train(self, run: Run) -> None:
         training, device = self._training, self._training.device
         if not training.model.training:
@@ -144,3 +154,7 @@ class TorchTrainee(Trainee):
     def clock(self) -> float:
         ranks = self._training.ranks
         return time.perf_counter() if ranks is None else ranks.clock()
+
+
+def _values_of(rows: Tensor) -> Any:
+    return rows.detach().cpu().to_dense().double().numpy()
