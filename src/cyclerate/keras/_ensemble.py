@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from cyclerate._files import check_path
 from cyclerate.cycles._combining import Outputs, mean_of, probabilities_from
 from cyclerate.cycles._members import Member, MemberFolder, Members
 from cyclerate.keras._clock import CycleCallback, CycleEnd
@@ -79,6 +80,7 @@ class SnapshotEnsemble(CycleCallback):
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
+        check_path("folder", folder)  # the folder itself is made when the schedule is known
         super().__init__(schedule, start_cycle, total_steps)
         self._make_folder = partial(
             MemberFolder, folder, suffix=_SUFFIX, keep=keep, overwrite=overwrite, resume=resume
