@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
@@ -11,7 +12,6 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-import cyclerate
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.finder._curve import Curve
 from cyclerate.finder._probe import (
@@ -267,7 +267,8 @@ def provenance_of(trainee: Trainee, settings: Any) -> dict[str, Any]:
     told = trainee.provenance()
     names = ("seed", "repeats", "policy", "horizon_steps", "budget_steps", "metric")
     asked = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
-    versions = {"cyclerate": cyclerate.__version__, "python": platform.python_version()}
+    package = sys.modules["cyclerate"]  # importing it here would be a circle
+    versions = {"cyclerate": package.__version__, "python": platform.python_version()}
     versions |= {"numpy": np.__version__, **told.pop("versions", {})}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return {**asked, "created": created, "versions": versions, **told}
