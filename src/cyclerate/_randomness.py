@@ -54,13 +54,14 @@ def lending() -> Generator[ExitStack]:
 
     >>> import signal
     >>> done = []
-    >>> with lending() as stack:
-    ...     stack.callback(done.append, "last")
-    ...     stack.callback(signal.raise_signal, signal.SIGINT)
-    Traceback (most recent call last):
-    KeyboardInterrupt
+    >>> try:
+    ...     with lending() as stack:
+    ...         _ = stack.callback(done.append, "last")
+    ...         _ = stack.callback(signal.raise_signal, signal.SIGINT)
+    ... except KeyboardInterrupt:
+    ...     done.append("interrupted")
     >>> done
-    ['last']
+    ['last', 'interrupted']
     """
     handlers: dict[int, Any] = {}
     late: list[tuple[int, Any]] = []
