@@ -258,6 +258,8 @@ def range_test(
             began = ended
     result = results[0] if len(results) == 1 else combine(results)
     result = replace(result, provenance=provenance_of(trainee, settings))
+    if result.max_lr is not None:
+        return result
     prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
     return result.with_fallback(prior and prior.times(10 ** DECADES[settings.policy]))
 
