@@ -239,9 +239,10 @@ class OptaxTrainee(Trainee):
         )
 
     def provenance(self) -> dict[str, Any]:
-        data, leaves = self._data, jax.tree.leaves(self._data)
+        data = self._data
+        leaves = jax.tree.leaves(data) if _are_arrays(data) else []
         spread = any(isinstance(x, jax.Array) and x.sharding.num_devices > 1 for x in leaves)
-        arrays = _are_arrays(data) and not spread
+        arrays = bool(leaves) and not spread
         return {
             "backend": "jax",
             "device": str(jax.devices()[0]),
