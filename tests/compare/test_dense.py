@@ -11,13 +11,13 @@ import pytest
 import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.compare._folds import Fold
-from cyclerate.compare._keras_learner import objective_learner
+from cyclerate.compare._keras_learner import default_rate, objective_learner
 from cyclerate.compare._learner import DataOrder, evaluation_steps
 from cyclerate.compare._networks import (
-    default_rate,
     dense_network,
     dense_words,
     make_objective,
+    make_optimizer,
     usual_batch_size,
     usual_hidden,
 )
@@ -161,7 +161,11 @@ def test_a_range_test_finds_a_rate_and_leaves_later_cells_alone(shared: Study):
 
 @pytest.mark.parametrize(("name", "rate"), [("sgd", 0.01), ("nesterov", 0.01), ("adam", 0.001)])
 def test_the_default_rate_is_the_frameworks(name: str, rate: float):
-    assert default_rate(name) == rate
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(make_optimizer(name), "mse")
+    assert default_rate(model) == rate
 
 
 def test_every_epoch_takes_all_whole_batches_in_a_new_order():

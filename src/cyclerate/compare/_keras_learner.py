@@ -74,7 +74,7 @@ class KerasLearner:
         weights = digest(map(_numpy, model.variables))
         versions = framework_versions("keras", keras.backend.backend())
         return Start(
-            self.settings(model), weights, _default_rate(model), versions, self.describe(model)
+            self.settings(model), weights, default_rate(model), versions, self.describe(model)
         )
 
     def settings(self, model: Any) -> dict[str, Any]:
@@ -242,7 +242,8 @@ def objective_learner(
     return ObjectiveLearner(compiled, batch_size, objective=objective, words=words)
 
 
-def _default_rate(model: Any) -> float | None:
+def default_rate(model: Any) -> float | None:
+    """Returns the rate that its optimizer came with; None if that is itself scheduled."""
     rate = rate_of(innermost(model.optimizer))
     if not isinstance(rate, keras.Variable):
         return None

@@ -39,12 +39,6 @@ def make_optimizer(name: str) -> Any:
     return getattr(keras.optimizers, kind)(**settings)
 
 
-def default_rate(name: str) -> float:
-    """Returns the rate that Keras gives this optimizer when none is asked for."""
-    # The optimizer keeps it as a float32; the seven digits it has are what was written.
-    return float(f"{float(make_optimizer(name).learning_rate):.7g}")
-
-
 def usual_batch_size(train_rows: int) -> int:
     """Plans about 200 steps an epoch: the power of two nearest to rows / 200, from 32 to 1,024.
 

@@ -146,7 +146,7 @@ class LossLevel:
         """Whether the mean of the last losses has kept half of its fall: that of outliers, too."""
         if self.ends_above_start:
             return False
-        return fmean(self._ending) <= (min(self._lowest_mean, 1e300) + fmean(self._first)) / 2
+        return fmean(self._ending) <= (self._lowest_mean + fmean(self._first)) / 2
 
     @property
     def noise(self) -> float:

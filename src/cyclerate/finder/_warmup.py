@@ -44,7 +44,6 @@ from typing import Any
 from cyclerate._errors import CyclerateError, bad_argument, check_count
 from cyclerate.finder._level import Latest, LossLevel
 from cyclerate.finder._prior import Prior
-from cyclerate.finder._result import StopReason
 from cyclerate.finder._run import one_number
 from cyclerate.finder._sweep import MIN_STEPS, RangeTest, Sweep
 
@@ -290,16 +289,15 @@ class FindingCycle:
                 self._keep()
             return
         self._way_up = None
-        self._choose_top(way_up, lr)
+        self._choose_top(way_up)
         self._return()
         self._down_from = self.step
 
-    def _choose_top(self, way_up: RangeTest, last_lr: float) -> None:
+    def _choose_top(self, way_up: RangeTest) -> None:
         """Combines the reading of the way up with the prior."""
         history, result = self._history, way_up.result()
-        broke_down = result.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE)
-        seen = result.max_lr is not None or broke_down
-        self.top = top = self.prior.top_after(result.max_lr, last_lr if broke_down else None)
+        seen = result.max_lr is not None or result.diverged_at is not None
+        self.top = top = self.prior.top_after(result.max_lr, result.diverged_at)
         history["top"], history["sweep_lr"] = top, result.max_lr
         history["source"] = "sweep and prior" if seen else "prior"
         history["returned_to"] = self._mark[0]

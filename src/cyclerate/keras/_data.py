@@ -141,7 +141,7 @@ def borrow(
     """Looks at what kind of data this is, without reading any."""
     if batch_size is not None:
         batch_size = check_count("batch_size", batch_size)
-    if _is_arrays(x):
+    if is_arrays(x):
         return _arrays(x, y, batch_size, sample_weight, class_weight)
     alone = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
     for name, value in alone.items():
@@ -161,7 +161,7 @@ def borrow(
 
 def number_of_batches(x: Any, batch_size: int | None) -> int | None:
     """Returns the batches in a pass over the data, or None if the data do not say."""
-    if _is_arrays(x):
+    if is_arrays(x):
         samples = next(leaf.shape[0] for leaf in keras.tree.flatten(x) if leaf is not None)
         return math.ceil(samples / (batch_size or 32))
     if isinstance(x, keras.utils.PyDataset):
@@ -173,20 +173,20 @@ def number_of_batches(x: Any, batch_size: int | None) -> int | None:
 
 def rows_of_an_update(x: Any, batch_size: int | None, optimizer: Any) -> int | None:
     """Returns the rows that an update of the weights sees; None if the data do not say."""
-    rows = batch_size or (32 if _is_arrays(x) else None)
+    rows = batch_size or (32 if is_arrays(x) else None)
     return rows and rows * (optimizer.gradient_accumulation_steps or 1)
 
 
 def shuffled_by_keras(x: Any) -> bool:
     """Says whether `fit` shuffles such data; it warns if asked to shuffle others."""
-    return _is_arrays(x) or isinstance(x, keras.utils.PyDataset)
+    return is_arrays(x) or isinstance(x, keras.utils.PyDataset)
 
 
 def _name(x: Any) -> str:
     return f"a {type(x).__name__}"
 
 
-def _is_arrays(x: Any) -> bool:
+def is_arrays(x: Any) -> bool:
     return {hasattr(leaf, "shape") for leaf in keras.tree.flatten(x) if leaf is not None} == {True}
 
 

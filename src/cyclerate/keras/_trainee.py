@@ -19,6 +19,7 @@ from cyclerate.keras._data import (
     A_BATCH,
     Data,
     borrow,
+    is_arrays,
     lent_again,
     rows_of,
     rows_of_an_update,
@@ -164,12 +165,13 @@ class KerasTrainee(Trainee):
     def provenance(self) -> dict[str, Any]:
         x, y = self._given
         leaves = [leaf for leaf in keras.tree.flatten((x, y)) if leaf is not None]
-        arrays = all(hasattr(leaf, "shape") for leaf in leaves)
         backend = keras.backend.backend()
         return {
             "backend": backend,
             "device": str(getattr(self._model.variables[0].value, "device", "unknown")),
-            "data": fingerprint(leaves, keras.ops.convert_to_numpy) if arrays else described(x),
+            "data": fingerprint(leaves, keras.ops.convert_to_numpy)
+            if is_arrays((x, y))
+            else described(x),
             "versions": {"keras": keras.__version__, backend: sys.modules[backend].__version__},
         }
 

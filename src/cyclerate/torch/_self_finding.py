@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,7 +24,7 @@ from cyclerate.torch._groups import current_ratios, momentum_key, prior_of, upda
 from cyclerate.torch._ranks import most, ranks_of, whole
 from cyclerate.torch._state import Snapshot
 
-total_norm = getattr(utils, "get_total_norm", None)  # from PyTorch 2.6 on
+_IN_TWO_PARTS = hasattr(utils, "clip_grads_with_norm_")  # from PyTorch 2.6 on
 
 
 class SelfFindingCycle:
@@ -209,8 +209,8 @@ class SelfFindingCycle:
         parts = [self._model, self._optimizer, self._scaler]
         return [part for part in parts if part is not None]
 
-    def _snapshot(self) -> Snapshot:
-        return Snapshot(self._parts(), "memory", ExitStack(), mark=True)
+    def _snapshot(self, spare: Iterable[Tensor] = ()) -> Snapshot:
+        return Snapshot(self._parts(), "memory", ExitStack(), mark=True, spare=spare)
 
     def _go_on(self) -> None:
         """Does what the cycle asks for, and writes what the next step is taken with."""
@@ -218,9 +218,9 @@ class SelfFindingCycle:
         if cycle.go_back and self._mark is not None:
             self._mark.put_back()
         if cycle.keep:
-            spare = [] if self._mark is None else self._mark.copies()
+            spare = () if self._mark is None else self._mark.copies()
             self._mark = None  # two copies are not needed
-            self._mark = Snapshot(self._parts(), "memory", ExitStack(), mark=True, spare=spare)
+            self._mark = self._snapshot(spare)
         if cycle.done:
             self.close()
         self._write()
@@ -235,16 +235,16 @@ class SelfFindingCycle:
     def _clip(self, *_: Any) -> None:
         """Clips the gradients of the step that is about to be taken."""
         self._stepped = True
-        weights, most = self._weights_of(self._optimizer), self._cycle.clip_norm
+        weights, highest = self._weights_of(self._optimizer), self._cycle.clip_norm
         gradients = [p.grad for p in weights if p.grad is not None]
         if any(gradient.is_sparse for gradient in gradients):
             return
-        if total_norm is None or not all(map(_is_plain, gradients)):
-            self._norm = clip_grad_norm_(weights, most)
+        if not _IN_TWO_PARTS or not all(map(_is_plain, gradients)):
+            self._norm = clip_grad_norm_(weights, highest)
             return
-        self._norm = total_norm(gradients)
-        if self._norm > most:  # known at once on a CPU: there a pass over all gradients is saved
-            clip_grad_norm_(weights, most)
+        self._norm = utils.get_total_norm(gradients)
+        if self._norm > highest:  # known at once on a CPU: a pass over all gradients is saved
+            utils.clip_grads_with_norm_(weights, highest, self._norm)
 
     def _read(self, loss: float | Tensor) -> list[float]:
         """The loss, the norm, and whether there was a step: of all ranks together."""
