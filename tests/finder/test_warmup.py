@@ -355,3 +355,37 @@ def test_an_explosion_late_in_a_long_training_is_seen():
         if cycle.go_back:
             break
     assert 3000 < cycle.history()["repairs"][0]["step"] < 3030
+
+
+def test_a_rate_that_is_known_is_risen_to_in_a_tenth_of_the_steps_and_falls_to_zero():
+    cycle = FindingCycle(200, Prior(5.0, 0.4), top=0.03)
+    driven = Driver(cycle, Bowl()).run()
+    assert driven.lrs[:20] == pytest.approx([0.03 * (i + 1) / 21 for i in range(20)])
+    assert driven.lrs[20:] == pytest.approx([0.03 * (180 - i) / 180 for i in range(180)])
+    history = cycle.history()
+    assert (history["source"], history["top"], history["sweep"]) == ("given", 0.03, None)
+    assert cycle.verdict.startswith("The rate was given.")
+    assert driven.bowl.level < 1e-3
+
+
+def test_a_rate_that_is_known_and_too_high_is_repaired():
+    cycle = FindingCycle(400, Prior(5.0, 0.4), top=3.0)
+    driven = Driver(cycle, Bowl()).run()
+    assert cycle.top < 2 / 20
+    assert cycle.history()["repairs"][0]["top"] == 1.0
+    assert driven.bowl.level < 1e-2
+
+
+def test_a_known_rate_goes_on_from_its_state():
+    whole = Driver(FindingCycle(100, Prior(0.02, 0.4), top=0.03), Bowl()).run()
+    first = Driver(FindingCycle(100, Prior(0.02, 0.4), top=0.03), Bowl()).run(steps=5)
+    state = json.loads(json.dumps(first.cycle.state()))
+    first.cycle = FindingCycle.from_state(state)
+    assert first.run().lrs == whole.lrs
+    assert first.cycle.history() == whole.cycle.history()
+
+
+@pytest.mark.parametrize("top", [0.0, -1.0, math.nan, "high"])
+def test_a_known_rate_is_a_rate(top: object):
+    with pytest.raises(ValueError, match="max_lr"):
+        FindingCycle(10, Prior(0.02, 0.4), top=top)  # type: ignore[arg-type]

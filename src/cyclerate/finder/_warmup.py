@@ -41,7 +41,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count
+from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
 from cyclerate.finder._level import Latest, LossLevel
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._run import one_number
@@ -63,6 +63,8 @@ class Rules:
         rise_fall, rise_sds: It has exploded where it is the larger of these above its best. A long
             training sees more of what is rare: `rise_sds_per_decade` more, per tenfold of 500.
         lower: Number that the top is divided by then, at most `most_repairs` times.
+        rise_frac: Share of the training in which the rate rises, in a straight line, to a top that
+            is known.
         clip_factor: Gradients are clipped at this multiple of the median of the last
             `clip_window` norms, once there are `clip_least`.
     """
@@ -82,6 +84,7 @@ class Rules:
     rise_sds_per_decade: float = 1.0
     lower: float = 3.0
     most_repairs: int = 8
+    rise_frac: float = 0.1
     clip_factor: float = 3.0
     clip_window: int = 50
     clip_least: int = 10
@@ -98,6 +101,7 @@ class FindingCycle:
         total_steps: All the steps there are, the way up included.
         prior: The rate to expect, from `prior_lr`.
         rules: The constants, for experiments with them.
+        top: The highest rate, where it is known: there is no range test on the way up then.
 
     Raises:
         ValueError: An argument is not as described.
@@ -109,24 +113,32 @@ class FindingCycle:
         top: The highest rate of the way down; the prior's until it is found.
     """
 
-    def __init__(self, total_steps: int, prior: Prior, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        prior: Prior,
+        rules: Rules | None = None,
+        *,
+        top: float | None = None,
+    ) -> None:
         if not isinstance(prior, Prior):
             raise bad_argument("prior", "a Prior, from prior_lr", prior)
         self.total_steps = check_count("total_steps", total_steps)
         self.prior, self.rules = prior, rules or Rules()
         self.step = 0
         self.keep, self.go_back = True, False
-        self.top = prior.lr
+        self.top = prior.lr if top is None else check_number("max_lr", top, low=0, low_open=True)
         self._norms = Latest(self.rules.clip_window)
         self._mark: tuple[int, float | None] = (0, None)  # its step and level
         self._quiet_until = 0
-        self._down_from = 0
-        self._way_up = self._new_way_up()
+        self._top_is_known = top is not None
+        self._down_from = int(self.rules.rise_frac * total_steps) if self._top_is_known else 0
+        self._way_up = None if self._top_is_known else self._new_way_up()
         self._way_up_losses: list[float] = []
         self._level = LossLevel(start_steps=1 if self._way_up is None else 10)
         self._history: dict[str, Any] = {
-            "source": "prior",
-            "top": prior.lr,
+            "source": "given" if self._top_is_known else "prior",
+            "top": self.top,
             "prior_lr": prior.lr,
             "sweep_lr": None,
             "sweep": None,
@@ -151,6 +163,8 @@ class FindingCycle:
         """The rate to use for the next step; the last one, once it is done."""
         if self._way_up is not None:
             return self._way_up.lr
+        if self.step < self._down_from:
+            return self.top * (self.step + 1) / (self._down_from + 1)
         left = self.total_steps - min(self.step, self.total_steps - 1)
         return self.top * left / (self.total_steps - self._down_from)
 
@@ -197,7 +211,8 @@ class FindingCycle:
     def history(self) -> dict[str, Any]:
         """Returns what happened so far, as plain JSON.
 
-        Keys: `top`, the rate that was found; its `source`: "prior", "sweep" or "sweep and prior";
+        Keys: `top`, the rate that was found; its `source`: "prior", "sweep", "sweep and prior" or
+        "given";
         `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
         `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
         `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
@@ -214,9 +229,8 @@ class FindingCycle:
             return f"Still on the way up, at step {self.step}."
         swept = "no clear answer" if told["sweep_lr"] is None else f"{told['sweep_lr']:.2g}"
         found = f"max_lr {told['top']:.2g}: the prior says {told['prior_lr']:.2g}"
-        parts = [
-            found + (f", the way up {swept}." if told["sweep"] else ", and there was no way up.")
-        ]
+        way_up = f", the way up {swept}." if told["sweep"] else ", and there was no way up."
+        parts = ["The rate was given." if self._top_is_known else found + way_up]
         if told["repairs"]:
             last = told["repairs"][-1]
             parts.append(
@@ -242,6 +256,7 @@ class FindingCycle:
             "keep": self.keep,
             "go_back": self.go_back,
             "top": self.top,
+            "top_is_known": self._top_is_known,
             "level": self._level.state(),
             "norms": list(self._norms),
             "mark": list(self._mark),
@@ -254,7 +269,12 @@ class FindingCycle:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> FindingCycle:
         """Returns a cycle that goes on where the state was taken."""
-        cycle = cls(state["total_steps"], Prior(**state["prior"]), Rules(**state["rules"]))
+        cycle = cls(
+            state["total_steps"],
+            Prior(**state["prior"]),
+            Rules(**state["rules"]),
+            top=state["top"] if state["top_is_known"] else None,
+        )
         cycle.step, cycle.top = state["step"], state["top"]
         cycle.keep, cycle.go_back = state["keep"], state["go_back"]
         cycle._level = LossLevel.from_state(state["level"])

@@ -12,7 +12,11 @@ from cyclerate.keras._ensemble import SnapshotEnsemble as SnapshotEnsemble
 from cyclerate.keras._finder import range_test as range_test, recommend as recommend
 from cyclerate.keras._guard import DivergenceGuard as DivergenceGuard
 from cyclerate.keras._layers import LayerRates as LayerRates
-from cyclerate.keras._recipes import fit_cycles as fit_cycles, fit_one_cycle as fit_one_cycle
+from cyclerate.keras._recipes import (
+    fit_cycles as fit_cycles,
+    fit_one_cycle as fit_one_cycle,
+    how_long as how_long,
+)
 from cyclerate.keras._schedule import (
     ScheduleCallback as ScheduleCallback,
     as_schedule as as_schedule,

@@ -1,16 +1,35 @@
-"""Recipes around one `fit`: a cycle, or some cycles by Smith's rules."""
+"""Recipes: one cycle, whole cycles, or cycles that double the training, to say how long to go."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._files import replacing
+from cyclerate._randomness import lending
+from cyclerate.cycles._how_long import HowLong, at_the_end, ends_of_doublings, in_doublings
 from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
+from cyclerate.finder._prior import Prior
+from cyclerate.keras._data import borrow
 from cyclerate.keras._fit import Fit
+from cyclerate.keras._internals import without_optimizer
 from cyclerate.keras._self_finding import SelfFindingCycle
+from cyclerate.keras._state import (
+    Snapshot,
+    packed,
+    remember_all_randomness,
+    seed_all_randomness,
+    unpacked,
+)
+from cyclerate.keras._step import build
+from cyclerate.keras._trainee import prior_of, provenance_of, told_of_data
 from cyclerate.schedules import OneCycle
 
 
@@ -235,3 +254,177 @@ def fit_cycles(
         max_lr, found = fit.find("triangular", "probe", range_test_options)
         schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
     return fit.run(schedule, momentum, guard=guard, found=found, start_step=FIRST_STEP)
+
+
+def how_long(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    epochs: int | None = None,
+    max_lr: float | None = None,
+    *,
+    total_steps: int | None = None,
+    points: int = 5,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    validation_data: Any = None,
+    metric: str | None = None,
+    sample_weight: Any = None,
+    class_weight: dict[int, float] | None = None,
+    momentum: tuple[float, float] | None = (0.85, 0.95),
+    fine_tuned: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    callbacks: Any = None,
+    verbose: str | int = "auto",
+    **fit_options: Any,
+) -> HowLong:
+    """Trains a model once, and says how good it is after how long, and would be after longer.
+
+    The training consists of cycles that each double the steps so far, `total / 2 ** (points - i)`
+    after the i-th. Each ends at a rate of zero, about as good as a training of its own that is as
+    long: that gives the curve, and `HowLong.forecast` what two and four times the steps would
+    bring. The first cycle finds its rate on its own way up (`SelfFindingCycle`), the later ones
+    have the lower rates that longer trainings have; all clip the gradients, and repair a loss that
+    explodes. The model has the weights of the last point afterwards. Each cycle is a `fit`.
+
+    With a folder, the model of every point is kept there (an ensemble: `SnapshotEnsemble.load`),
+    and the same call on a model made and compiled in the same way goes on where an interrupted one
+    has ended a cycle: with the same bits, if the order of the data follows from the seed alone.
+
+    Args:
+        model: A compiled Keras model.
+        x: As in `fit`.
+        y: As in `fit`.
+        epochs: The length of the whole training; or give `total_steps`.
+        max_lr: The peak of each cycle. Default: found.
+        total_steps: The length in updates of the weights, at least `2 ** points`.
+        points: How many cycles, up to 12. Default 5: a sixteenth of the training, an eighth, ...
+        batch_size: As in `fit`. Default 32, where `x` is arrays.
+        steps_per_epoch: As in `fit`; needed where `x` does not say how many batches it has.
+        validation_data: As in `fit`: all that Keras measures there is measured at each point.
+        metric: What the curve is about: "loss", or a name that begins with "val_". Default
+            "val_loss"; without validation data "loss", the mean over the batches of the last tenth
+            of a cycle.
+        sample_weight: As in `fit`.
+        class_weight: As in `fit`.
+        momentum: As in `fit_one_cycle`.
+        fine_tuned: As in `fit_one_cycle`.
+        folder: Where the points are kept. Default: nowhere.
+        seed: Of all that is random in the training; the global generators are given back.
+        callbacks: As in `fit`, in each of the fits.
+        verbose: As in `fit`.
+        **fit_options: Anything else that `fit` takes.
+
+    Returns:
+        The points, with their times and rates.
+
+    Raises:
+        ValueError: A wrong argument; the folder holds another run, and what differs is named.
+
+    Source: Portes et al. 2022, arXiv 2206.00832.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> keras.utils.set_random_seed(0)
+    >>> x = np.random.default_rng(0).normal(size=(128, 4))
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+    >>> told = how_long(model, x, x.sum(1), total_steps=400, batch_size=8, verbose=0)
+    >>> told.steps, told.values["loss"][0] > told.values["loss"][-1]
+    ((25, 50, 100, 200, 400), True)
+    """
+    usual = "loss" if validation_data is None else "val_loss"
+    metric = usual if metric is None else metric
+    if metric != "loss" and (validation_data is None or not str(metric).startswith("val_")):
+        allowed = '"loss", or with validation_data a name that begins with "val_"'
+        raise bad_argument("metric", allowed, metric)
+    check_count("seed", seed, low=0, below=2**32 - 64)
+    check_choice("fine_tuned", fine_tuned, (True, False))
+    data = {"x": x, "y": y, "batch_size": batch_size}
+    data |= {"sample_weight": sample_weight, "class_weight": class_weight}
+    given = {
+        "validation_data": validation_data,
+        "steps_per_epoch": steps_per_epoch,
+        "callbacks": callbacks,
+        "verbose": verbose,
+        "options": fit_options,
+    }
+    learner = _Learner(model, data, given, metric, momentum, fine_tuned)
+    steps = learner.fit(epochs=epochs, total_steps=total_steps).updates
+    ends = ends_of_doublings(steps, points)
+    SelfFindingCycle(steps, max_lr=max_lr, momentum=momentum)  # refuses before anything is tried
+    asked = {
+        "total_steps": steps,
+        "points": points,
+        "max_lr": max_lr,
+        "momentum": momentum,
+        "fine_tuned": fine_tuned,
+        "seed": seed,
+        "batch_size": batch_size,
+        "data": told_of_data(x, y),
+    }
+    return in_doublings(
+        learner, ends, metric=metric, max_lr=max_lr, seed=seed, settings=asked, folder=folder
+    )
+
+
+@dataclasses.dataclass
+class _Learner:
+    """A training in cycles that are each a fit of their own."""
+
+    model: Any
+    data: dict[str, Any]
+    given: dict[str, Any]
+    metric: str
+    momentum: tuple[float, float] | None
+    fine_tuned: bool
+    suffix = ".keras"
+
+    def fit(self, *, epochs: int | None = None, total_steps: int | None = None) -> Fit:
+        """A fit of this length, which has not begun."""
+        return Fit(self.model, self.data, epochs=epochs, total_steps=total_steps, **self.given)
+
+    def train(self, steps: int, max_lr: float | None, seed: int) -> tuple[float, dict[str, float]]:
+        with lending() as stack:
+            stack.callback(remember_all_randomness())
+            seed_all_randomness(seed)
+            fit = self.fit(total_steps=steps)
+            cycle = SelfFindingCycle(
+                steps,
+                max_lr=max_lr,
+                momentum=self.momentum,
+                batch_size=fit.rows_of_an_update,
+                fine_tuned=self.fine_tuned,
+            )
+            logged = fit.run_finding(cycle).history
+        measured = {"loss": at_the_end(cycle.history["loss"])}
+        measured |= {name: values[-1] for name, values in logged.items() if name[:4] == "val_"}
+        if self.metric not in measured:
+            raise bad_argument("metric", f"one of {', '.join(measured)}", self.metric)
+        return cycle.found["top"], measured
+
+    def prior(self, total_steps: int) -> Prior:
+        rows = self.fit(total_steps=total_steps).rows_of_an_update
+        return prior_of(self.model, rows, total_steps, fine_tuned=self.fine_tuned)
+
+    def provenance(self) -> dict[str, Any]:
+        return provenance_of(self.model, self.data["x"], self.data["y"])
+
+    def save_model(self, path: Path) -> None:
+        with without_optimizer(self.model):
+            self.model.save(path)
+
+    def save(self, path: Path) -> None:
+        arrays = Snapshot(self.model, metrics=False).arrays()
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **packed(arrays))
+
+    def load(self, path: Path) -> None:
+        with lending() as stack:
+            stack.callback(remember_all_randomness())
+            build(self.model, borrow(**self.data))
+        snapshot = Snapshot(self.model, metrics=False)
+        with np.load(path, allow_pickle=False) as file:
+            snapshot.take(unpacked(file))
+        snapshot.put_back()

@@ -10,7 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._errors import (
+    CyclerateError,
+    bad_argument,
+    check_choice,
+    check_count,
+    check_number,
+)
 from cyclerate._files import check_path, replacing
 from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._warmup import FindingCycle
@@ -23,7 +29,7 @@ from cyclerate.keras._internals import (
     momentum_attribute,
     rate_of,
 )
-from cyclerate.keras._state import Snapshot
+from cyclerate.keras._state import Snapshot, packed, unpacked
 from cyclerate.keras._steering import Steered, Steering, steering_of
 from cyclerate.keras._step import STEPS_WITH_ITS_OPTIMIZER, Updates, build_from_iterator
 from cyclerate.keras._train_function import install, remove
@@ -52,6 +58,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
     Args:
         total_steps: All the updates there are; with the last of them the fit ends. Default: those
             of the fit.
+        max_lr: The highest rate, where it is known: then the rate rises to it in a straight line,
+            in a tenth of the steps, and all else is the same. Default: found.
         momentum: (lowest, highest), against the rate; left alone if None, or if the optimizer has
             no momentum. Default (0.85, 0.95).
         batch_size: Rows of an update, for the rate to expect. Default: 64.
@@ -59,7 +67,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
             False.
 
     Attributes:
-        history: What was used, one value per update, under "learning_rate" and "momentum".
+        history: Of every update, its "loss", and its "learning_rate" and "momentum".
             `History.steps` gets this fit's part of it, and `History.finding` what `found` gives.
 
     Raises:
@@ -86,11 +94,15 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self,
         total_steps: int | None = None,
         *,
+        max_lr: float | None = None,
         momentum: tuple[float, float] | None = (0.85, 0.95),
         batch_size: int | None = None,
         fine_tuned: bool = False,
     ) -> None:
         super().__init__()
+        self.max_lr = max_lr
+        if max_lr is not None:
+            self.max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
         self.total_steps = None if total_steps is None else check_count("total_steps", total_steps)
         opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
         self.momentum = momentum
@@ -105,11 +117,12 @@ class SelfFindingCycle(keras.callbacks.Callback):
     def found(self) -> dict[str, Any]:
         """What happened so far, as plain JSON.
 
-        Keys: `top`, the highest rate, and its `source`: "prior", "sweep" or "sweep and prior";
-        `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
-        `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
-        `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
-        `given_back`, whether the training ended worse than its last mark, and has that now.
+        Keys: `top`, the highest rate, and its `source`: "prior", "sweep", "sweep and prior" or
+        "given"; `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and
+        `stop_reason`; `returned_to`, the step of the mark that the way down began from; `repairs`,
+        each with its `step`, `why`, the `top` from then on and the step it `returned_to`;
+        `clipped_steps`; `given_back`, whether the training ended worse than its last mark, and has
+        that now.
 
         Raises:
             CyclerateError: No fit has begun.
@@ -167,7 +180,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
             updates = batches // (optimizer.gradient_accumulation_steps or 1)
             total = check_count("epochs, counted in updates of the weights", updates)
         prior = prior_of(self._fitted, self.batch_size, total, fine_tuned=self.fine_tuned)
-        return FindingCycle(total, prior)
+        return FindingCycle(total, prior, top=self.max_lr)
 
     def _build_and_begin(self, iterator: Any) -> None:
         build_from_iterator(self._fitted, iterator)
@@ -188,7 +201,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
         loss = self._updates.loss_after(self._losses.after(batch + 1, (logs or {})["loss"]))
         if loss is None or cycle.done:
             return
-        for name, value in zip(self._names, (steering.lr, steering.momentum), strict=False):
+        told = (loss, steering.lr, steering.momentum)
+        for name, value in zip(("loss", *self._names), told, strict=False):
             self.history.setdefault(name, []).append(value)
         cycle.tell(loss, steering.norm)
         if cycle.go_back or cycle.keep:
@@ -215,7 +229,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self.history:
             return
-        latest = {name: values[-1] for name, values in self.history.items()}
+        latest = {name: self.history[name][-1] for name in self._names}
         rate_of(self._optimizer).assign(latest["learning_rate"])
         if logs is not None:
             logs.update(latest)
@@ -247,14 +261,9 @@ class SelfFindingCycle(keras.callbacks.Callback):
             "cycle": self._running.state(),
             "history": self.history,
             "momentum": self.momentum,
-            "dtypes": [str(array.dtype) for array in mark],
         }
-        # Types that NumPy knows only by name, as bfloat16, would not come back from its own file.
-        parts: dict[str, Any] = {
-            f"mark_{i}": np.frombuffer(a.tobytes(), "uint8") for i, a in enumerate(mark)
-        }
-        parts[_FORMAT] = np.array(json.dumps(told))
-        with replacing(path) as temporary, open(temporary, "wb") as file:  # noqa: PTH123
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            parts: dict[str, Any] = {_FORMAT: np.array(json.dumps(told)), **packed(mark)}
             np.savez(file, **parts)
 
     @classmethod
@@ -271,12 +280,12 @@ class SelfFindingCycle(keras.callbacks.Callback):
         try:
             with np.load(path, allow_pickle=False) as file:
                 told = json.loads(str(file[_FORMAT]))
-                mark = [file[f"mark_{i}"].tobytes() for i in range(len(told["dtypes"]))]
+                mark = unpacked(file)
             momentum = told["momentum"]
             loaded = cls(momentum=None if momentum is None else tuple(momentum))
             loaded._cycle = FindingCycle.from_state(told["cycle"])
             loaded.history = {name: list(map(float, v)) for name, v in told["history"].items()}
-            loaded._saved_mark = list(zip(told["dtypes"], mark, strict=True))
+            loaded._saved_mark = mark
         except OSError:
             raise
         except Exception as error:

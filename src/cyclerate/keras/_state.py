@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -108,6 +110,20 @@ class Snapshot:
             variable = self._values[i][0]
             tensor = ops.convert_to_tensor(value.copy(), dtype=variable.dtype)
             self._values[i] = variable, tensor
+
+
+def packed(arrays: list[Any]) -> dict[str, Any]:
+    """Returns arrays as bytes, by names for `numpy.savez` that hold their place and type.
+
+    Types that NumPy knows only by name, as bfloat16, would not come back from its own file.
+    """
+    return {f"{i:06d}_{a.dtype}": np.frombuffer(a.tobytes(), "uint8") for i, a in enumerate(arrays)}
+
+
+def unpacked(file: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """Returns types and bytes of what `packed` gave, as `Snapshot.take` takes them."""
+    names = sorted(name for name in file if re.fullmatch("[0-9]{6}_[a-z0-9_]+", name))
+    return [(name[7:], file[name].tobytes()) for name in names]
 
 
 def variables_of(model: Any, *, metrics: bool = True) -> list[Any]:

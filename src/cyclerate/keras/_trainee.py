@@ -67,6 +67,25 @@ def prior_of(model: Any, rows: int | None, total_steps: int, *, fine_tuned: bool
     )
 
 
+def told_of_data(x: Any, y: Any) -> str:
+    """Returns a text by which these data can be told apart from others."""
+    if not is_arrays((x, y)):
+        return described(x)
+    leaves = [leaf for leaf in keras.tree.flatten((x, y)) if leaf is not None]
+    return fingerprint(leaves, keras.ops.convert_to_numpy)
+
+
+def provenance_of(model: Any, x: Any, y: Any) -> dict[str, Any]:
+    """Returns where a result of a built model and these data comes from."""
+    backend = keras.backend.backend()
+    return {
+        "backend": backend,
+        "device": str(getattr(model.variables[0].value, "device", "unknown")),
+        "data": told_of_data(x, y),
+        "versions": {"keras": keras.__version__, backend: sys.modules[backend].__version__},
+    }
+
+
 class KerasTrainee(Trainee):
     """A compiled Keras model with its data, lent to the finder.
 
@@ -163,17 +182,7 @@ class KerasTrainee(Trainee):
         return prior_of(self._model, self._rows, total_steps, fine_tuned=fine_tuned)
 
     def provenance(self) -> dict[str, Any]:
-        x, y = self._given
-        leaves = [leaf for leaf in keras.tree.flatten((x, y)) if leaf is not None]
-        backend = keras.backend.backend()
-        return {
-            "backend": backend,
-            "device": str(getattr(self._model.variables[0].value, "device", "unknown")),
-            "data": fingerprint(leaves, keras.ops.convert_to_numpy)
-            if is_arrays((x, y))
-            else described(x),
-            "versions": {"keras": keras.__version__, backend: sys.modules[backend].__version__},
-        }
+        return provenance_of(self._model, *self._given)
 
     def score(self, seed: int) -> float:
         if self._sample is None:

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 
 import cyclerate.torch as ct
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.lightning._callback import number_of
 from cyclerate.torch._data import rows_of_a_step
 
@@ -27,6 +27,7 @@ class SelfFindingCycle(pl.Callback):
     Args:
         total_steps: All the optimizer steps there are, those of the way up included. Default: what
             the Trainer estimates.
+        max_lr: The highest rate, where it is known, as in `cyclerate.torch.SelfFindingCycle`.
         momentum: (lowest, highest), against the rate; None leaves it alone. Default (0.85, 0.95).
         batch_size: Rows of a step on one device, for the rate to expect. Default: the DataLoader's,
             times the accumulated batches.
@@ -54,6 +55,7 @@ class SelfFindingCycle(pl.Callback):
         self,
         total_steps: int | None = None,
         *,
+        max_lr: float | None = None,
         momentum: tuple[float, float] | None = (0.85, 0.95),
         batch_size: int | None = None,
         fine_tuned: bool = False,
@@ -63,7 +65,10 @@ class SelfFindingCycle(pl.Callback):
             total_steps = check_count("total_steps", total_steps)
         if batch_size is not None:
             batch_size = check_count("batch_size", batch_size)
+        if max_lr is not None:
+            max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
         self._total_steps, self._batch_size, self._momentum = total_steps, batch_size, momentum
+        self._max_lr = max_lr
         self._fine_tuned = check_choice("fine_tuned", fine_tuned, (True, False))
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
         self._loaded: dict[str, Any] | None = None
@@ -96,6 +101,7 @@ class SelfFindingCycle(pl.Callback):
             cast(nn.Module, trainer.strategy.model),
             trainer.optimizers[number_of(trainer, self._number)],
             self._total_steps or int(coming),
+            max_lr=self._max_lr,
             momentum=self._momentum,
             batch_size=self._batch_size or rows,
             fine_tuned=self._fine_tuned,

@@ -11,7 +11,11 @@ from cyclerate.torch._depth import (
 )
 from cyclerate.torch._ensemble import SnapshotEnsemble as SnapshotEnsemble
 from cyclerate.torch._finder import range_test as range_test, recommend as recommend
-from cyclerate.torch._fit import fit_cycles as fit_cycles, fit_one_cycle as fit_one_cycle
+from cyclerate.torch._fit import (
+    fit_cycles as fit_cycles,
+    fit_one_cycle as fit_one_cycle,
+    how_long as how_long,
+)
 from cyclerate.torch._loop import FitHistory as FitHistory
 from cyclerate.torch._scheduler import ScheduledLR as ScheduledLR
 from cyclerate.torch._self_finding import SelfFindingCycle as SelfFindingCycle

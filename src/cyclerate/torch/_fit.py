@@ -1,18 +1,29 @@
-"""Fit by the 1cycle policy, or by whole cycles, with the rate found first where none is given."""
+"""Recipes: one cycle, whole cycles, or cycles that double the training, to say how long to go."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from cyclerate._errors import bad_argument, check_count, require
+from cyclerate._files import replacing
+from cyclerate._randomness import lending, remember_global_randomness, seed_global_randomness
+from cyclerate.cycles._how_long import HowLong, at_the_end, ends_of_doublings, in_doublings
 from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
+from cyclerate.finder._prior import Prior
 from cyclerate.schedules import OneCycle
+from cyclerate.torch._data import rows_of_a_step
+from cyclerate.torch._groups import prior_of
 from cyclerate.torch._loop import Fit, FitHistory, Watch
 from cyclerate.torch._step import Metric, Options, together
+from cyclerate.torch._trainee import provenance_of
 
 
 @together
@@ -264,3 +275,171 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
         found=found,
         start_step=FIRST_STEP,
     )
+
+
+@together
+def how_long(  # noqa: PLR0917 - in the order of the one for Keras
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[..., Any] | None,
+    data: Any,
+    epochs: int | None = None,
+    max_lr: float | None = None,
+    *,
+    total_steps: int | None = None,
+    points: int = 5,
+    steps_per_epoch: int | None = None,
+    validation_data: Any = None,
+    metric: str | Metric = "loss",
+    momentum: tuple[float, float] | None = (0.85, 0.95),
+    fine_tuned: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> HowLong:
+    """Trains a model once, and says how good it is after how long, and would be after longer.
+
+    The training consists of cycles that each double the steps so far, `total / 2 ** (points - i)`
+    after the i-th. Each ends at a rate of zero, about as good as a training of its own that is as
+    long: that gives the curve, and `HowLong.forecast` what two and four times the steps would
+    bring. The first cycle finds its rate on its own way up (`SelfFindingCycle`), the later ones
+    have the lower rates that longer trainings have; all clip the gradients, and repair a loss that
+    explodes. The model has the weights of the last point afterwards.
+
+    With a folder, the model of every point is kept there (an ensemble: `SnapshotEnsemble.load`),
+    and the same call on a model and an optimizer made in the same way goes on where an interrupted
+    one has ended a cycle: with the same bits, if the order of the data follows from the seed alone.
+
+    Args:
+        model: As in `fit_one_cycle`, like all that is not named here.
+        optimizer: As in `fit_one_cycle`.
+        loss_fn: As in `fit_one_cycle`.
+        data: As in `fit_one_cycle`.
+        epochs: The length of the whole training; or give `total_steps`.
+        max_lr: The peak of each cycle. Default: found.
+        total_steps: The length in optimizer steps, at least `2 ** points`.
+        points: How many cycles, up to 12. Default 5: a sixteenth of the training, an eighth, ...
+        steps_per_epoch: As in `fit_one_cycle`.
+        validation_data: What the curve is about, measured at each point. Default: the mean loss of
+            the last tenth of a cycle's batches.
+        metric: What is measured there. Default "loss".
+        momentum: As in `fit_one_cycle`.
+        fine_tuned: As in `fit_one_cycle`.
+        folder: Where the points are kept. Default: nowhere.
+        seed: Of all that is random in the training; the global generators are given back.
+        **options: As in `fit_one_cycle`.
+
+    Returns:
+        The points, with their times and rates.
+
+    Raises:
+        ValueError: A wrong argument; the folder holds another run, and what differs is named.
+
+    Source: Portes et al. 2022, arXiv 2206.00832.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(64, 4)
+    >>> y = x @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> told = how_long(
+    ...     model, optimizer, torch.nn.MSELoss(), (x, y), total_steps=400, batch_size=16
+    ... )
+    >>> told.steps, told.values["loss"][0] > told.values["loss"][-1]
+    ((25, 50, 100, 200, 400), True)
+    """
+    settings = Options(**options)
+    if folder is not None and settings.ranks is not None:
+        raise bad_argument("folder", "None where several processes train together", folder)
+    check_count("seed", seed, low=0, below=2**32 - 64)
+    given: dict[str, Any] = {
+        "validation_data": validation_data,
+        "metric": metric,
+        "steps_per_epoch": steps_per_epoch,
+        "options": settings,
+    }
+    learner = _Learner(model, optimizer, loss_fn, data, given, momentum, fine_tuned)
+    steps = learner.fit(total_steps).steps(epochs)
+    ends = ends_of_doublings(steps, points)
+    asked = {
+        "total_steps": steps,
+        "points": points,
+        "max_lr": max_lr,
+        "momentum": momentum,
+        "fine_tuned": fine_tuned,
+        "seed": seed,
+        "batch_size": settings.batch_size,
+        "data": learner.provenance()["data"],
+    }
+    return in_doublings(
+        learner,
+        ends,
+        metric=learner.fit(steps).measured_name,
+        max_lr=max_lr,
+        seed=seed,
+        settings=asked,
+        folder=folder,
+    )
+
+
+@dataclasses.dataclass
+class _Learner:
+    """A training in cycles that are each a fit of their own."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: Callable[..., Any] | None
+    data: Any
+    given: dict[str, Any]
+    momentum: tuple[float, float] | None
+    fine_tuned: bool
+    suffix = ".safetensors"
+
+    def fit(self, total_steps: int | None) -> Fit:
+        """A fit of so many steps, which has not begun."""
+        return Fit(
+            self.model,
+            self.optimizer,
+            self.loss_fn,
+            self.data,
+            total_steps=total_steps,
+            **self.given,
+        )
+
+    def train(self, steps: int, max_lr: float | None, seed: int) -> tuple[float, dict[str, float]]:
+        with lending() as stack:
+            stack.callback(remember_global_randomness())
+            seed_global_randomness(seed)
+            fit = self.fit(steps)
+            history = fit.run_finding(
+                self.momentum, steps=steps, fine_tuned=self.fine_tuned, max_lr=max_lr
+            )
+        measured = {"loss": at_the_end(history.steps["loss"])}
+        if fit.measured_name != "loss":
+            measured[fit.measured_name] = history.epochs[fit.measured_name][-1]
+        return (history.finding or {})["top"], measured
+
+    def prior(self, total_steps: int) -> Prior:
+        options: Options = self.given["options"]
+        rows = rows_of_a_step(self.data, options.batch_size, options.accumulation_steps)
+        return prior_of(self.optimizer, rows, total_steps, fine_tuned=self.fine_tuned)
+
+    def provenance(self) -> dict[str, Any]:
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        return provenance_of(self.data, device)
+
+    def save_model(self, path: Path) -> None:
+        require("safetensors.torch", "torch").save_model(self.model, path)
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as temporary:
+            torch.save([part.state_dict() for part in self._parts()], temporary)
+
+    def load(self, path: Path) -> None:
+        for part, state in zip(self._parts(), torch.load(path, weights_only=True), strict=True):
+            part.load_state_dict(state)
+
+    def _parts(self) -> list[Any]:
+        parts = (self.model, self.optimizer, self.given["options"].scaler)
+        return [part for part in parts if part is not None]

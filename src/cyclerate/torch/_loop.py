@@ -192,6 +192,11 @@ class Fit:
             steps_per_epoch, data, lambda: most(options.ranks, self._batches_in(data))
         )
 
+    @property
+    def measured_name(self) -> str:
+        """What is measured after every epoch; "loss", that of the batches, without other data."""
+        return self._metric if self._training.begin_validation is not None else "loss"
+
     def steps(self, epochs: int | None) -> int:
         """Optimizer steps of the training: those of the epochs, or as many as were given.
 
@@ -270,8 +275,9 @@ class Fit:
         *,
         steps: int,
         fine_tuned: bool,
+        max_lr: float | None = None,
     ) -> FitHistory:
-        """Trains by the cycle that finds its own top."""
+        """Trains by the cycle that finds its own top, or has one that is known."""
         options = self._options
         rows = rows_of_a_step(self._given["data"], options.batch_size, options.accumulation_steps)
         with self._in_train_mode():
@@ -279,6 +285,7 @@ class Fit:
                 self._model,
                 self._optimizer,
                 steps,
+                max_lr=max_lr,
                 momentum=momentum,
                 batch_size=rows,
                 fine_tuned=fine_tuned,

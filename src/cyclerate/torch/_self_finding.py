@@ -44,6 +44,8 @@ class SelfFindingCycle:
         model: The model, on its device.
         optimizer: The optimizer of its parameters. Groups keep the ratios of their rates.
         total_steps: All the optimizer steps there are, those of the way up included.
+        max_lr: The highest rate, where it is known: then the rate rises to it in a straight line,
+            in a tenth of the steps, and all else is the same. Default: found.
         momentum: (lowest, highest), against the rate; left alone if None, or if the optimizer has
             no momentum. Default (0.85, 0.95).
         batch_size: Rows of a step, for the rate to expect. Default: 64.
@@ -81,6 +83,7 @@ class SelfFindingCycle:
         optimizer: Optimizer,
         total_steps: int,
         *,
+        max_lr: float | None = None,
         momentum: tuple[float, float] | None = (0.85, 0.95),
         batch_size: int | None = None,
         fine_tuned: bool = False,
@@ -102,7 +105,7 @@ class SelfFindingCycle:
         self._ranks = ranks_of([model], ranks)
         rows = most(self._ranks, batch_size)
         prior = prior_of(optimizer, rows, total_steps, fine_tuned=fine_tuned)
-        self._cycle = FindingCycle(total_steps, prior)
+        self._cycle = FindingCycle(total_steps, prior, top=max_lr)
         self._model, self._optimizer, self._scaler = model, optimizer, scaler
         self._ratios, self._momentum = current_ratios(groups), momentum
         key = None if momentum is None else momentum_key(groups)
@@ -126,11 +129,12 @@ class SelfFindingCycle:
     def found(self) -> dict[str, Any]:
         """What happened so far, as plain JSON.
 
-        Keys: `top`, the highest rate, and its `source`: "prior", "sweep" or "sweep and prior";
-        `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
-        `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
-        `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
-        `given_back`, whether the training ended worse than it began, and has its last mark now.
+        Keys: `top`, the highest rate, and its `source`: "prior", "sweep", "sweep and prior" or
+        "given"; `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and
+        `stop_reason`; `returned_to`, the step of the mark that the way down began from; `repairs`,
+        each with its `step`, `why`, the `top` from then on and the step it `returned_to`;
+        `clipped_steps`; `given_back`, whether the training ended worse than it began, and has its
+        last mark now.
         """
         return self._cycle.history()
 

@@ -32,6 +32,17 @@ STEPS_AT_A_TIME = {"cpu": 1}
 """So many losses are read together, else 5: reading waits for all the work of an accelerator."""
 
 
+def provenance_of(data: Any, device: torch.device) -> dict[str, Any]:
+    """Returns where a result of these data comes from."""
+    rows = isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data)
+    return {
+        "backend": "torch",
+        "device": str(device),
+        "data": fingerprint(data, _values_of) if rows else described(data),
+        "versions": {"torch": str(torch.__version__)},
+    }
+
+
 class TorchTrainee(Trainee):
     """A model with its optimizer and data, lent to the finder.
 
@@ -122,14 +133,7 @@ class TorchTrainee(Trainee):
         return prior_of(self._optimizer, rows, total_steps, fine_tuned=fine_tuned)
 
     def provenance(self) -> dict[str, Any]:
-        data: Any = self._data[0]
-        rows = isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data)
-        return {
-            "backend": "torch",
-            "device": str(self._training.device),
-            "data": fingerprint(data, _values_of) if rows else described(data),
-            "versions": {"torch": str(torch.__version__)},
-        }
+        return provenance_of(self._data[0], self._training.device)
 
     def train(self, run: Run) -> None:
         training, device = self._training, self._training.device
