@@ -134,7 +134,7 @@ PUBLIC = {
         "compare",
         "cross_validate",
     ],
-    "cyclerate.transformers": ["RangeTestCallback"],
+    "cyclerate.transformers": ["RangeTestCallback", "SelfFindingCycle"],
 }
 
 # None of these may load with the package itself.

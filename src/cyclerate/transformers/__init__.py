@@ -1,3 +1,6 @@
-"""The range test as a callback of the Trainer of Transformers."""
+"""A range test and a cycle that finds its own top, as callbacks of the Trainer of Transformers."""
 
-from cyclerate.transformers._callback import RangeTestCallback as RangeTestCallback
+from cyclerate.transformers._callback import (
+    RangeTestCallback as RangeTestCallback,
+    SelfFindingCycle as SelfFindingCycle,
+)

@@ -1,4 +1,4 @@
-"""The range test of a model in the Trainer of Transformers, when its training begins."""
+"""The Trainer of Transformers: a range test at its start, or a cycle that finds its own top."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -20,31 +23,43 @@ from transformers import (
 from transformers.training_args import ParallelMode
 
 import cyclerate.torch as ct
-from cyclerate._errors import bad_argument, check_choice
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._files import replacing
+from cyclerate.cycles._rules import opposite_cycle
 from cyclerate.finder import RangeTestResult, RangeTestSettings
 from cyclerate.finder._sweep import settings_of
+from cyclerate.schedules import Linear
 from cyclerate.torch._scheduler import set_rate
 
 ComputeLoss = Callable[[Any, Any], Any]
 """Of a model and a batch."""
 
 
-def loss_of_the_trainer(callback: TrainerCallback) -> ComputeLoss:
-    """Returns the `compute_loss` of the Trainer that has called a callback: what it trains on.
+def trainer_of(callback: TrainerCallback) -> Trainer | None:
+    """Returns the Trainer that has called a callback.
 
     A callback is not told its Trainer. It is looked for among those that are being executed.
-
-    Raises:
-        ValueError: There is none.
     """
     frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, Trainer) and callback in caller.callback_handler.callbacks:
-            return functools.partial(_loss_of, caller)
+            return caller
         frame = frame.f_back
-    allowed = "given where the callback is not called by a Trainer of Transformers"
-    raise bad_argument("compute_loss", allowed, None)
+    return None
+
+
+def loss_of_the_trainer(callback: TrainerCallback) -> ComputeLoss:
+    """Returns the `compute_loss` of the Trainer that has called a callback: what it trains on.
+
+    Raises:
+        ValueError: There is none.
+    """
+    trainer = trainer_of(callback)
+    if trainer is None:
+        allowed = "given where the callback is not called by a Trainer of Transformers"
+        raise bad_argument("compute_loss", allowed, None)
+    return functools.partial(_loss_of, trainer)
 
 
 def _loss_of(trainer: Trainer, model: Any, batch: Any) -> Any:
@@ -177,9 +192,7 @@ class RangeTestCallback(TrainerCallback):
         optimizer: Any,
         loader: Any,
     ) -> RangeTestResult:
-        if args.parallel_mode is not ParallelMode.NOT_PARALLEL:
-            allowed = "on one device (use cyclerate.torch.range_test before a parallel one)"
-            raise bad_argument("the training", allowed, args.parallel_mode.value)
+        check_alone(args, "use cyclerate.torch.range_test before a parallel one")
         loss = self._compute_loss or loss_of_the_trainer(self)
         return ct.range_test(
             model,
@@ -203,6 +216,16 @@ class RangeTestCallback(TrainerCallback):
         )
 
 
+def check_alone(args: TrainingArguments, way_out: str) -> None:
+    """Refuses a training that is spread over several devices.
+
+    Raises:
+        ValueError: It is.
+    """
+    if args.parallel_mode is not ParallelMode.NOT_PARALLEL:
+        raise bad_argument("the training", f"on one device ({way_out})", args.parallel_mode.value)
+
+
 def _unwrapped(optimizer: Any) -> Any:
     """The optimizer of PyTorch, out of the wrapper of Accelerate."""
     return getattr(optimizer, "optimizer", optimizer)
@@ -213,3 +236,180 @@ def _log_result(state: TrainerState, result: RangeTestResult) -> None:
     found = {name: rate for name, rate in answer.items() if rate is not None}
     steps = {"range_test_steps": result.steps, "step": state.global_step}
     state.log_history.append({**found, **steps})
+
+
+_CYCLE_FILE = "cyclerate_cycle.pt"
+
+
+class SelfFindingCycle(TrainerCallback):
+    """One cycle of the rate for a whole training, whose way up is the range test.
+
+    `cyclerate.torch.SelfFindingCycle`, called after every optimizer step of the Trainer: nothing is
+    trained beside the training, the gradients are clipped, a loss that explodes is repaired. It
+    takes the place of the Trainer's scheduler and of `learning_rate`; what the Trainer logs as its
+    rate is the cycle's. A checkpoint gets it, with its mark, as `cyclerate_cycle.pt`, and a
+    training that goes on from there goes on exactly.
+
+    The training ends with the cycle. The log history gets `cycle_max_lr` at its end.
+
+    Args:
+        total_steps: All the optimizer steps there are, those of the way up included. Default: those
+            of the Trainer.
+        max_lr: The highest rate, where it is known, as in `cyclerate.torch.SelfFindingCycle`.
+        momentum: (lowest, highest), against the rate; None leaves it alone. Default (0.85, 0.95).
+        batch_size: Rows of a step, for the rate to expect. Default: the Trainer's, times the
+            accumulated batches.
+        fine_tuned: Whether the weights were trained before: lower rates are expected then. Default
+            True, as it is with most trainings of this Trainer.
+
+    Attributes:
+        cycle: The `cyclerate.torch.SelfFindingCycle`, from the start of the training on: its
+            `found` and `verdict` say what happened.
+
+    Raises:
+        ValueError: A wrong argument; or, when the training begins, several devices, a scheduler
+            that goes by a metric, or a checkpoint without its cycle.
+
+    Source: `docs/budget.md`.
+
+    >>> SelfFindingCycle(fine_tuned=False).cycle is None
+    True
+    """
+
+    def __init__(
+        self,
+        total_steps: int | None = None,
+        *,
+        max_lr: float | None = None,
+        momentum: tuple[float, float] | None = (0.85, 0.95),
+        batch_size: int | None = None,
+        fine_tuned: bool = True,
+    ) -> None:
+        if total_steps is not None:
+            total_steps = check_count("total_steps", total_steps)
+        if batch_size is not None:
+            batch_size = check_count("batch_size", batch_size)
+        if max_lr is not None:
+            max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
+        opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
+        self._total_steps, self._max_lr, self._momentum = total_steps, max_lr, momentum
+        self._batch_size = batch_size
+        self._fine_tuned = check_choice("fine_tuned", fine_tuned, (True, False))
+        self._losses: list[Any] = []
+        self._trainer: Trainer | None = None
+        self.cycle: ct.SelfFindingCycle | None = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Begins the cycle, or goes on with the one of the checkpoint."""
+        check_alone(args, "in a loop of one's own, cyclerate.torch.SelfFindingCycle works on ranks")
+        trainer = trainer_of(self)
+        if trainer is None:
+            raise bad_argument("callbacks", "given to a Trainer of Transformers", self)
+        if isinstance(kwargs["lr_scheduler"], ReduceLROnPlateau):
+            raise bad_argument("lr_scheduler_type", "one that goes by steps alone", "by a metric")
+        self._let_go()
+        optimizer, rows = kwargs["optimizer"], self._batch_size
+        if rows is None:
+            rows = args.train_batch_size * args.gradient_accumulation_steps
+        self.cycle = ct.SelfFindingCycle(
+            kwargs["model"],
+            _unwrapped(optimizer),
+            self._total_steps or state.max_steps,
+            max_lr=self._max_lr,
+            momentum=self._momentum,
+            batch_size=rows,
+            fine_tuned=self._fine_tuned,
+            scaler=getattr(optimizer, "scaler", None),
+        )
+        if state.global_step:
+            path = _checkpoint(args, state) / _CYCLE_FILE
+            if not path.exists():
+                self._let_go()
+                allowed = f"in the checkpoint, as {path}"
+                raise bad_argument("the cycle of a training that goes on", allowed, None)
+            self.cycle.load_state_dict(torch.load(path, weights_only=True))
+        self._listen(trainer)
+        self._tell_rate(kwargs["lr_scheduler"])
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Tells the cycle the loss of the step: the Trainer has weighed that of each batch."""
+        cycle, losses = self.cycle, self._losses
+        if cycle is None or cycle.done or not losses:
+            return
+        loss = sum(losses[1:], start=losses[0])
+        losses.clear()
+        cycle.step(loss)
+        self._tell_rate(kwargs["lr_scheduler"])
+        if cycle.done:
+            control.should_training_stop = True
+            found: dict[str, float] = {"cycle_max_lr": cycle.found["top"]}
+            state.log_history.append({**found, "step": state.global_step})
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Writes the cycle into the checkpoint."""
+        if self.cycle is not None:
+            with replacing(_checkpoint(args, state) / _CYCLE_FILE) as temporary:
+                torch.save(self.cycle.state_dict(), temporary)
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Lets go of the mark, and clips no more."""
+        self._let_go()
+
+    def _listen(self, trainer: Trainer) -> None:
+        """Has the Trainer note the loss of each batch, which it tells no callback."""
+        step = trainer.training_step
+
+        @functools.wraps(step)
+        def noted(*inputs: Any, **named: Any) -> Any:
+            try:
+                loss = step(*inputs, **named)
+            except BaseException:  # the Trainer tells no callback of that, either
+                self._let_go()
+                raise
+            self._losses.append(loss)
+            return loss
+
+        self._trainer = trainer
+        vars(trainer)["training_step"] = noted
+
+    def _let_go(self) -> None:
+        if self._trainer is not None:
+            del vars(self._trainer)["training_step"]
+            self._trainer = None
+        self._losses.clear()
+        if self.cycle is not None:
+            self.cycle.close()
+
+    def _tell_rate(self, scheduler: Any) -> None:
+        """Has the scheduler say, when it is asked for the log, what the optimizer will use."""
+        if self.cycle is not None and scheduler is not None:
+            rates = [float(group["lr"]) for group in scheduler.optimizer.param_groups]
+            scheduler._last_lr = rates  # noqa: SLF001 - its step writes it, and this one is not used
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
