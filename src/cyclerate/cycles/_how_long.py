@@ -39,13 +39,15 @@ _LEAST_CYCLE_STEPS = 2
 _MOST_POINTS = 12
 _LINE_WIDTH = 79
 
-# The forecast, fitted on the design tasks of benchmarks/finders: the power of the steps that the
-# loss falls with, and how far the truth lies from it, as a share of the fall over the last points.
+# The forecast, fitted on the design and validation tasks of benchmarks/finders: the power of the
+# steps that a value falls with, or rises with once it has turned; and how far the truth lies from
+# it, as a share of the fall over the last points, or of a fifth of the whole fall.
 _FORECAST_POINTS = 3
-_POWERS, _USUAL_POWER, _POWER_SPREAD = np.geomspace(0.1, 2.5, 16), 0.3, 0.5
+_POWERS, _USUAL_POWER, _USUAL_RISE, _POWER_SPREAD = np.geomspace(0.1, 2.5, 16), 0.3, 0.8, 0.5
 _NOISES, _USUAL_NOISE = np.array([0.01, 0.02, 0.04, 0.08, 0.16]), 0.03
 _LEVEL_SPREAD, _FALL_SPREAD = 0.5, 2.0
-_OFF, _OFF_PER_DOUBLING, _FREEDOM = 0.3, 0.6, 3
+_OFF, _OFF_PER_DOUBLING, _FREEDOM, _LEAST_FALL = 0.3, 0.8, 3, 0.2
+_OVERFITTING = 3.0  # on other data than were trained on, the worse side is so much farther
 _DRAWS = 4000
 
 
@@ -124,9 +126,10 @@ class HowLong:
     def forecast(self, total_steps: int, metric: str | None = None) -> Forecast:
         """Returns what a training of so many steps would come to.
 
-        The value is taken to be `a + b * steps ** -c`. `a`, `b` and `c` are not fitted but weighed,
-        by the last three points and by what is usual, and the interval has been widened until it
-        held 80 % of the true values on the design tasks of `benchmarks/finders`.
+        The value is taken to be `a + b * steps ** -c`, with `c` below 0 once it becomes worse.
+        `a`, `b` and `c` are not fitted but weighed, by the last three points and by what is usual.
+        The interval has been widened, for "val_" values to their worse side, until it held 80 % of
+        the true values on the design and validation tasks of `benchmarks/finders`.
 
         Args:
             total_steps: More than those of the run, or fewer; up to eight times as many.
@@ -143,8 +146,7 @@ class HowLong:
         steps, most = check_count("total_steps", total_steps), 8 * known[-1][0]
         if not known[0][0] <= steps <= most:
             raise bad_argument("total_steps", f"from {known[0][0]} to {most}", total_steps)
-        points = [n for n, _ in known], [value for _, value in known]
-        low, value, high = _quantiles(*points, steps)
+        low, value, high = self._quantiles(metric, steps)
         if metric.removeprefix("val_").endswith(("accuracy", "auc")):
             low, value, high = (min(max(v, 0.0), 1.0) for v in (low, value, high))
         return Forecast(steps, value, low, high)
@@ -218,6 +220,24 @@ class HowLong:
         pairs = zip(self.steps, self.values[metric], strict=True)
         return [(steps, value) for steps, value in pairs if value is not None]
 
+    def _quantiles(self, metric: str, wanted: int) -> list[float]:
+        """The 10 %, 50 % and 90 % quantiles of a value after so many steps."""
+        known, sign = self._known(metric), _sign(metric)
+        steps = [n for n, _ in known[-_FORECAST_POINTS:]]
+        y = np.array([value for _, value in known])
+        last, y_last = y[-_FORECAST_POINTS:], y[-1]
+        scale = max(np.ptp(last), _LEAST_FALL * np.ptp(y)) or abs(y_last) or 1.0
+        rising = bool(sign * (y[-1] - y[-2]) > 0)
+        shares, middles, variances = _beliefs(steps, (last - y_last) / scale, wanted, rising=rising)
+        off = _OFF**2 + (_OFF_PER_DOUBLING * math.log2(wanted / steps[-1])) ** 2
+        random = np.random.default_rng(0)
+        drawn = random.choice(len(shares), _DRAWS, p=shares)
+        far = random.standard_t(_FREEDOM, _DRAWS)
+        if metric.startswith("val_"):
+            far = np.where(sign * far > 0, _OVERFITTING * far, far)
+        found = middles[drawn] + np.sqrt(variances[drawn] + off) * far
+        return [float(y_last + scale * v) for v in np.quantile(found, (0.1, 0.5, 0.9))]
+
     def _table(self) -> list[str]:
         names = ["steps", *(["seconds"] if self.seconds else []), *self.values]
         rows = [names]
@@ -264,41 +284,36 @@ def _sign(metric: str) -> float:
         return 1.0
 
 
-def _quantiles(
-    steps: Sequence[int], values: Sequence[float], wanted: int
-) -> tuple[float, float, float]:
-    """The 10 %, 50 % and 90 % quantiles of the value after so many steps.
+def _beliefs(
+    steps: Sequence[int], values: Any, wanted: int, *, rising: bool
+) -> tuple[Any, Any, Any]:
+    """Weights, middles and variances of the value after so many steps, of normal distributions.
 
     Each power and each noise of a grid gives a straight line through the points, with normal
     beliefs about its level and its fall; they are weighed by how likely the points are under them.
     """
-    x, y = np.array(steps) / steps[-1], np.array(values)
-    scale = float(np.ptp(y)) or abs(float(y[-1])) or 1.0
-    z, target = (y - y[-1]) / scale, wanted / steps[-1]
+    x, target = np.array(steps) / steps[-1], wanted / steps[-1]
     precision = np.diag([_LEVEL_SPREAD**-2, _FALL_SPREAD**-2])
-    weights, middles, spreads = [], [], []
-    for power in _POWERS:
+    usual_power = _USUAL_RISE if rising else _USUAL_POWER
+    weights: list[float] = []
+    middles: list[float] = []
+    variances: list[float] = []
+    for size in _POWERS:
+        power = -size if rising else size
         fall = x[0] ** -power - 1  # so that the slope is the fall over the points
         lines = np.stack([np.ones_like(x), (x**-power - 1) / fall], axis=1)
         line = np.array([1.0, (target**-power - 1) / fall])
         for noise in _NOISES:
             covariance = np.linalg.inv(lines.T @ lines / noise**2 + precision)
-            expected = covariance @ (lines.T @ z / noise**2)
             spread = noise**2 * np.eye(len(x)) + lines @ np.linalg.inv(precision) @ lines.T
-            likely = -0.5 * (z @ np.linalg.solve(spread, z) + np.linalg.slogdet(spread)[1])
-            usual = (math.log(power / _USUAL_POWER) / _POWER_SPREAD) ** 2
+            likely = values @ np.linalg.solve(spread, values) + np.linalg.slogdet(spread)[1]
+            usual = (math.log(size / usual_power) / _POWER_SPREAD) ** 2
             usual += math.log(noise / _USUAL_NOISE) ** 2
-            weights.append(likely - 0.5 * usual)
-            middles.append(line @ expected)
-            spreads.append(line @ covariance @ line + noise**2)
+            weights.append(-0.5 * (likely + usual))
+            middles.append(line @ covariance @ (lines.T @ values / noise**2))
+            variances.append(line @ covariance @ line + noise**2)
     shares = np.exp(np.array(weights) - max(weights))
-    doublings = abs(math.log2(target))
-    off = _OFF**2 + (_OFF_PER_DOUBLING * doublings) ** 2
-    random = np.random.default_rng(0)
-    drawn = random.choice(len(shares), _DRAWS, p=shares / shares.sum())
-    far = np.sqrt(np.array(spreads)[drawn] + off) * random.standard_t(_FREEDOM, _DRAWS)
-    low, middle, high = np.quantile(np.array(middles)[drawn] + far, (0.1, 0.5, 0.9))
-    return tuple(float(y[-1] + scale * v) for v in (low, middle, high))  # type: ignore[return-value]
+    return shares / shares.sum(), np.array(middles), np.array(variances)
 
 
 class Learner(Protocol):
