@@ -6,8 +6,6 @@ page share one namespace and one empty folder. A ```console block may call only 
 
 from __future__ import annotations
 
-import ast
-import doctest
 import re
 import shlex
 from pathlib import Path
@@ -16,59 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.one_thread import one_thread
+from tests.pages import blocks, faults
 from tests.source import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(?P<kind>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-ANYTHING = "<anything>\n"
 LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)(#[^)]*)?\)")
-
-
-class Checker(doctest.OutputChecker):
-    """Accepts any output of a plain statement; what follows `>>>` must be as shown."""
-
-    def check_output(self, want: str, got: str, optionflags: int) -> bool:
-        return want == ANYTHING or super().check_output(want, got, optionflags)
-
-
-def blocks(page: Path, kind: str) -> list[tuple[str, int]]:
-    """The fenced blocks of one kind, each with the number of the line before its first."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        (match["code"], text.count("\n", 0, match.start("code")))
-        for match in FENCE.finditer(text)
-        if match["kind"] == kind
-    ]
-
-
-def examples(code: str, line: int) -> list[doctest.Example]:
-    """The statements of a block; line numbers are those of the page."""
-    if ">>>" in code:
-        found = doctest.DocTestParser().get_examples(code)
-        for example in found:
-            example.lineno += line
-        return found
-    return [
-        doctest.Example(segment(code, node), ANYTHING, lineno=line + node.lineno - 1)
-        for node in ast.parse(code).body
-    ]
-
-
-def segment(code: str, statement: ast.stmt) -> str:
-    """The lines of a statement, with its decorators."""
-    decorators = getattr(statement, "decorator_list", [])
-    first = min([statement.lineno, *(node.lineno for node in decorators)])
-    return "\n".join(code.splitlines()[first - 1 : statement.end_lineno])
-
-
-def faults(page: Path) -> str:
-    """Runs the blocks of a page, in their order; reports what did not go as shown."""
-    found = [example for block in blocks(page, "python") for example in examples(*block)]
-    test = doctest.DocTest(found, {"__name__": "__main__"}, page.name, str(page), 0, None)
-    report: list[str] = []
-    doctest.DocTestRunner(Checker(), optionflags=FLAGS).run(test, out=report.append)
-    return "".join(report)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -93,7 +43,7 @@ def test_a_fault_on_a_page_is_found_with_its_line(tmp_path: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_console_line_calls_what_exists(page: Path):
-    lines = [line for code, _ in blocks(page, "console") for line in code.splitlines()]
+    lines = [line for block in blocks(page, "console") for line in block.code.splitlines()]
     commands = [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
     assert [words for words in commands if not exists(words)] == []
 
@@ -128,8 +78,8 @@ def test_the_pictures_of_the_command_page_are_drawn(
     monkeypatch.chdir(tmp_path)
     lines = [
         line
-        for code, _ in blocks(ROOT / "docs" / "command.md", "console")
-        for line in code.splitlines()
+        for block in blocks(ROOT / "docs" / "command.md", "console")
+        for line in block.code.splitlines()
     ]
     plots = [line for line in lines if line.startswith("$ cyclerate plot")]
     assert len(plots) == 2

@@ -19,8 +19,8 @@ import pytest
 import cyclerate as cr
 from tests.migrating import formulas
 from tests.one_thread import one_thread
+from tests.pages import blocks
 from tests.source import ROOT
-from tests.test_docs import blocks
 
 pytest.importorskip("torch")
 pytest.importorskip("optax")
@@ -85,9 +85,9 @@ WITH_OURS = [row for row in ROWS if row.ours]
 def page() -> dict[str, Any]:
     """What the plain blocks of the page define; those with `>>>` only show."""
     names: dict[str, Any] = {}
-    for code, _line in blocks(PAGE, "python"):
-        if ">>>" not in code:
-            exec(code, names)
+    for block in blocks(PAGE, "python"):
+        if ">>>" not in block.code:
+            exec(block.code, names)
     return names
 
 
