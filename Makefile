@@ -6,6 +6,8 @@
 #   make mutants        small faults, one at a time: which do the tests not notice?
 #   make check    format, lint, types, spelling, known vulnerabilities of what is pinned
 #   make format   rewrites the files as `make check` wants them
+#   make test-install   README and docs where only the built package is installed; EXTRAS=torch: one set
+#   make docs     the documentation as a site: build/site/index.html
 #   make reproduce NAME=cardio  a published experiment, run again; ARGS=--quick: in some seconds
 #   make bench    the measurements behind the tables in the docs
 #   make bench-peers    the table of docs/overhead.md, beside other libraries
@@ -15,6 +17,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+DOCS := .venv-docs
 # Compiling every package ahead takes longer than installing it. What is imported is compiled on its
 # first import instead, and kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,7 +28,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test test-fast mutants check format reproduce bench bench-peers bench-finders clean
+.PHONY: demo test test-fast test-install mutants check format docs reproduce bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -35,6 +38,9 @@ test: $(DEV) $(PACKAGE)
 
 test-fast: $(DEV) $(PACKAGE)
 	scripts/test $(BIN)/python fast
+
+test-install: $(DEV)
+	$(BIN)/python scripts/test_install.py $(EXTRAS)
 
 mutants: $(DEV) $(PACKAGE)
 	$(BIN)/python scripts/mutants.py
@@ -49,6 +55,10 @@ check: $(DEV) $(PACKAGE)
 format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "build/site/index.html"
 
 reproduce: $(DEV) $(PACKAGE)
 	$(BIN)/python -m reproductions $(NAME) $(ARGS)
@@ -82,6 +92,12 @@ $(PEERS)/.installed: requirements/peers.txt pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	@echo "Installing $< into $(PEERS) (once; some minutes)"
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $< --editable .
+	@touch $@
+
+$(DOCS)/.installed: requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	@echo "Installing $< into $(DOCS) (once; some seconds)"
+	@$(DOCS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
 
 # The pinned build back end comes with the requirements; nothing is fetched here.

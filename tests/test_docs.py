@@ -41,6 +41,13 @@ def test_a_fault_on_a_page_is_found_with_its_line(tmp_path: Path):
     assert "ZeroDivisionError" in faults(page)
 
 
+def test_every_page_is_in_the_site():
+    docs = ROOT / "docs"
+    pages = [page.relative_to(docs).as_posix() for page in docs.rglob("*.md")]
+    named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(pages)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_console_line_calls_what_exists(page: Path):
     lines = [line for block in blocks(page, "console") for line in block.code.splitlines()]

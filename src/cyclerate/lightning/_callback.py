@@ -111,9 +111,10 @@ class RangeTestCallback(pl.Callback):
     Each logger gets the curve, `range_test/lr` and `range_test/loss` by step, and what was found,
     `range_test/max_lr` and `range_test/base_lr`.
 
+    As in `cyclerate.torch.range_test`: start_lr, end_lr, steps, spacing, policy, max_steps, mode,
+    snapshot, seed, repeats, stop_early, settings, verbose.
+
     Args:
-        start_lr, end_lr, steps, spacing, policy, max_steps, mode, snapshot, seed, repeats,
-            stop_early, settings, verbose: As in `cyclerate.torch.range_test`.
         method: "probe" (default), a sweep and short races after it; or "range", the sweep alone,
             which is what manual optimization can do.
         horizon_steps: Optimizer steps of the training to come. Default: what the Trainer estimates.

@@ -95,9 +95,10 @@ class RangeTestCallback(TrainerCallback):
     The answer is an entry of the Trainer's log history: `range_test_max_lr`, `range_test_base_lr`,
     `range_test_steps`.
 
+    As in `cyclerate.torch.range_test`: start_lr, end_lr, steps, spacing, method, policy, max_steps,
+    snapshot, seed, repeats, stop_early, settings, verbose.
+
     Args:
-        start_lr, end_lr, steps, spacing, method, policy, max_steps, snapshot, seed, repeats,
-            stop_early, settings, verbose: As in `cyclerate.torch.range_test`.
         horizon_steps: Optimizer steps of the training to come. Default: the Trainer's own.
         compute_loss: `compute_loss(model, batch)` gives the loss. Default: that of the Trainer,
             whose `compute_loss` may be its own.
