@@ -6,12 +6,15 @@ import functools
 import random
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from cyclerate._errors import CyclerateError
 from cyclerate._randomness import (
+    Gate,
+    after_closing,
     all_of,
     lending,
     remember_generators_of,
@@ -152,3 +155,31 @@ def test_the_order_of_data_is_put_back_however_they_are_reached(way):
         put_back()
         assert ready.read == 0
         assert [ready.batches() for _ in range(3)] == expected
+
+
+class TestGate:
+    def test_nothing_is_put_back_while_somebody_reads(self):
+        gates: list[Gate] = []
+        gate, inside, told = Gate.among(gates), threading.Event(), []
+
+        def read() -> None:
+            with gate:
+                inside.set()
+                time.sleep(0.2)
+                told.append("read")
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        inside.wait()
+        after_closing(gates, lambda: told.append("put back"))()
+        thread.join()
+        assert told == ["read", "put back"]
+
+    def test_none_comes_in_afterwards(self):
+        gates: list[Gate] = []
+        gate = Gate.among(gates)
+        with gate:
+            pass
+        after_closing(gates, lambda: None)()
+        with pytest.raises(CyclerateError, match="the range test is over"), gate:
+            pass

@@ -24,6 +24,7 @@ PutBack = Callable[[], None]
 """Puts back what was noted when it was made."""
 
 _IN_USE = threading.RLock()
+_MOST_SECONDS_INSIDE = 10.0
 
 
 @contextmanager
@@ -94,6 +95,53 @@ def lending() -> Generator[ExitStack]:
         finally:
             for number, frame in late[:1]:
                 handlers[number](number, frame)
+
+
+class Gate:
+    """Where threads of a framework read data of the user's: nothing is put back while one does.
+
+    TensorFlow, and Keras with several workers, read ahead: also after a test was interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._changed, self._inside, self._closed = threading.Condition(), 0, False
+
+    @classmethod
+    def among(cls, gates: list[Gate]) -> Gate:
+        """Returns a new one, noted with the others."""
+        gates.append(cls())
+        return gates[-1]
+
+    def __enter__(self) -> None:
+        with self._changed:
+            if self._closed:
+                raise CyclerateError("the range test is over, and its data are given back")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Waits for those inside, as long as is sensible, and lets none in any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._inside, _MOST_SECONDS_INSIDE)
+
+    def __reduce__(self) -> tuple[type[Gate], tuple[()]]:
+        return Gate, ()  # another process reads by itself
+
+
+def after_closing(gates: list[Gate], put_back: PutBack) -> PutBack:
+    """Puts back once none of the gates lets anybody in, and none is inside."""
+
+    def close_and_put_back() -> None:
+        while gates:
+            gates.pop().close()
+        put_back()
+
+    return close_and_put_back
 
 
 def remember_global_randomness() -> PutBack:

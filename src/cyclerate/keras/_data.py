@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument, check_count
-from cyclerate._randomness import PutBack, remember_order
+from cyclerate._randomness import Gate, PutBack, after_closing, remember_order
 from cyclerate.finder._run import SCORE_ROWS
 from cyclerate.keras._internals import data_adapter, tensorflow_pipeline
 
@@ -226,26 +226,28 @@ def _check_rows(name: str, value: Any, lengths: set[Any]) -> None:
 def _py_dataset(dataset: Any, weights: dict[str, Any]) -> Data:
     if dataset.num_batches == 0:
         raise bad_argument("x", A_BATCH, dataset)
+    gates: list[Gate] = []
     return Data(
-        {"x": _PyDatasetView(dataset, begin=dataset.on_epoch_begin), **weights},
-        lambda: {"x": _PyDatasetView(dataset), **weights},
-        lambda: remember_order(dataset),
+        {"x": _PyDatasetView(dataset, Gate(), begin=dataset.on_epoch_begin), **weights},
+        lambda: {"x": _PyDatasetView(dataset, Gate.among(gates)), **weights},
+        lambda: after_closing(gates, remember_order(dataset)),
     )
 
 
 class _PyDatasetView(keras.utils.PyDataset):
     """The batches of a data set, without the calls at an epoch's end by which many reshuffle."""
 
-    def __init__(self, dataset: Any, begin: Callable[[], Any] | None = None) -> None:
+    def __init__(self, dataset: Any, gate: Gate, begin: Callable[[], Any] | None = None) -> None:
         super().__init__(
             workers=dataset.workers,
             use_multiprocessing=dataset.use_multiprocessing,
             max_queue_size=dataset.max_queue_size,
         )
-        self._dataset, self._begin = dataset, begin
+        self._dataset, self._gate, self._begin = dataset, gate, begin
 
     def __getitem__(self, index: int) -> Any:
-        return self._dataset[index]
+        with self._gate:
+            return self._dataset[index]
 
     @property
     def num_batches(self) -> int | None:
@@ -290,10 +292,11 @@ def _iterable(x: Any) -> Data:
         make = functools.partial(_remembered, x, [])
     else:
         make = functools.partial(iter, x)
+    gates: list[Gate] = []
     return Data(
-        {"x": _endless(make), **_READY_MADE},
-        lambda: {"x": _endless(make), **_READY_MADE},
-        lambda: remember_order(x),
+        {"x": _endless(make, Gate()), **_READY_MADE},
+        lambda: {"x": _endless(make, Gate.among(gates)), **_READY_MADE},
+        lambda: after_closing(gates, remember_order(x)),
         endless=True,
     )
 
@@ -306,14 +309,20 @@ def _remembered(once: Iterator[Any], kept: list[Any]) -> Iterator[Any]:
         yield batch
 
 
-def _endless(make: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+_END = object()
+
+
+def _endless(make: Callable[[], Iterable[Any]], gate: Gate) -> Iterator[Any]:
     """Batches without end: a generator, which is what `fit` takes."""
     for epoch in itertools.count():
-        empty = True
-        for batch in make():
-            empty = False
+        with gate:
+            batches = iter(make())
+            batch = first = next(batches, _END)
+        while batch is not _END:
             yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-        if empty:
+            with gate:
+                batch = next(batches, _END)
+        if first is _END:
             raise bad_argument("x", A_BATCH, f"nothing in pass {epoch + 1}")
 
 
