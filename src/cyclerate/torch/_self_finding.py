@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -172,13 +171,8 @@ class SelfFindingCycle:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the cycle stands, and its mark, for `torch.save`; model and optimizer are yours."""
-        state: dict[str, Any] = {"cycle": self._cycle.state(), "mark": None}
-        if self._mark is not None:
-            now = self._snapshot()
-            self._mark.put_back()
-            state["mark"] = [copy.deepcopy(part.state_dict()) for part in self._parts()]
-            now.put_back()
-        return state
+        mark = None if self._mark is None else self._mark.state_dicts()
+        return {"cycle": self._cycle.state(), "mark": mark}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on where the state was taken; load the model's and the optimizer's own state first.
@@ -200,14 +194,19 @@ class SelfFindingCycle:
             raise bad_argument("state_dict", allowed, cycle.total_steps)
         self._cycle, self._mark = cycle, None
         if mark is not None:
-            now = self._snapshot()
-            for part, state in zip(self._parts(), mark, strict=True):
-                part.load_state_dict(copy.deepcopy(state))
-            self._mark = self._snapshot()
-            now.put_back()
+            self._mark = Snapshot.of_states(self._parts(), mark, mark=True)
         if cycle.done:
             self.close()
         self._write()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_hook"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._hook = self._optimizer.register_step_pre_hook(self._clip)
+        if self.done:
+            self.close()
 
     def _parts(self) -> list[Any]:
         parts = [self._model, self._optimizer, self._scaler]

@@ -132,6 +132,8 @@ class Snapshot:
     a training that goes on, leaves out gradients and `requires_grad`: they are not its past.
     `callables` follows functions to the modules and optimizers that they hold, and hooks to their
     counters and averages, too.
+
+    Pickled together with its roots, it keeps what their state dicts have.
     """
 
     def __init__(
@@ -144,7 +146,8 @@ class Snapshot:
         callables: bool = False,
         spare: Iterable[Tensor] = (),
     ) -> None:
-        found = _everything_below(roots, callables)
+        self._roots, self._mark = [*roots], mark
+        found = _everything_below(self._roots, callables)
         modules = [thing for thing in found if isinstance(thing, nn.Module)]
         containers = [thing for thing in found if isinstance(thing, CONTAINERS)]
         tensors = [thing for thing in found if isinstance(thing, Tensor)]
@@ -184,6 +187,33 @@ class Snapshot:
         for tensor in (*self._contents, *(cast(Tensor, tensor.grad) for tensor in self._bare)):
             for piece in _pieces(tensor):
                 piece.copy_(next(copies))
+
+    def state_dicts(self) -> list[Any]:
+        """Returns those of the roots as they were; the roots are as they are now."""
+        now = Snapshot(self._roots, "memory", ExitStack(), mark=True)
+        self.put_back()
+        try:
+            return [copy.deepcopy(root.state_dict()) for root in self._roots]
+        finally:
+            now.put_back()
+
+    @classmethod
+    def of_states(cls, roots: Iterable[Any], states: Iterable[Any], *, mark: bool) -> Snapshot:
+        """Returns one of state dicts that the roots had; the roots are as they are now."""
+        roots = [*roots]
+        now = cls(roots, "memory", ExitStack(), mark=True)
+        try:
+            for root, state in zip(roots, states, strict=True):
+                root.load_state_dict(copy.deepcopy(state))
+            return cls(roots, "memory", ExitStack(), mark=mark)
+        finally:
+            now.put_back()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"roots": self._roots, "states": self.state_dicts(), "mark": self._mark}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(Snapshot.of_states(**state)))
 
     def _gradient(self, tensor: Tensor, place: str) -> Tensor | None:
         """Returns a gradient that can be set aside as it is; sees to the copy of another one."""
