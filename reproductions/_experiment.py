@@ -12,8 +12,8 @@ from typing import Any
 
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._files import built
+from cyclerate._plain import plain
 from cyclerate.compare import _cells as engine
-from cyclerate.compare._plain import plain
 from cyclerate.compare._wording import aligned, printable
 from reproductions._charts import Chart
 from reproductions._record import FILE_NAME, Cell, Outcome, Reproduction, Run, Size

@@ -18,7 +18,7 @@ from typing import Any
 
 from cyclerate._errors import CyclerateError
 from cyclerate._files import built, read_json, without_schema, write_json, write_text
-from cyclerate.compare._plain import finite_or_none, plain
+from cyclerate._plain import finite_or_none, plain
 from cyclerate.finder import RangeTestResult
 
 SCHEMA = 2

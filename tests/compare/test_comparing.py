@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,26 @@ def test_a_difference_is_that_of_pairs(whole: Any):
     assert found.mean == pytest.approx(np.mean(wanted))
     assert found.verdict == "2 pairs: too few for an interval"
     assert [one.value for one in whole.differences] == ["loss", "accuracy"] * 2
+
+
+def test_it_says_where_it_comes_from_and_is_equal_whenever_it_was_computed(whole: Any):
+    told = whole.provenance
+    expected = {"seed": 0, "seeds": "0, 1", "repeats": 2, "policy": "fixed, ramp, cycle"}
+    expected |= {"horizon_steps": 12, "metric": "accuracy", "backend": "torch"}
+    assert expected.items() <= told.items()
+    assert told["versions"]["torch"] == torch.__version__
+    assert told["data"].startswith(f"{ROWS} rows of 3 features: ")
+    x, y = data()
+    other = compared(seeds=1, epochs=2)
+    assert other.provenance["data"] == told["data"]
+    changed = compare(make_model, x + 1, y, seeds=1, epochs=2, max_lr=0.3, batch_size=16)
+    assert changed.provenance["data"] != told["data"]
+    later = replace(whole.about, created="2030-01-01", machine={}, versions={})
+    slower = tuple(replace(run, seconds=run.seconds + 1) for run in whole.cells)
+    assert replace(whole, cells=slower, about=later) == whole
+    worse = tuple(replace(run, fold=1) for run in whole.cells)
+    assert replace(whole, cells=worse) != whole
+    assert pickle.loads(pickle.dumps(replace(whole, schedules={}))) == whole
 
 
 def test_the_table_is_narrow_and_says_what_was_compared(whole: Any):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cyclerate import _plain
 from cyclerate._errors import CyclerateError
-from cyclerate.compare import _plain
 from cyclerate.compare._cells import OtherSettings
 from reproductions import EXPERIMENTS
 from reproductions._experiment import Results, Stage, run

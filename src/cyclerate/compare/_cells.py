@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, require
 from cyclerate._files import built, write_bytes, write_json
+from cyclerate._plain import digest, plain, provenance
 from cyclerate._text import listed
-from cyclerate.compare._plain import digest, plain, provenance
 
 try:
     import fcntl

@@ -13,11 +13,11 @@ import numpy as np
 
 from cyclerate._errors import bad_argument
 from cyclerate._files import write_json
+from cyclerate._plain import plain, provenance
 from cyclerate.compare._cells import read, refuse_others
 from cyclerate.compare._comparison import FILE_NAME, Comparison
 from cyclerate.compare._folds import Fold, class_of_rows, hold_out, make_folds
 from cyclerate.compare._learner import MakeModel
-from cyclerate.compare._plain import plain, provenance
 from cyclerate.compare._policies import (
     DEFAULT_POLICIES,
     REFERENCE,
@@ -203,7 +203,7 @@ def planned(study: Study, policies: tuple[Policy, ...]) -> tuple[list[Job], Abou
         title="your data",
         created=made["created"],
         command="",
-        versions=made["versions"],
+        versions={**made["versions"], **study.start(study.seeds[0]).versions},
         machine=made["machine"],
         data=_describe_rows(study),
         model=study.start(study.seeds[0]).model,

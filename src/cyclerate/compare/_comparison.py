@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import require
 from cyclerate._files import built, read_json, without_schema, write_json
+from cyclerate._plain import plain
 from cyclerate._text import count
 from cyclerate.compare._paired import Difference, difference
-from cyclerate.compare._plain import plain
 from cyclerate.compare._record import (
     About,
     Place,
@@ -43,6 +43,8 @@ FILE_NAME = "record.json"
 class Comparison:
     """What policies gave on one model: `print` it for the table.
 
+    Two are equal whatever their wall time, and when and by what they were computed.
+
     Attributes:
         cells: Every run: policy, seed, fold, and its curves over the steps.
         policies: The names, in the order of the table.
@@ -66,6 +68,36 @@ class Comparison:
     def summary(self) -> tuple[SummaryRow, ...]:
         """A row for each policy: means, spreads, and the steps to the reference's final loss."""
         return summarise(self.cells, self.policies, self.reference)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it comes from, in the form of `RangeTestResult.provenance`.
+
+        `seed` is the first of so many `repeats`, all of them are the text `seeds`; `policy` names
+        all policies, `horizon_steps` are those of a run; `device` is there where a range test
+        said it, and `machine` beside it.
+        """
+        about, hashes = self.about, self.about.settings.get("data")
+        rows = f"{about.data.rows} rows of {about.data.features} features"
+        known = [str(one)[:8] for one in hashes.values()] if isinstance(hashes, Mapping) else []
+        seeds = about.seeds or tuple(dict.fromkeys(run.seed for run in self.cells))
+        tested = [one.provenance or {} for one in self.range_tests.values()]
+        devices = [told["device"] for told in tested if "device" in told]
+        in_torch = about.model.optimizer_config.get("framework") == "torch"
+        return {
+            "seed": seeds[0] if seeds else None,
+            "seeds": ", ".join(map(str, seeds)),
+            "repeats": len(seeds),
+            "policy": ", ".join(self.policies),
+            "horizon_steps": about.total_steps,
+            "metric": self.metric or "loss",
+            "created": about.created,
+            "versions": {k: v for k, v in about.versions.items() if k != "backend"},
+            "machine": dict(about.machine),
+            "backend": "torch" if in_torch else about.versions.get("backend"),
+            **({"device": devices[0]} if devices else {}),
+            "data": ": ".join([rows, " ".join(known)]) if known else rows,
+        }
 
     @property
     def differences(self) -> tuple[Difference, ...]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, check_choice
 from cyclerate._files import replacing
-from cyclerate.compare._learner import Start, call, framework_versions, in_words, spelled
+from cyclerate._plain import digest, versions_of
+from cyclerate.compare._learner import Start, call, in_words, spelled
 from cyclerate.compare._networks import OPTIMIZERS, Objective, keras_loss, make_optimizer
-from cyclerate.compare._plain import digest
 from cyclerate.compare._record import ModelInfo
 from cyclerate.keras import as_schedule, range_test
 from cyclerate.keras._data import borrow
@@ -72,7 +72,7 @@ class KerasLearner:
         with self.seeded(seed):
             model = self._made(seed, x, y)
         weights = digest(map(_numpy, model.variables))
-        versions = framework_versions("keras", keras.backend.backend())
+        versions = versions_of("keras", keras.backend.backend())
         return Start(
             self.settings(model), weights, default_rate(model), versions, self.describe(model)
         )

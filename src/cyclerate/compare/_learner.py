@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -100,11 +99,6 @@ def call(make_model: MakeModel, seed: int) -> Any:
     if any(p.name == "seed" for p in wanted):
         return make_model(seed=seed)
     return make_model(seed) if any(p.kind in by_place for p in wanted) else make_model()
-
-
-def framework_versions(*names: str) -> dict[str, str]:
-    """Versions of the frameworks that compute."""
-    return {name: str(sys.modules[name].__version__) for name in names}
 
 
 def in_words(config: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
-from cyclerate.compare._plain import finite_or_none
+from cyclerate._plain import finite_or_none
 
 Losses = tuple[float | None, ...]
 Place = tuple[int, int]
@@ -23,7 +23,7 @@ class Run:
     """One training: one policy with one seed, on one fold of the data.
 
     Each evaluation adds one point to every curve; `steps` counts the optimizer steps done by then.
-    A value that was not finite is None.
+    A value that was not finite is None. Runs are equal whatever their wall time.
     """
 
     policy: str
@@ -32,7 +32,7 @@ class Run:
     train_loss: Losses
     heldout_loss: Losses
     heldout_metric: Losses
-    seconds: float
+    seconds: float = field(compare=False)
     diverged: bool
     fold: int = 0
 
@@ -107,14 +107,15 @@ class About:
     """What was compared, where and how: all that the page says beside the numbers of the runs.
 
     `mode` says whether more ("max") or less ("min") of the metric is better, where that is known.
-    `settings` decides all runs: a folder takes no comparison of others.
+    `settings` decides all runs: a folder takes no comparison of others. Equality leaves out when,
+    and by what, they were computed.
     """
 
     title: str
-    created: str
+    created: str = field(compare=False)
     command: str
-    versions: dict[str, str]
-    machine: dict[str, str]
+    versions: dict[str, str] = field(compare=False)
+    machine: dict[str, str] = field(compare=False)
     data: DataInfo
     model: ModelInfo
     mode: str | None

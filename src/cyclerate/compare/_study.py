@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate._files import built
+from cyclerate._plain import digest
 from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._cells import Cell, Folder, Processes, finish
 from cyclerate.compare._folds import Fold
@@ -28,7 +29,6 @@ from cyclerate.compare._learner import (
     spelled,
     train_run,
 )
-from cyclerate.compare._plain import digest
 from cyclerate.compare._policies import Rates, plan_budget
 from cyclerate.compare._record import Run
 from cyclerate.finder import RangeTestResult

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from cyclerate._errors import CyclerateError, bad_argument
 from cyclerate._files import write_bytes
+from cyclerate._plain import digest, versions_of
 from cyclerate._randomness import remember_global_randomness, seed_global_randomness
-from cyclerate.compare._learner import Start, call, framework_versions, in_words, spelled
-from cyclerate.compare._plain import digest
+from cyclerate.compare._learner import Start, call, in_words, spelled
 from cyclerate.compare._record import ModelInfo
 from cyclerate.schedules import Schedule
 from cyclerate.torch import ScheduledLR, range_test
@@ -71,7 +71,7 @@ class TorchLearner:
             batch_size=self.batch_size,
             optimizer_config=config,
         )
-        return Start(description, digest(weights), rate, framework_versions("torch"), model)
+        return Start(description, digest(weights), rate, versions_of("torch"), model)
 
     def range_test(
         self, seed: int, x: NDArray[Any], y: NDArray[Any], **options: Any

@@ -11,8 +11,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, require
 from cyclerate._files import built, check_path, read_json, without_schema, write_json
+from cyclerate._plain import versions
 from cyclerate.cycles._members import MemberFolder
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._sweep import direction
@@ -423,9 +422,7 @@ def _finite(value: float) -> float | None:
 
 def _provenance(settings: dict[str, Any], learner: Learner) -> dict[str, Any]:
     told = learner.provenance()
-    package = sys.modules["cyclerate"]  # importing it here would be a circle
-    versions = {"cyclerate": package.__version__, "python": platform.python_version()}
-    return {**settings, "versions": {**versions, **told.pop("versions", {})}, **told}
+    return {**settings, "versions": {**versions(), **told.pop("versions", {})}, **told}
 
 
 class _Place:

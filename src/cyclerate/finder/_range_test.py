@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._plain import now, versions
 from cyclerate.finder._curve import Curve
 from cyclerate.finder._probe import (
     ASSUMED_HORIZON_STEPS,
@@ -269,11 +267,8 @@ def provenance_of(trainee: Trainee, settings: Any) -> dict[str, Any]:
     told = trainee.provenance()
     names = ("seed", "repeats", "policy", "horizon_steps", "budget_steps", "metric")
     asked = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
-    package = sys.modules["cyclerate"]  # importing it here would be a circle
-    versions = {"cyclerate": package.__version__, "python": platform.python_version()}
-    versions |= {"numpy": np.__version__, **told.pop("versions", {})}
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**asked, "created": created, "versions": versions, **told}
+    made = {**versions(), **told.pop("versions", {})}
+    return {**asked, "created": now(), "versions": made, **told}
 
 
 def sample_seed(seed: int) -> int:

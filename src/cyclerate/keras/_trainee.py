@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate._plain import versions
 from cyclerate._randomness import PutBack, all_of, lending
 from cyclerate.finder import Run, Trainee
 from cyclerate.finder._prior import Prior, kind_of, prior_lr
@@ -82,7 +82,7 @@ def provenance_of(model: Any, x: Any, y: Any) -> dict[str, Any]:
         "backend": backend,
         "device": str(getattr(model.variables[0].value, "device", "unknown")),
         "data": told_of_data(x, y),
-        "versions": {"keras": keras.__version__, backend: sys.modules[backend].__version__},
+        "versions": versions("keras", backend),
     }
 
 
@@ -162,10 +162,9 @@ class KerasTrainee(Trainee):
             yield
 
     def _remember_randomness(self) -> PutBack:
-        actions = [remember_all_randomness(), self._data.remember()]
-        if self._validation_data is not None:
-            actions.append(self._validation_data.remember())
-        return all_of(actions)
+        data = [d for d in (self._data, self._validation_data) if d is not None]
+        # The generators last: whoever still reads the data draws from them.
+        return all_of([*(d.remember() for d in data), remember_all_randomness()])
 
     def restore(self, seed: int) -> None:
         if not self._untouched:

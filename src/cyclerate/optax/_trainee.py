@@ -11,10 +11,10 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cyclerate._errors import bad_argument, check_count
+from cyclerate._plain import versions
 from cyclerate._randomness import (
     all_of,
     lending,
@@ -247,7 +247,7 @@ class OptaxTrainee(Trainee):
             "backend": "jax",
             "device": str(jax.devices()[0]),
             "data": fingerprint(leaves) if arrays else described(data),
-            "versions": {"jax": jax.__version__, "optax": optax.__version__},
+            "versions": versions("jax", "optax"),
         }
 
     def train(self, run: Run) -> None:

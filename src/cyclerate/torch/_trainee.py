@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cyclerate._errors import check_choice
+from cyclerate._plain import versions
 from cyclerate._randomness import (
     all_of,
     lending,
@@ -39,7 +40,7 @@ def provenance_of(data: Any, device: torch.device) -> dict[str, Any]:
         "backend": "torch",
         "device": str(device),
         "data": fingerprint(data, _values_of) if rows else described(data),
-        "versions": {"torch": str(torch.__version__)},
+        "versions": versions("torch"),
     }
 
 

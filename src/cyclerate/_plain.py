@@ -1,4 +1,4 @@
-"""What is kept in a file: plain JSON values, hashes of arrays, and where results come from."""
+"""Plain JSON values, hashes of arrays, and where results come from."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import cyclerate
-
-T = TypeVar("T")
 _DIGEST = 16
 
 
@@ -52,27 +49,34 @@ def digest(parts: Iterable[bytes | NDArray[Any]]) -> str:
     return sha.hexdigest()[:_DIGEST]
 
 
-BACKENDS = ("jax", "tensorflow", "torch")
+_COMPUTE = ("keras", "jax", "tensorflow", "torch")
 
 
 def provenance() -> dict[str, Any]:
     """Time, versions and machine of a result that is computed now."""
-    return {"created": now(), "versions": versions(), "machine": machine()}
+    loaded = [name for name in _COMPUTE if name in sys.modules]
+    backend: dict[str, str] = {}
+    if (keras := sys.modules.get("keras")) is not None:
+        backend["backend"] = keras.backend.backend()
+        loaded = ["keras", backend["backend"]]
+    made = {**versions(*loaded), **backend}
+    return {"created": now(), "versions": made, "machine": machine()}
 
 
-def versions(backend: str | None = None) -> dict[str, str]:
-    """Versions of Python, cyclerate, and the packages that computed."""
-    if backend is None and (keras := sys.modules.get("keras")) is not None:
-        backend = keras.backend.backend()
-    backends = BACKENDS if backend is None else (backend,)
+def versions(*modules: str) -> dict[str, str]:
+    """Versions of cyclerate, Python and NumPy, and of other modules that are loaded, by name.
+
+    >>> list(versions())
+    ['cyclerate', 'python', 'numpy']
+    """
+    python = {"python": platform.python_version()}
+    return {**versions_of("cyclerate"), **python, **versions_of(*modules, "numpy")}
+
+
+def versions_of(*modules: str) -> dict[str, str]:
+    """Versions of modules that are loaded."""
     # Asked of the modules: the same module comes in packages of several names.
-    loaded = [name for name in ("keras", *backends, "numpy") if name in sys.modules]
-    return {
-        "cyclerate": cyclerate.__version__,
-        "python": platform.python_version(),
-        **{name: str(sys.modules[name].__version__) for name in loaded},
-        **({} if backend is None else {"backend": backend}),
-    }
+    return {name: str(sys.modules[name].__version__) for name in modules}
 
 
 @functools.cache
