@@ -3,6 +3,7 @@
 #   make demo     the command on a small problem: range test, comparison, report
 #   make test     the whole suite, under every Keras backend
 #   make test-fast      its core in less than a minute, for whoever is changing something
+#   make test-trackers  what TensorBoard, MLflow, Weights & Biases and Trackio are told, read back
 #   make mutants        small faults, one at a time: which do the tests not notice?
 #   make check    format, lint, types, spelling, known vulnerabilities of what is pinned
 #   make format   rewrites the files as `make check` wants them
@@ -18,6 +19,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 DOCS := .venv-docs
+TRACKERS := .venv-trackers
 # Compiling every package ahead takes longer than installing it. What is imported is compiled on its
 # first import instead, and kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,7 +30,7 @@ DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test test-fast test-install mutants check format docs reproduce bench bench-peers bench-finders clean
+.PHONY: demo test test-fast test-install test-trackers mutants check format docs reproduce bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -41,6 +43,9 @@ test-fast: $(DEV) $(PACKAGE)
 
 test-install: $(DEV)
 	$(BIN)/python scripts/test_install.py $(EXTRAS)
+
+test-trackers: $(TRACKERS)/.installed
+	$(TRACKERS)/bin/python -m pytest -q tests/test_trackers.py
 
 mutants: $(DEV) $(PACKAGE)
 	$(BIN)/python scripts/mutants.py
@@ -98,6 +103,12 @@ $(DOCS)/.installed: requirements/docs.txt
 	$(PYTHON) -m venv $(DOCS)
 	@echo "Installing $< into $(DOCS) (once; some seconds)"
 	@$(DOCS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
+$(TRACKERS)/.installed: requirements/trackers.txt pyproject.toml
+	$(PYTHON) -m venv $(TRACKERS)
+	@echo "Installing $< into $(TRACKERS) (once; a minute)"
+	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $< --editable .
 	@touch $@
 
 # The pinned build back end comes with the requirements; nothing is fetched here.

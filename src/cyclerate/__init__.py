@@ -4,6 +4,7 @@ This module holds what needs no framework: the schedules and the result of a ran
 adapters are imported by name: `import cyclerate.keras`.
 """
 
+from cyclerate._trackers import Tracker as Tracker, tracking as tracking
 from cyclerate.cycles._how_long import Forecast as Forecast, HowLong as HowLong
 from cyclerate.cycles._members import LostMemberWarning as LostMemberWarning
 from cyclerate.cycles._rules import fge_schedule as fge_schedule, scale_lr as scale_lr

@@ -218,6 +218,7 @@ def test_the_answer_is_in_the_log_history_and_the_curve_is_whole(tmp_path):
         "range_test_max_lr": test.result.max_lr,
         "range_test_base_lr": test.result.base_lr,
         "range_test_steps": 25,
+        "epoch": 0,
         "step": 0,
     }
     assert [entry["step"] for entry in others] == [1, 2, 2]
@@ -230,7 +231,7 @@ def test_without_a_clear_answer_the_rate_stays(tmp_path, caplog):
     assert test.result.max_lr is None
     assert rates(host) == [1e-3, 1e-3]
     assert "No clear answer, the rate stays as it is" in caplog.text
-    assert host.state.log_history[0] == {"range_test_steps": 20, "step": 0}
+    assert host.state.log_history[0] == {"range_test_steps": 20, "epoch": 0, "step": 0}
 
 
 def test_a_training_that_goes_on_is_not_tested(tmp_path):

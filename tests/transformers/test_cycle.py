@@ -77,8 +77,8 @@ def test_it_is_the_loop_written_out(accumulated: int, tmp_path: Path):
     made.train()
     assert found["source"] == "sweep and prior"
     assert watched.logged == [rate for rate, _ in watched.rates]
-    told = [entry for entry in made.state.log_history if "cycle_max_lr" in entry]
-    assert told == [{"cycle_max_lr": cycle.cycle.found["top"], "step": STEPS}]
+    (told,) = [entry for entry in made.state.log_history if "cycle_max_lr" in entry]
+    assert (told["cycle_max_lr"], told["step"]) == (cycle.cycle.found["top"], STEPS)
     if accumulated > 1:  # the Trainer divides sums by the rows of the step, which rounds elsewhere
         assert np.allclose(watched.rates, rates, rtol=1e-3)
         return

@@ -11,6 +11,7 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate._plain import now, versions
+from cyclerate._trackers import tell_found
 from cyclerate.finder._curve import Curve
 from cyclerate.finder._probe import (
     ASSUMED_HORIZON_STEPS,
@@ -256,10 +257,22 @@ def range_test(
             began = ended
     result = results[0] if len(results) == 1 else combine(results)
     result = replace(result, provenance=provenance_of(trainee, settings))
-    if result.max_lr is not None:
-        return result
-    prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
-    return result.with_fallback(prior and prior.times(10 ** DECADES[settings.policy]))
+    if result.max_lr is None:
+        prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
+        result = result.with_fallback(prior and prior.times(10 ** DECADES[settings.policy]))
+    _tell_trackers(result)
+    return result
+
+
+def _tell_trackers(result: RangeTestResult) -> None:
+    told: dict[str, Any] = {"max_lr": result.max_lr, "base_lr": result.base_lr}
+    if result.interval is not None:
+        told["interval_low"], told["interval_high"] = result.interval
+    told |= {"fallback_lr": result.fallback_lr, "steps": result.steps, "verdict": result.verdict}
+    known = np.isfinite(result.losses)
+    curve = {"lr": result.lrs[known].tolist(), result.metric: result.losses[known].tolist()}
+    values = {name: value for name, value in told.items() if value is not None}
+    tell_found("range_test", values, curve, result.plot)
 
 
 def provenance_of(trainee: Trainee, settings: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from cyclerate._errors import (
     check_number,
 )
 from cyclerate._files import check_path, replacing
+from cyclerate._trackers import tell_cycle
 from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
@@ -238,6 +239,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         remove(self._fitted)
         if self._running.done:
             self._mark = None
+            tell_cycle(self.found, self._running.verdict)
         history = vars(self._fitted).get("history")
         if history is not None:
             steps = {name: values[self._fit_start :] for name, values in self.history.items()}

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._trackers import tracking
 from cyclerate.finder import RangeTestResult, RangeTestSettings
 from cyclerate.finder._sweep import settings_of
 from cyclerate.lightning._steps import (
@@ -254,6 +255,7 @@ class RangeTestCallback(pl.Callback):
             quiet(trainer, trainer.lightning_module),
             gradients_clipped(trainer, optimizer) if automatic else nullcontext(),
             lent_batches(trainer) as passes,
+            tracking(),  # the loggers of the Trainer are told, below
         ):
             return ct.range_test(
                 cast(nn.Module, trainer.strategy.model),

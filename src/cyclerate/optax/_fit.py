@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
@@ -158,6 +159,9 @@ def fit_one_cycle(
         while not training.done:
             line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
             loss = training.step(next(batches))
+    tell_steps("training", training.history)
+    if training.found is not None:
+        tell_cycle(training.found, training.verdict)
     return FitResult(
         params=training.params,
         opt_state=training.opt_state,

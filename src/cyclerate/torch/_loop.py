@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count
+from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.cycles._guard import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
@@ -123,10 +124,14 @@ class _Record:
         if self.ranks is not None:
             losses = self.ranks.mean(losses)
         self.waiting.clear()
-        self.steps.setdefault("loss", []).extend(losses)
+        done = len(self.steps.setdefault("loss", []))
+        self.steps["loss"].extend(losses)
         means = {"loss": sum(losses) / max(len(losses), 1), **validation}
         for name, value in means.items():
             self.epochs.setdefault(name, []).append(value)
+        tell_steps("training", {name: values[done:] for name, values in self.steps.items()}, done)
+        last = max(len(self.steps["loss"]) - 1, 0)
+        tell_steps("training", {name: [value] for name, value in validation.items()}, last)
 
 
 class Fit:
@@ -309,6 +314,8 @@ class Fit:
         stopping, finding = watchers.stopping, watchers.finding
         if stopping is not None:
             stopping.restore()
+        if finding is not None:
+            tell_cycle(finding.found, finding.verdict)
         return FitHistory(
             record.steps,
             record.epochs,

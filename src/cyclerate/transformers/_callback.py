@@ -25,6 +25,7 @@ from transformers.training_args import ParallelMode
 import cyclerate.torch as ct
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate._files import replacing
+from cyclerate._trackers import tell_cycle
 from cyclerate.cycles._rules import opposite_cycle
 from cyclerate.finder import RangeTestResult, RangeTestSettings
 from cyclerate.finder._sweep import settings_of
@@ -176,7 +177,7 @@ class RangeTestCallback(TrainerCallback):
         self.result = self._test(
             args, state, kwargs["model"], optimizer, kwargs["train_dataloader"]
         )
-        _log_result(state, self.result)
+        _tell(self, state, _answer(self.result))
         rate = self.result.max_lr
         if rate is None:
             _log.warning("No clear answer, the rate stays as it is. %s", self.result)
@@ -232,11 +233,21 @@ def _unwrapped(optimizer: Any) -> Any:
     return getattr(optimizer, "optimizer", optimizer)
 
 
-def _log_result(state: TrainerState, result: RangeTestResult) -> None:
+def _answer(result: RangeTestResult) -> dict[str, float]:
     answer = {"range_test_max_lr": result.max_lr, "range_test_base_lr": result.base_lr}
     found = {name: rate for name, rate in answer.items() if rate is not None}
-    steps = {"range_test_steps": result.steps, "step": state.global_step}
-    state.log_history.append({**found, **steps})
+    return {**found, "range_test_steps": result.steps}
+
+
+def _tell(callback: TrainerCallback, state: TrainerState, values: dict[str, float]) -> None:
+    """Logs as the Trainer does, into its history and what it reports to."""
+    trainer = trainer_of(callback)
+    if trainer is None:
+        state.log_history.append({**values, "step": state.global_step})
+        return
+    wanted = trainer.control.should_log
+    trainer.log(values)
+    trainer.control.should_log = wanted  # that log was not the one of the step
 
 
 _CYCLE_FILE = "cyclerate_cycle.pt"
@@ -355,8 +366,8 @@ class SelfFindingCycle(TrainerCallback):
         self._tell_rate(kwargs["lr_scheduler"])
         if cycle.done:
             control.should_training_stop = True
-            found: dict[str, float] = {"cycle_max_lr": cycle.found["top"]}
-            state.log_history.append({**found, "step": state.global_step})
+            _tell(self, state, {"cycle_max_lr": cycle.found["top"]})
+            tell_cycle(cycle.found, cycle.verdict)
 
     def on_save(
         self,
