@@ -159,9 +159,7 @@ def fit_one_cycle(
         while not training.done:
             line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
             loss = training.step(next(batches))
-    tell_steps("training", training.history)
-    if training.found is not None:
-        tell_cycle(training.found, training.verdict)
+    _tell_trackers(training)
     return FitResult(
         params=training.params,
         opt_state=training.opt_state,
@@ -172,6 +170,12 @@ def fit_one_cycle(
         found=training.found,
         range_test=tested,
     )
+
+
+def _tell_trackers(training: CycleTraining) -> None:
+    tell_steps("training", training.history)
+    if training.found is not None:
+        tell_cycle(training.found, training.verdict)
 
 
 def _of_rate_alone(
