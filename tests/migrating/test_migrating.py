@@ -1,7 +1,8 @@
-"""Every row of docs/migrating.md is run: theirs beside ours, and each fact of the last column.
+"""Every row of docs/from-*.md is run: theirs beside ours, and each fact of the last column.
 
 A cell of code is Python. What is installed (PyTorch, Keras, Optax) is run itself; of the others
-`formulas` has what they do, under their names. The page says how its last column is to be read.
+`formulas` has what they do, under their names. docs/migrating.md says how the last column is to be
+read, and has the numbers that the rows use.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tests.source import ROOT
 pytest.importorskip("torch")
 pytest.importorskip("optax")
 
-PAGE = ROOT / "docs" / "migrating.md"
+NUMBERS = ROOT / "docs" / "migrating.md"
+PAGES = sorted((ROOT / "docs").glob("from-*.md"))
 STEPS = 401  # twice the training of the page, and its end
 CODE = re.compile(r"`([^`]+)`")
 VERDICT = re.compile(
@@ -33,7 +35,12 @@ VERDICT = re.compile(
     r"|from step (?P<step>\d+) on"
     r"|up to (?P<percent>[\d.]+) %"
 )
-MODULES = {"optax": "optax", "ck": "cyclerate.keras", "ctr": "cyclerate.transformers"}
+MODULES = {
+    "optax": "optax",
+    "ck": "cyclerate.keras",
+    "cl": "cyclerate.lightning",
+    "ctr": "cyclerate.transformers",
+}
 STATEFUL = ("optimizer", "three_groups", "model", "model_optimizer", "test")
 
 
@@ -77,15 +84,15 @@ def read_rows(text: str) -> list[Row]:
     return found
 
 
-ROWS = read_rows(PAGE.read_text(encoding="utf-8"))
+ROWS = [row for page in PAGES for row in read_rows(page.read_text(encoding="utf-8"))]
 WITH_OURS = [row for row in ROWS if row.ours]
 
 
 @cache
 def page() -> dict[str, Any]:
-    """What the plain blocks of the page define; those with `>>>` only show."""
+    """What the blocks of docs/migrating.md define; those with `>>>` only show."""
     names: dict[str, Any] = {}
-    for block in blocks(PAGE, "python"):
+    for block in blocks(NUMBERS, "python"):
         if ">>>" not in block.code:
             exec(block.code, names)
     return names
@@ -107,6 +114,7 @@ def library(section: str) -> dict[str, Any]:
         "Callbacks for Keras 2": formulas.CALLBACKS_FOR_KERAS_2,
         "TensorFlow Addons": formulas.TENSORFLOW_ADDONS,
         "fastai": formulas.FASTAI,
+        "fastai's finder": formulas.FASTAI,
         "Lightning": formulas.LIGHTNING,
         "torch-lr-finder": formulas.TORCH_LR_FINDER,
         "timm": formulas.TIMM,
