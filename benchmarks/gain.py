@@ -1,7 +1,8 @@
 """The first picture of the README: fixed rates on Fashion-MNIST, and one training that has none.
 
-    CYCLERATE_DATA=DIR python -m benchmarks.gain train    benchmarks/gain.json; some minutes
-    python -m benchmarks.gain                             docs/images/gain.png from it
+    CYCLERATE_DATA=DIR python -m benchmarks.gain train    the fixed rates; some minutes
+    CYCLERATE_DATA=DIR python -m benchmarks.gain test     a range test of the same network
+    python -m benchmarks.gain                             the pictures, from what they stored
 
 A network of two hidden layers is trained for 4 epochs by SGD with momentum: at each of 14 constant
 rates, and by `fit_one_cycle`, which is told no rate. Three seeds each; trainings of one seed begin
@@ -18,18 +19,22 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+import cyclerate as cr
 import cyclerate.torch as ct
 from cyclerate._files import replacing, write_json
 
 RECORD = Path(__file__).with_suffix(".json")
+TEST = RECORD.with_name("gain_range_test.json")
 PICTURE = RECORD.parents[1] / "docs" / "images" / "gain.png"
+TEST_PICTURE = PICTURE.with_name("range-test.png")
 RATES = [float(f"{rate:.3g}") for rate in 10 ** np.linspace(-4, 1 / 3, 14)]
 SEEDS = (0, 1, 2)
 EPOCHS, BATCH_SIZE = 4, 256
 BLUE, ORANGE = "#2563a8", "#c2570c"
 
 
-def train() -> None:
+def data() -> tuple[torch.Tensor, ...]:
+    """The images as rows, and their classes: to train on, and to test by."""
     from reproductions import datasets
 
     torch.set_num_threads(1)
@@ -39,13 +44,22 @@ def train() -> None:
         for part in (images.x_train, images.x_test)
     )
     y, y_test = (torch.from_numpy(part).long() for part in (images.y_train, images.y_test))
+    return x, y, x_test, y_test
+
+
+def network(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 128)]
+    return torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Linear(128, 10))
+
+
+def train() -> None:
+    x, y, x_test, y_test = data()
     errors: dict[str, list[float]] = {"found": []}
     top: list[float] = []
     for rate in [None, *RATES]:
         for seed in SEEDS:
-            torch.manual_seed(seed)
-            layers = [torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 128)]
-            model = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Linear(128, 10))
+            model = network(seed)
             if rate is None:
                 top.append(round(one_cycle(model, x, y), 4))
             else:
@@ -55,6 +69,20 @@ def train() -> None:
             errors.setdefault("found" if rate is None else f"{rate:g}", []).append(round(error, 2))
             print(rate, seed, f"{error:.2f} %", flush=True)
     write_json(RECORD, {"test_error_percent": errors, "top": top})
+
+
+def test() -> None:
+    """A range test for the trainings of `train`."""
+    x, y, *_ = data()
+    model = network(seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
+    loss = torch.nn.CrossEntropyLoss()
+    horizon = EPOCHS * -(-len(x) // BATCH_SIZE)
+    result = ct.range_test(
+        model, optimizer, loss, (x, y), batch_size=BATCH_SIZE, horizon_steps=horizon, seed=0
+    )
+    result.save(TEST)
+    print(result)
 
 
 def one_cycle(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -97,9 +125,12 @@ def draw() -> None:
     ax.text(3e-3, 24, "a fixed rate", color=BLUE)
     ax.text(0.4, 36, "at 0.46 and above:\nno better than chance", color=BLUE)
     ax.spines[["top", "right"]].set_visible(False)
-    with replacing(PICTURE) as path:
-        figure.savefig(path, format="png", metadata={"Software": None})
+    figure_of_test = Figure(figsize=(7, 3.6), dpi=150, layout="constrained")
+    cr.RangeTestResult.load(TEST).plot(ax=figure_of_test.subplots())
+    for drawn, picture in ((figure, PICTURE), (figure_of_test, TEST_PICTURE)):
+        with replacing(picture) as path:
+            drawn.savefig(path, format="png", metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    train() if sys.argv[1:] == ["train"] else draw()
+    {"train": train, "test": test}.get("".join(sys.argv[1:]), draw)()

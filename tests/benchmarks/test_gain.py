@@ -23,5 +23,7 @@ def test_the_readme_has_the_numbers_of_the_record():
 
 def test_the_picture_is_drawn_from_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gain, "PICTURE", tmp_path / "gain.png")
+    monkeypatch.setattr(gain, "TEST_PICTURE", tmp_path / "test.png")
     gain.draw()
-    assert (tmp_path / "gain.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("gain.png", "test.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
