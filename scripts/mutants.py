@@ -270,9 +270,21 @@ MUTANTS = [
     ),
     Mutant(
         "records: two processes hold the lock of one cell",
-        "fcntl.LOCK_EX |",
-        "fcntl.LOCK_SH |",
+        "os.O_CREAT | os.O_EXCL | os.O_WRONLY",
+        "os.O_CREAT | os.O_WRONLY",
         "tests/compare/test_cells.py",
+    ),
+    Mutant(
+        "records: the lock of a dead process is held for ever",
+        'return process_start(process) != (owner or {}).get("started")',
+        "return False",
+        "tests/compare/test_cells.py",
+    ),
+    Mutant(
+        "records: threads of one process train at the same time",
+        "        with _turn:\n",
+        "        if True:\n",
+        "tests/compare/test_engines.py",
     ),
 ]
 

@@ -34,7 +34,7 @@ def temporary_prefix(folder: Path, start: str) -> str:
     """
     name = re.compile(rf"{re.escape(start)}{_MACHINE}-(\d+)-")
     for entry in os.scandir(folder):
-        if (whose := name.match(entry.name)) and not _runs(int(whose[1])):
+        if (whose := name.match(entry.name)) and process_start(int(whose[1])) is None:
             path = Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(path, ignore_errors=True)
@@ -43,16 +43,24 @@ def temporary_prefix(folder: Path, start: str) -> str:
     return f"{start}{_MACHINE}-{os.getpid()}-"
 
 
-def _runs(process: int) -> bool:
+def process_start(process: int) -> str | None:
+    """When a process of this machine was started, where the system says so; None if none runs.
+
+    The number of a process is used again: with this it is another one.
+    """
     if os.name != "posix":  # elsewhere, to ask is to end it
-        return True
+        return ""
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
+    except (ProcessLookupError, OverflowError):
+        return None
     except OSError:  # it is somebody else's
-        return True
-    return True
+        pass
+    try:
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return None if state in "ZX" else fields[18]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,12 +89,14 @@ def test_compare_gives_a_record_a_report_and_a_network_to_use(flowers: Path):
     assert (record.reference, record.metric) == ("fixed", "accuracy")
     assert about.versions["backend"] == "jax"
     cells = [(cell.policy, cell.seed) for cell in record.cells]
-    assert cells == [(p, s) for p in ("fixed", "triangular", "one_cycle") for s in (7, 8)]
+    policies = ("fixed", "found", "triangular", "one_cycle")
+    assert cells == [(policy, seed) for policy in policies for seed in (7, 8)]
     assert record.range_tests == {(7, 0): RangeTestResult.load("out/range_test.json")}
     assert (Path("out") / "cells").is_dir()  # from which a killed run goes on
     files = [path for path in Path("out").iterdir() if path.is_file() and path.suffix != ".png"]
     assert sorted(path.suffix for path in files) == [
         ".html",
+        ".json",
         ".json",
         ".json",
         ".json",
@@ -143,8 +147,9 @@ def test_without_an_answer_from_the_range_test_only_the_fixed_rate_runs(
 
     monkeypatch.setattr(KerasLearner, "range_test", lambda *_, **__: flat)
     out = run("compare", flowers, "--target", "kind", "--epochs", 6, "--seeds", 1).stdout
-    assert "Without a rate from the range test, triangular, one_cycle cannot be trained." in (
-        " ".join(out.split())
+    assert (
+        "Without a rate from the range test, found, triangular, one_cycle cannot be trained."
+        in (" ".join(out.split()))
     )
     record = Comparison.load("runs/flowers-kind")
     assert record.policies == ("fixed",)
@@ -265,6 +270,122 @@ def test_ctrl_c_keeps_what_is_done_and_exits_130(flowers: Path, tmp_path: Path):
     assert err.decode() == "cyclerate: interrupted; what was finished is kept.\n"
     assert b"\x1b" not in out
     assert Comparison.load(tmp_path / "out").cells[0].policy == "fixed"
+
+
+def sound(folder: Path) -> list[dict[str, Any]]:
+    """The runs of a record but for their seconds."""
+    cells = Comparison.load(folder).cells
+    return [{k: v for k, v in vars(run).items() if k != "seconds"} for run in cells]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_of_a_worker_that_was_killed_is_done_by_another(flowers: Path, tmp_path: Path):
+    words = ["--target", "kind", "--epochs", 6, "--seeds", 8, "--policies", "fixed"]
+    run("compare", flowers, *words, "--out", "out")
+    alone = sound(Path("out"))
+    for cell in Path("out/cells").glob("fixed-*.json"):
+        cell.unlink()
+    with start("work", "out", cwd=tmp_path) as process:
+        try:
+            owner = 0
+            while owner != process.pid:
+                assert process.poll() is None, process.communicate()[1].decode()
+                for lock in Path("out/cells").glob("fixed-*.lock"):
+                    with contextlib.suppress(FileNotFoundError, ValueError):
+                        owner = json.loads(lock.read_text())["process"]
+        finally:
+            process.kill()
+    run("compare", flowers, *words, "--out", "out")
+    assert sound(Path("out")) == alone
+    assert not list(Path("out").rglob("*.lock"))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_workers_are_started_and_ended(flowers: Path, monkeypatch: pytest.MonkeyPatch):
+    from cyclerate.cli import _runs
+
+    started: list[subprocess.Popen[bytes]] = []
+    commands: list[list[str]] = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            commands.append(command)
+            sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+            super().__init__(sleeping, **options)
+            started.append(self)
+
+    monkeypatch.setattr(_runs.subprocess, "Popen", Popen)
+    monkeypatch.setattr(_runs, "_SECONDS_TO_SEE", 0.1)
+    words = ["--target", "kind", "--epochs", 6, "--seeds", 1, "--policies", "fixed"]
+    run("compare", flowers, *words, "--workers", 3)
+    assert [command[-4:] for command in commands] == [
+        ["work", "--quiet", "--", "runs/flowers-kind"]
+    ] * 2
+    assert [one.returncode for one in started] == [-signal.SIGTERM] * 2
+    run("compare", flowers, *words)
+    assert len(started) == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_work_joins_a_comparison_and_runs_what_is_left(flowers: Path):
+    out = Path("runs/flowers-kind")
+    words = ["--target", "kind", "--epochs", 6, "--seeds", 2, "--policies", "fixed,one_cycle"]
+    run("compare", flowers, *words)
+    before = sound(out)
+    record = (out / "record.json").read_bytes()
+    assert run("work", out).stdout == f"Trained 0 runs here; all of {out} are finished.\n"
+    for name in ("fixed-1-0", "one_cycle-0-0"):
+        (out / "cells" / f"{name}.json").unlink()
+    flowers.rename("elsewhere.csv")
+    result = RUNNER.invoke(app, ["work", str(out)])
+    assert result.exit_code == 2
+    assert "flowers.csv here: name the table with --data." in " ".join(result.stderr.split())
+    again = run("work", out, "--data", "elsewhere.csv").stdout
+    assert again == f"Trained 2 runs here; all of {out} are finished.\n"
+    assert (out / "record.json").read_bytes() == record  # it is kept by who compares
+    Path("elsewhere.csv").rename(flowers)
+    run("compare", flowers, *words)
+    assert sound(out) == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_another_target_in_the_folder_is_refused_by_its_name(flowers: Path):
+    words = ["--policies", "fixed", "--epochs", 6, "--seeds", 1, "--out", "out"]
+    run("compare", flowers, "--target", "kind", *words)
+    plan = Path("out/plan.json").read_bytes()
+    words = list(map(str, ["compare", flowers, "--target", "soil", "--drop", "kind", *words]))
+    result = RUNNER.invoke(app, words)
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert "out/plan.json was made with other settings" in said
+    assert 'target: "kind" there, "soil" here' in said
+    assert 'drop: [] there, ["kind"] here' in said
+    assert Path("out/plan.json").read_bytes() == plan
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "holds no plan.json: begin there with `cyclerate compare ... --out out`"),
+        ("{", "out/plan.json holds no plan: it is not JSON"),
+        ('{"schema": 1, "command": "", "epochs": 0}', "--epochs must be a whole number >= 1"),
+        ('{"schema": 1, "command": "", "optimizer": "os"}', "--optimizer must be one of"),
+        ('{"schema": 1, "command": "", "code": "print()"}', "the plan must be made of command"),
+        ('{"schema": 1, "command": "", "policies": ["a.b:c"]}', "policies must be"),
+        ('{"schema": 1, "command": "", "data": 5}', "data must be text"),
+    ],
+)
+def test_work_takes_nothing_but_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, says: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    if content is not None:
+        Path("out/plan.json").write_text(content)
+    result = RUNNER.invoke(app, ["work", "out"])
+    assert result.exit_code == 2
+    assert says in " ".join(result.stderr.split())
+    assert RUNNER.invoke(app, ["work", "nowhere"]).exit_code == 2
 
 
 def test_a_mistake_in_a_process_of_its_own(tmp_path: Path):

@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ import numpy as np
 import pytest
 
 from cyclerate._errors import CyclerateError
-from cyclerate.compare._cells import Cell, Folder, OtherSettings, Processes, finish
+from cyclerate.compare import _cells
+from cyclerate.compare._cells import Cell, Folder, OtherSettings, finish
 
 CELLS = [Cell(f"cells/{name}", {"name": name, "batch_size": 32}) for name in "abc"]
 
@@ -103,29 +107,11 @@ def test_an_array_is_kept_beside_its_cell_and_missed(tmp_path: Path):
     assert folder.load(cell) is None
 
 
-def test_processes_give_the_same(tmp_path: Path):
-    from joblib.externals.loky import get_reusable_executor
-
-    def work(cell: Cell) -> dict[str, Any]:
-        return {"name": cell.settings["name"], "process": os.getpid()}
-
-    found = {
-        cell.name: done.result for cell, done in finish(CELLS, work, Folder(tmp_path), Processes(2))
-    }
-    get_reusable_executor().shutdown(wait=True)
-    assert {name: result["name"] for name, result in found.items()} == {
-        cell.name: cell.settings["name"] for cell in CELLS
-    }
-    assert os.getpid() not in {result["process"] for result in found.values()}
-    assert [done.result for _, done in finish(CELLS, Work(), Folder(tmp_path))] == [
-        found[cell.name] for cell in CELLS
-    ]
-
-
 def hold(path: Path, cell: Cell, then: str) -> None:
     """In a process of its own: takes the lock, says so, and finishes the cell or waits."""
     folder = Folder(path)
-    with folder.locked(cell, wait=True):
+    with folder.locked(cell) as ours:
+        assert ours
         (path / "held").touch()
         if then == "finish":
             time.sleep(0.3)
@@ -167,7 +153,7 @@ def test_a_cell_that_another_process_computes_is_waited_for(tmp_path: Path, othe
 
 def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path, other: Any):
     process = other(CELLS[0], "hang")
-    with Folder(tmp_path).locked(CELLS[0], wait=False) as ours:
+    with Folder(tmp_path).locked(CELLS[0]) as ours:
         assert not ours
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -175,3 +161,96 @@ def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path, other: An
     assert names(finish(CELLS, work, Folder(tmp_path))) == "abc"
     assert work.computed == "abc"
     assert not list((tmp_path / "cells").glob("*.lock"))
+
+
+def test_one_of_many_threads_takes_over_the_lock_of_the_dead(tmp_path: Path):
+    folder, file = Folder(tmp_path), tmp_path / "cells" / "a.lock"
+    file.parent.mkdir()
+    for _ in range(20):
+        dead = {"host": _cells._host(), "process": os.getpid(), "started": "0", "token": "old"}
+        file.write_text(json.dumps(dead))  # the number is ours again, and we began later
+        together, holders = threading.Barrier(8), list[bool]()
+
+        def take(together: threading.Barrier, holders: list[bool]) -> None:
+            together.wait()
+            with folder.locked(CELLS[0]) as ours:
+                holders.append(ours)
+                together.wait()
+
+        threads = [threading.Thread(target=take, args=(together, holders)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(holders) == 1
+        assert not list(file.parent.iterdir())
+
+
+def test_another_machine_is_dead_when_its_lock_is_touched_no_longer(tmp_path: Path):
+    file = tmp_path / "cells" / "a.lock"
+    file.parent.mkdir()
+    for content in ('{"host": "elsewhere", "process": 1, "started": "5", "token": "x"}', ""):
+        file.write_text(content)
+        for age, free in ((_cells.STALE_SECONDS - 30, False), (_cells.STALE_SECONDS + 30, True)):
+            then = time.time() - age
+            os.utime(file, (then, then))
+            with Folder(tmp_path).locked(CELLS[0]) as ours:
+                assert ours is free
+        assert not list(file.parent.iterdir())
+
+
+def test_a_lock_is_touched_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_cells, "HEARTBEAT_SECONDS", 0.01)
+    file = tmp_path / "cells" / "a.lock"
+    with Folder(tmp_path).locked(CELLS[0]):
+        os.utime(file, (0, 0))
+        for _ in range(500):
+            if file.stat().st_mtime > 0:
+                break
+            time.sleep(0.01)
+        assert time.time() - file.stat().st_mtime < 60
+        # Who was taken for dead lets the lock of the other one be.
+        file.write_text('{"token": "of another"}')
+    assert file.read_text() == '{"token": "of another"}'
+
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from cyclerate.compare._cells import Cell, Folder, finish
+
+folder = Path(sys.argv[1])
+
+def work(cell):
+    (folder / f"begun-{os.getpid()}").touch()
+    time.sleep(cell.settings["seconds"])
+    with open(folder / "log", "a") as log:
+        print(cell.name, file=log)
+    return {"value": cell.settings["number"] ** 2}
+
+cells = [Cell(f"cells/{n}", {"number": n, "seconds": 0.1}) for n in range(24)]
+print(sum(done.result["value"] for _, done in finish(cells, work, Folder(folder))))
+"""
+
+
+def test_of_four_workers_on_one_folder_two_are_killed(tmp_path: Path):
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    try:
+        for worker in workers[:2]:
+            while not (tmp_path / f"begun-{worker.pid}").exists():
+                assert worker.poll() is None
+                time.sleep(0.01)
+            worker.kill()
+        said = [worker.communicate(timeout=60)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    expected = sum(number**2 for number in range(24))
+    assert said[2:] == [f"{expected}\n"] * 2
+    assert said[:2] == ["", ""]
+    # Each was computed to its end once, those of the dead by others.
+    log = (tmp_path / "log").read_text().split()
+    assert sorted(log) == sorted(f"cells/{number}" for number in range(24))
+    assert {path.suffix for path in (tmp_path / "cells").iterdir()} == {".json"}

@@ -14,7 +14,7 @@ import pytest
 import cyclerate as cr
 from cyclerate.compare import Comparison
 from cyclerate.compare._cells import OtherSettings
-from cyclerate.compare._compare import planned, refuse_record, run_comparison
+from cyclerate.compare._compare import keep_network, planned, refuse_record, run_comparison
 from cyclerate.compare._folds import Fold
 from cyclerate.compare._learner import Start
 from cyclerate.compare._policies import named_policies
@@ -80,7 +80,9 @@ def run(
     )
     refuse_record(study)
     jobs, about = planned(study, named_policies({name: RATES[name] for name in policies}))
-    return run_comparison(study, jobs, about, watch=watch, model_file=model_file)
+    made = run_comparison(study, jobs, about, watch=watch, model_file=model_file)
+    keep_network(study, jobs, made)
+    return made
 
 
 def same(one: Comparison, other: Comparison) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import cyclerate
-from cyclerate.cli._compare import compare, demo, report
+from cyclerate.cli._compare import compare, demo, report, work
 from cyclerate.cli._console import Boundary
 from cyclerate.cli._plot import plot
 from cyclerate.cli._range_test import range_test
@@ -44,6 +44,7 @@ def cyclerate_command(
 
 app.command("demo")(demo)
 app.command("compare")(compare)
+app.command("work")(work)
 app.command("range-test")(range_test)
 # A schedule's own arguments are not declared here: the schedules know them.
 app.command("plot", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

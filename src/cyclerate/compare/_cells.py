@@ -12,7 +12,8 @@ every cell with its result, first those that lie in the folder, then the others 
 
 The same call again, after a crash or with more cells, computes what is missing. A file that other
 settings made is refused with the difference ("batch_size: 32 there, 64 here"). Who computes a cell
-holds its lock, so that several processes may share a folder. `Processes(4)` computes side by side.
+holds its lock file, so that processes of several machines may share a folder. `_engines` has what
+computes side by side.
 """
 
 from __future__ import annotations
@@ -20,28 +21,33 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+import platform
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import CyclerateError, require
-from cyclerate._files import built, write_bytes, write_json
+from cyclerate._errors import CyclerateError
+from cyclerate._files import built, process_start, write_bytes, write_json
 from cyclerate._plain import digest, plain, provenance
 from cyclerate._text import listed
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: there a folder belongs to one process at a time
-    fcntl = None
-
 SCHEMA = 2
+HEARTBEAT_SECONDS = 10.0
+"""How often who computes a cell touches its lock."""
+STALE_SECONDS = 120.0
+"""A lock of another machine is free when nobody has touched it for so long: NFS may show the time
+of a file up to a minute late."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between looks at what others compute
 T = TypeVar("T")
 Work = Callable[["Cell"], Mapping[str, Any]]
 """Computes a cell: JSON values by name, and at most one array among them."""
@@ -104,11 +110,16 @@ class Folder:
                 done.result[key] = array
         return done
 
-    def save(self, cell: Cell, result: Mapping[str, Any]) -> Done:
-        """Keeps a result in one step: the array first, so that where the JSON is, all of it is."""
+    def save(
+        self, cell: Cell, result: Mapping[str, Any], made: dict[str, Any] | None = None
+    ) -> Done:
+        """Keeps a result in one step: the array first, so that where the JSON is, all of it is.
+
+        `made` says where it comes from; from here and now if None.
+        """
         arrays = {k: v for k, v in result.items() if isinstance(v, np.ndarray)}
         values = plain(dict(result) | {k: {"array": digest([v])} for k, v in arrays.items()})
-        made = provenance()
+        made = provenance() if made is None else made
         if self.path is not None:
             for array in arrays.values():
                 buffer = io.BytesIO()
@@ -119,29 +130,31 @@ class Folder:
         return Done(values | arrays, made)
 
     @contextmanager
-    def locked(self, cell: Cell, *, wait: bool) -> Generator[bool]:
-        """Holds the lock of a cell; gives False if another process has it and `wait` is not set.
+    def locked(self, cell: Cell) -> Generator[bool]:
+        """Holds the lock of a cell; gives False if somebody else has it.
 
-        The system lets go of it when its process dies, however that happens.
+        The lock is a file, made by one alone on any file system, that is touched while it is held.
+        It is free when its owner is gone: a process of this machine that runs no longer, or one of
+        another machine that has not touched it for `STALE_SECONDS`.
         """
-        if self.path is None or fcntl is None:
+        if self.path is None:
             yield True
             return
         file = self._file(cell, "lock")
         file.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with file.open("ab") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                except BlockingIOError:
-                    yield False
-                    return
-                if _is_still(file, handle.fileno()):
-                    try:
-                        yield True
-                    finally:
-                        file.unlink(missing_ok=True)
-                    return
+        if (mine := _take(file)) is None:
+            yield False
+            return
+        released = threading.Event()
+        beats = threading.Thread(target=_touch, args=(file, mine, released), daemon=True)
+        beats.start()
+        try:
+            yield True
+        finally:
+            released.set()
+            beats.join()
+            if _owner(file) == mine:
+                file.unlink(missing_ok=True)
 
     def _file(self, cell: Cell, kind: str) -> Path:
         return Path(str(self.path)) / f"{cell.name}.{kind}"
@@ -155,24 +168,84 @@ class Folder:
         return array if digest([array]) == wanted else None
 
 
-def _is_still(file: Path, descriptor: int) -> bool:
-    """Its last owner may have removed the file between our opening and our locking it."""
+def _take(file: Path) -> dict[str, Any] | None:
+    """Makes a lock file, in place of one whose owner is gone; None if somebody holds it."""
+    process, token = os.getpid(), uuid.uuid4().hex
+    started = process_start(process)
+    mine = {"host": _host(), "process": process, "started": started, "token": token}
+    for _ in range(2):
+        with suppress(FileExistsError):
+            descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+                json.dump(mine, handle)
+            return mine
+        there = _owner(file)
+        if not _is_gone(there, file):
+            return None
+        # Renamed first: of two that found the same lock stale, one removes it, and the other, which
+        # may have moved a newer one aside, puts that back.
+        aside = file.with_name(f".{file.name}.{token}")
+        with suppress(FileNotFoundError):
+            file.rename(aside)
+            if _owner(aside) != there:
+                with suppress(OSError):
+                    os.link(aside, file)
+            aside.unlink()
+    return None
+
+
+def _touch(file: Path, mine: dict[str, Any], released: threading.Event) -> None:
+    while not released.wait(HEARTBEAT_SECONDS):
+        with suppress(OSError):
+            if _owner(file) != mine:
+                return
+            os.utime(file)
+
+
+def _owner(file: Path) -> dict[str, Any] | None:
+    """Who made a lock; None if it has not been written yet, or is none."""
+    with suppress(OSError, ValueError):
+        there = json.loads(file.read_bytes())
+        return there if isinstance(there, dict) else None
+    return None
+
+
+def _is_gone(owner: dict[str, Any] | None, file: Path) -> bool:
+    process = (owner or {}).get("process")
+    ours = owner is not None and owner.get("host") == _host() and os.name == "posix"
+    if ours and isinstance(process, int):
+        return process_start(process) != (owner or {}).get("started")
     try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
+        # By the clock of the file's own machine, which is what `utime` writes as well.
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".now-") as new:
+            return Path(new.name).stat().st_mtime - file.stat().st_mtime > STALE_SECONDS
     except FileNotFoundError:
-        return False
+        return True
+
+
+@cache
+def _host() -> str:
+    """This machine since it was started, and this space of process numbers."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+Execute = Callable[
+    [Callable[["Cell"], "Done | None"], list["Cell"]], Iterable[tuple["Cell", "Done | None"]]
+]
+"""Calls a function with each of some cells; yields pairs of cell and answer in any order."""
 
 
 def finish(
-    cells: Iterable[Cell],
-    work: Work,
-    folder: Folder,
-    execute: Callable[..., Iterable[tuple[Cell, Done | None]]] | None = None,
+    cells: Iterable[Cell], work: Work, folder: Folder, execute: Execute | None = None
 ) -> Generator[tuple[Cell, Done]]:
     """Yields every cell with its result: the finished ones at once, the others when they are done.
 
-    `execute` calls a function with each of some cells, and yields pairs of cell and answer in any
-    order: one after another by default; `Processes` side by side.
+    `execute` computes them: one after another by default; `_engines` has others. What another
+    process computes is waited for, and computed here if that process dies.
 
     Raises:
         OtherSettings: The folder holds a cell that other settings made; nothing is computed then.
@@ -183,19 +256,31 @@ def finish(
     yield from ((cell, done) for cell, done in found if done is not None)
     elsewhere: list[Cell] = []
     compute = partial(_compute, work=work, folder=folder)
-    for cell, done in (execute or in_turn)(partial(compute, wait=False), missing):
+    for cell, done in (execute or in_turn)(compute, missing):
         if done is None:
             elsewhere.append(cell)
-        else:
-            yield cell, done
-    for cell in elsewhere:
-        if (done := compute(cell, wait=True)) is not None:
-            yield cell, done
+            continue
+        if execute is not None and folder.path is not None and folder.load(cell) is None:
+            # Computed on a machine that has another folder of that name, or none.
+            folder.save(cell, done.result, done.provenance)
+        yield cell, done
+    pause = _FIRST_PAUSE
+    while elsewhere:
+        waiting: list[Cell] = []
+        for cell in elsewhere:
+            if (done := folder.load(cell) or compute(cell)) is None:
+                waiting.append(cell)
+            else:
+                yield cell, done
+        if waiting:
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        elsewhere = waiting
 
 
-def _compute(cell: Cell, *, work: Work, folder: Folder, wait: bool) -> Done | None:
+def _compute(cell: Cell, *, work: Work, folder: Folder) -> Done | None:
     """None if another process is at it."""
-    with folder.locked(cell, wait=wait) as ours:
+    with folder.locked(cell) as ours:
         if not ours:
             return None
         # Another process may have finished it since the folder was read.
@@ -205,49 +290,6 @@ def _compute(cell: Cell, *, work: Work, folder: Folder, wait: bool) -> Done | No
 def in_turn(call: Callable[[Cell], T], cells: Iterable[Cell]) -> Iterable[tuple[Cell, T]]:
     """Computes one cell after another, in this process."""
     return ((cell, call(cell)) for cell in cells)
-
-
-@dataclass(frozen=True)
-class Processes:
-    """Computes cells in processes of joblib, which share the processor's threads."""
-
-    number: int
-
-    def __call__(
-        self, call: Callable[[Cell], T], cells: Sequence[Cell]
-    ) -> Iterable[tuple[Cell, T]]:
-        """Yields what is done as it comes; a single cell is computed here."""
-        if len(cells) < 2:
-            yield from in_turn(call, cells)
-            return
-        joblib = require("joblib", "cli")
-        threads = max((os.cpu_count() or 1) // self.number, 1)
-        calls = [joblib.delayed(_answered)(call, cell) for cell in cells]
-        with (
-            _backend_for_others(),
-            joblib.parallel_config("loky", n_jobs=self.number, inner_max_num_threads=threads),
-        ):
-            yield from joblib.Parallel(return_as="generator_unordered")(calls)
-
-
-def _answered(call: Callable[[Cell], T], cell: Cell) -> tuple[Cell, T]:
-    return cell, call(cell)
-
-
-@contextmanager
-def _backend_for_others() -> Generator[None]:
-    """New processes take the Keras backend from the environment; there it is, then."""
-    keras, name = sys.modules.get("keras"), "KERAS_BACKEND"
-    before = os.environ.get(name)
-    if keras is not None:
-        os.environ[name] = keras.backend.backend()
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
 
 
 def read(file: Path, *keys: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import numpy as np
 from cyclerate._errors import bad_argument
 from cyclerate._files import write_json
 from cyclerate._plain import plain, provenance
-from cyclerate.compare._cells import read, refuse_others
+from cyclerate.compare._cells import Cell, read, refuse_others
 from cyclerate.compare._comparison import FILE_NAME, Comparison
 from cyclerate.compare._folds import Fold, class_of_rows, hold_out, make_folds
 from cyclerate.compare._learner import MakeModel
@@ -26,7 +26,7 @@ from cyclerate.compare._policies import (
     named_policies,
     raced_policy,
 )
-from cyclerate.compare._record import About, Best, DataInfo, Run, pick_best
+from cyclerate.compare._record import About, Best, DataInfo, Run, final, pick_best
 from cyclerate.compare._study import (
     Data,
     Job,
@@ -59,7 +59,8 @@ def compare(
     range_test_options: Mapping[str, Any] | None = None,
     metric: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = None,
+    executor: Any = None,
     verbose: str | int = "auto",
 ) -> Comparison:
     """Trains your model with every policy and every seed, and compares them pair by pair.
@@ -100,8 +101,12 @@ def compare(
         metric: What to record beside the loss, by its name. Default: the first metric that the
             Keras model is compiled with; in PyTorch, the accuracy where targets are classes.
         out: A folder. Default: nothing is kept.
-        n_jobs: Processes, by joblib; they share the processor's threads. Default 1. The number of
-            threads may change the last digits of large networks.
+        n_jobs: Processes, by joblib; they share the processor's threads. Default: those of
+            `joblib.parallel_config`, whose backend is used where it chose one; else 1. The number
+            of threads may change the last digits of large networks.
+        executor: Anything with `submit(function, *arguments)` that returns a future: a
+            `ProcessPoolExecutor`, Dask's client, submitit's executor. Threads of one process take
+            turns: a run seeds its global generators. Default None.
         verbose: "auto" shows a line on a terminal after 2 seconds, 1 always, 0 never.
 
     Returns:
@@ -144,6 +149,7 @@ def compare(
         metric=metric,
         out=out,
         n_jobs=n_jobs,
+        executor=executor,
         verbose=verbose,
     )
     refuse_record(study)
@@ -240,11 +246,13 @@ def run_comparison(
     *,
     watch: Watch | None = None,
     model_file: str | None = None,
+    keep_record: bool = True,
 ) -> Comparison:
     """Runs what is missing of a comparison.
 
     In the study's folder `record.json` grows meanwhile, so that what is done stays done, and can be
-    drawn, when a later run fails.
+    drawn, when a later run fails. Of several processes on a folder one keeps the record. Each
+    saves its network in `model_file` when it is the best so far; `keep_network` sees to the rest.
     """
     names = [policy.name for policy in about.policies]
     comparison = Comparison(
@@ -256,11 +264,10 @@ def run_comparison(
         range_tests=dict(study.found),
         about=about,
     )
-    file = None if study.out is None else Path(study.out) / FILE_NAME
-    network = None if file is None or model_file is None else file.with_name(model_file)
+    file = None if study.out is None or not keep_record else Path(study.out) / FILE_NAME
+    network = None if study.out is None or model_file is None else Path(study.out) / model_file
     runs: dict[str, Run] = {}
     saved = -_SECONDS_BETWEEN_RECORDS
-    best = None
     try:
         for job, trained in study.run(jobs, watch):
             runs[job.name] = trained.run
@@ -273,29 +280,49 @@ def run_comparison(
                     about, best=best and Best(best.policy, best.seed, network and network.name)
                 ),
             )
-            if network and best is trained.run and study.last == job:
-                _save_network(study, job, network)
+            if network and best and best is trained.run and study.last == job:
+                _save_network(study, job, network, best)
             if file and time.monotonic() - saved > _SECONDS_BETWEEN_RECORDS:
                 comparison.save(file)
                 saved = time.monotonic()
     finally:
         if file and runs:
             comparison.save(file)
-    if network and best:
-        job = next(job for job in jobs if runs[job.name] is best)
-        if not _lies_there(study, job, network):
-            # What lies there is another comparison's, or an earlier one's.
-            study.train_again(job)
-            _save_network(study, job, network)
     return comparison
 
 
-def _save_network(study: Study, job: Job, network: Path) -> None:
-    """Saves the network trained last; the marker beside it says whose it is."""
-    marker = _marker(network)
-    marker.unlink(missing_ok=True)
-    study.learner.save(network)
-    write_json(marker, {"settings": plain(study.settings_of(job))})
+def keep_network(study: Study, jobs: list[Job], comparison: Comparison) -> None:
+    """Sees to it that the best network lies in the study's folder: trains it again if need be.
+
+    What lies there may be another comparison's, or an earlier one's.
+    """
+    best = pick_best(comparison.cells)
+    named = comparison.about.best
+    if study.out is None or best is None or named is None or named.file is None:
+        return
+    network = Path(study.out) / named.file
+    job = next(j for j in jobs if (j.policy, j.seed, j.fold) == (best.policy, *best.place))
+    if not _lies_there(study, job, network):
+        study.train_again(job)
+        _save_network(study, job, network, best, anyway=True)
+
+
+def _save_network(study: Study, job: Job, network: Path, run: Run, *, anyway: bool = False) -> None:
+    """Saves the network trained last, if none of a lower loss lies there, or anyway.
+
+    The marker beside it says whose it is.
+    """
+    marker, loss = _marker(network), final(run.heldout_loss)
+    with study.folder.locked(Cell(f"cells/{network.stem}", {})) as ours:
+        there = read(marker, "marked") if network.is_file() else None
+        lowest = None if there is None else there["marked"].get("loss")
+        better = loss is None or not isinstance(lowest, float) or loss <= lowest
+        if anyway or (ours and better):
+            marker.unlink(missing_ok=True)
+            study.learner.save(network)
+            write_json(
+                marker, {"settings": plain(study.settings_of(job)), "marked": {"loss": loss}}
+            )
 
 
 def _lies_there(study: Study, job: Job, network: Path) -> bool:

@@ -130,7 +130,8 @@ def cross_validate(
     range_test_options: Mapping[str, Any] | None = None,
     metric: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = None,
+    executor: Any = None,
     verbose: str | int = "auto",
 ) -> CrossValidation:
     """Trains your model on every fold by a policy, and predicts each fold's held-out rows.
@@ -164,6 +165,7 @@ def cross_validate(
         metric: As of `compare`.
         out: As of `compare`.
         n_jobs: As of `compare`.
+        executor: As of `compare`.
         verbose: As of `compare`.
 
     Returns:
@@ -203,6 +205,7 @@ def cross_validate(
         metric=metric,
         out=out,
         n_jobs=n_jobs,
+        executor=executor,
         verbose=verbose,
     )
     return _validated(study, named_policies({name: policy})[0], reset)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate._files import built
 from cyclerate._plain import digest
 from cyclerate._randomness import remember_global_randomness
-from cyclerate.compare._cells import Cell, Folder, Processes, finish
+from cyclerate.compare._cells import Cell, Folder, finish
+from cyclerate.compare._engines import choose_engine
 from cyclerate.compare._folds import Fold
 from cyclerate.compare._learner import (
     DataOrder,
@@ -118,7 +120,8 @@ class Study:
     range_test_options: Mapping[str, Any] | None = None
     metric: str | None = None
     out: str | os.PathLike[str] | None = None
-    n_jobs: int = 1
+    n_jobs: int | None = None
+    executor: Any = None
     verbose: str | int = "auto"
     found: dict[tuple[int, int], RangeTestResult] = field(default_factory=dict, init=False)
     last: Job | None = field(default=None, init=False)  # whose network the learner holds
@@ -126,7 +129,7 @@ class Study:
 
     def __post_init__(self) -> None:
         check_choice("range_test", self.range_test, RANGE_TESTS)
-        check_count("n_jobs", self.n_jobs)
+        choose_engine(self.executor, self.n_jobs)  # refuses what is none
         fewest = min(len(fold.train) for fold in self.folds)
         if check_count("batch_size", self.batch_size) > fewest:
             raise bad_argument("batch_size", f"at most the {fewest} training rows", self.batch_size)
@@ -208,20 +211,24 @@ class Study:
         by_name = {job.name: job for job in jobs}
         cells = [Cell(job.name, self.settings_of(job)) for job in jobs]
         watch = watch or self._shown(len(jobs))
-        work, execute = partial(_train, self, by_name, watch), None
-        if self.n_jobs > 1:
-            # Models do not go to other processes: each makes its own.
-            elsewhere = copy.copy(self)
-            elsewhere.learner = self.learner.fresh()
-            work, execute = partial(_train, elsewhere, by_name, _unwatched), Processes(self.n_jobs)
+        work, folder = partial(_train, self, by_name, watch), self.folder
+        if (execute := choose_engine(self.executor, self.n_jobs)) is not None:
+            work = partial(_train, self._elsewhere(), by_name, _unwatched)
+            folder = Folder(self.out and Path(self.out).absolute())
         try:
-            for cell, done in finish(cells, work, self.folder, execute):
+            for cell, done in finish(cells, work, folder, execute):
                 job, result = by_name[cell.name], done.result
                 watch(job, self.budgets[job.fold].total_steps)
                 run = built(Run, result["run"], cell.name)
                 yield job, Trained(run, result["metric"], result.get("outputs"))
         finally:
             self._line.close()
+
+    def _elsewhere(self) -> Study:
+        """The study as other processes take it: models stay here, each makes its own."""
+        other = copy.copy(self)
+        other.learner, other.executor, other.last = self.learner.fresh(), None, None
+        return other
 
     def _shown(self, number: int) -> Watch:
         finished: set[str] = set()

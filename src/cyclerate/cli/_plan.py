@@ -1,0 +1,122 @@
+"""What a comparison of the command was asked for: checked, and kept, so that others can join it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclerate._errors import CyclerateError, check_choice, check_count
+from cyclerate._files import built, read_json, without_schema, write_json
+from cyclerate.cli._console import Mistake, asking
+from cyclerate.compare._cells import refuse_others
+from cyclerate.compare._networks import METRICS, OPTIMIZERS
+from cyclerate.compare._plain import BACKENDS
+from cyclerate.compare._policies import Policy, named_policies
+
+if TYPE_CHECKING:
+    from cyclerate.tables import Tabular
+
+FILE = "plan.json"
+SCHEMA = 1
+EPOCHS = 24
+POLICIES = ("fixed", "found", "triangular", "one_cycle")
+TASKS = ("classification", "regression")
+# What the settings of the runs say as a hash alone; here it has a name.
+_DECIDING = ("target", "drop", "task")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides a comparison; `data` is None for the digits of the demo."""
+
+    command: str
+    data: str | None = None
+    target: str = "target"
+    sep: str = ","
+    drop: tuple[str, ...] = ()
+    task: str | None = None
+    policies: tuple[str, ...] = POLICIES
+    epochs: int = EPOCHS
+    batch_size: int | None = None
+    hidden: tuple[int, ...] | None = None
+    optimizer: str = "sgd"
+    metric: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        named_policies(self.policies)
+        check_count("--epochs", self.epochs)
+        check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        if self.batch_size is not None:
+            check_count("--batch-size", self.batch_size)
+        for name, allowed in (("metric", METRICS), ("task", TASKS), ("backend", BACKENDS)):
+            if (value := getattr(self, name)) is not None:
+                check_choice(f"--{name}", value, allowed)
+
+    @property
+    def named(self) -> tuple[Policy, ...]:
+        """The policies to compare."""
+        return named_policies(self.policies)
+
+    def table(self) -> Tabular:
+        """Reads the table.
+
+        Raises:
+            Mistake: It cannot be used.
+        """
+        from cyclerate.tables import digits, load_csv
+
+        if self.data is None:
+            return digits()
+        with asking():
+            return load_csv(
+                self.data, self.target, sep=self.sep, drop=list(self.drop), task=self.task
+            )
+
+    def save(self, folder: Path) -> None:
+        """Writes it for those who join."""
+        backend = os.environ.get("KERAS_BACKEND")
+        data = None if self.data is None else str(Path(self.data).absolute())
+        own = replace(self, backend=backend, data=data)
+        write_json(folder / FILE, {"schema": SCHEMA, **asdict(own)})
+
+    def refuse_other(self, folder: Path) -> None:
+        """Refuses a folder in which something else was begun.
+
+        Raises:
+            OtherSettings: The message names what differs.
+        """
+        if (folder / FILE).is_file():
+            here, there = (
+                {name: values.get(name) for name in _DECIDING}
+                for values in (asdict(self), _values(folder / FILE))
+            )
+            refuse_others(folder / FILE, there, here)
+
+
+def load_plan(folder: Path) -> Plan:
+    """Reads the plan of a comparison that was begun in a folder.
+
+    Raises:
+        Mistake: There is none, or it is damaged.
+    """
+    file = folder / FILE
+    if not folder.is_dir():
+        raise Mistake(f"there is no folder {folder}. Check the path.")
+    if not file.is_file():
+        raise Mistake(
+            f"{folder} holds no {FILE}: begin there with `cyclerate compare ... --out {folder}`. A "
+            "comparison that a program of yours began is joined by starting the program again."
+        )
+    with asking():
+        return built(Plan, _values(file), "the plan")
+
+
+def _values(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file, "plan", lambda values: without_schema(values, SCHEMA))
+    except ValueError as error:
+        raise CyclerateError(f"{error}. Remove it, or name another folder.") from error

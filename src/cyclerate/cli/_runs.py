@@ -1,0 +1,267 @@
+"""The runs of one comparison: planned, told, trained by one or several processes, and reported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cyclerate.cli._console import Console, asking, wrapped
+from cyclerate.cli._options import check_folder, choose_backend
+from cyclerate.cli._plan import Plan
+from cyclerate.compare._answer import Answer, text_table
+from cyclerate.compare._comparison import Comparison
+from cyclerate.compare._networks import (
+    Objective,
+    dense_network,
+    dense_words,
+    make_objective,
+    usual_batch_size,
+    usual_hidden,
+)
+from cyclerate.compare._policies import Policy, raced_policy, without_rate
+from cyclerate.compare._record import About, DataInfo
+
+if TYPE_CHECKING:
+    from cyclerate.compare._study import Job, Study
+    from cyclerate.tables import Tabular
+
+MODEL_FILE = "best.keras"
+PREPROCESSING_FILE = "preprocessing.json"
+RANGE_TEST_FILE = "range_test.json"
+_SECONDS_TO_SEE, _SECONDS_TO_END = 5.0, 10.0  # for workers, when all is done
+
+
+def draw(comparison: Comparison, out: Path, console: Console) -> Path:
+    """Draws the report of a comparison into a folder."""
+    from cyclerate.compare import _page
+
+    with console.bar("drawing the report"):
+        return _page.write_report(comparison, out)
+
+
+def run_plan(plan: Plan, out: Path, console: Console, workers: int = 1) -> None:
+    """Loads a table, compares the policies on it, and writes everything to `out`."""
+    data = plan.table()
+    check_folder(out)
+    plan.refuse_other(out)
+    with console.bar("loading Keras"):
+        choose_backend()
+    from cyclerate.compare._compare import keep_network, refuse_record, run_comparison
+
+    study, objective = _study(data, plan, out)
+    refuse_record(study)
+    _introduce(data, study, plan, console)
+    plan.save(out)
+    with _workers(out, workers - 1) as wait:
+        jobs, about = _planned(study, data, objective, plan, console)
+        _explain(about, plan, console)
+        data.preprocessing.save(out / PREPROCESSING_FILE)
+        with console.bar("training", len(jobs) * about.total_steps) as bar:
+            done: dict[str, int] = {}
+
+            def watch(job: Job, steps: int) -> None:
+                done[job.name] = steps
+                bar(sum(done.values()), f"{job.policy}, seed {job.seed}")
+
+            comparison = run_comparison(study, jobs, about, watch=watch, model_file=MODEL_FILE)
+            wait()
+            keep_network(study, jobs, comparison)
+    _finish(comparison, out, console)
+
+
+def join_comparison(plan: Plan, out: Path, console: Console) -> int:
+    """Trains what is left of a comparison that another process keeps the record of.
+
+    Returns:
+        The number of runs that were trained here.
+    """
+    data = plan.table()
+    if plan.backend is not None:
+        os.environ["KERAS_BACKEND"] = plan.backend
+    choose_backend()
+    from cyclerate.compare._compare import refuse_record, run_comparison
+
+    study, objective = _study(data, plan, out)
+    refuse_record(study)
+    jobs, about = _planned(study, data, objective, plan, Console(quiet=True))
+    trained: set[str] = set()
+    with console.bar("training", len(jobs) * about.total_steps) as bar:
+        done: dict[str, int] = {}
+
+        def watch(job: Job, steps: int) -> None:
+            if steps < about.total_steps:
+                trained.add(job.name)
+            done[job.name] = steps
+            bar(sum(done.values()), f"{job.policy}, seed {job.seed}")
+
+        run_comparison(study, jobs, about, watch=watch, model_file=MODEL_FILE, keep_record=False)
+    return len(trained)
+
+
+@contextmanager
+def _workers(folder: Path, number: int) -> Generator[Callable[[], None]]:
+    """Starts so many processes that work on a folder; gives what waits for them.
+
+    They end with the block. One that dies costs the run it was at, which another does then.
+    """
+    code = "from cyclerate.cli import main; main()"
+    command = [sys.executable, "-c", code, "work", "--quiet", "--", str(folder)]
+    threads = max((os.cpu_count() or 1) // (number + 1), 1)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+        for _ in range(number)
+    ]
+
+    def wait() -> None:
+        """Until they have seen that all is done; who has not begun by then is not needed."""
+        until = time.monotonic() + _SECONDS_TO_SEE
+        while any(one.poll() is None for one in started) and time.monotonic() < until:
+            time.sleep(0.05)
+
+    try:
+        yield wait
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            try:
+                process.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _planned(
+    study: Study, data: Tabular, objective: Objective, plan: Plan, console: Console
+) -> tuple[list[Job], About]:
+    """The runs, by the rate that a range test found, and what is compared."""
+    from cyclerate.compare._compare import planned
+
+    jobs, about = planned(study, _find_rate(study, plan, console))
+    return jobs, _described(about, data, objective, plan)
+
+
+def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:
+    from cyclerate.compare._folds import Fold
+    from cyclerate.compare._keras_learner import objective_learner
+    from cyclerate.compare._study import Data, Study
+
+    rows, inputs = data.x_train.shape
+    with asking():
+        classes = len(data.target.classes) if data.target.classes else None
+        objective = make_objective(classes, plan.metric, data.target.scale)
+        batch_size = plan.batch_size or usual_batch_size(rows)
+        hidden, outputs = plan.hidden or usual_hidden(rows, inputs), objective.outputs
+        places = np.arange(data.rows)
+        return Study(
+            learner=objective_learner(
+                lambda seed: dense_network(inputs, hidden, outputs, seed),
+                objective,
+                batch_size,
+                optimizer=plan.optimizer,
+                words=dense_words(inputs, hidden, outputs),
+            ),
+            data=Data(
+                np.concatenate([data.x_train, data.x_heldout]),
+                np.concatenate([data.y_train, data.y_heldout]),
+            ),
+            folds=(Fold(places[:rows], places[rows:]),),
+            seeds=plan.seeds,
+            epochs=plan.epochs,
+            batch_size=batch_size,
+            metric=objective.metric,
+            out=out,
+            verbose=0,
+        ), objective
+
+
+def _introduce(data: Tabular, study: Study, plan: Plan, console: Console) -> None:
+    model, budget = study.start(plan.seeds[0]).model, study.budgets[0]
+    console.say(f"{data.name}: {data.rows:,} rows, target '{data.target.name}'.")
+    for note in data.notes:
+        console.say(note, point=True)
+    console.say(
+        f"Network: {model.description}; {model.parameters:,} parameters. {model.optimizer}, "
+        f"batches of {model.batch_size}, {budget.steps_per_epoch:,} steps an epoch, "
+        f"{plan.epochs} epochs: {budget.total_steps:,} steps a run."
+    )
+
+
+def _find_rate(study: Study, plan: Plan, console: Console) -> tuple[Policy, ...]:
+    """Runs the range test, if a policy needs its rate; returns the policies that can be trained."""
+    if not any(policy.races_as for policy in plan.named):
+        return plan.named
+    with console.bar("range test"):
+        found = study.find(plan.seeds[0], 0, raced_policy(plan.named))
+    found.save(Path(study.out or ".") / RANGE_TEST_FILE)
+    share = found.steps / study.budgets[0].total_steps
+    answer = f"{found.headline()}. " if found.max_lr else ""
+    console.say(
+        f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, {share:.0%} of one "
+        f"run, and {found.seconds or 0.0:.1f} s."
+    )
+    return plan.named if found.max_lr else without_rate(plan.named)
+
+
+def _described(about: About, data: Tabular, objective: Objective, plan: Plan) -> About:
+    return replace(
+        about,
+        title=f"{data.name}: {data.target.name}",
+        command=plan.command,
+        mode=objective.mode,
+        data=DataInfo(
+            name=data.name,
+            rows=data.rows,
+            train_rows=len(data.x_train),
+            heldout_rows=len(data.x_heldout),
+            features=len(data.preprocessing.columns),
+            target=data.target.name,
+            task=data.target.task,
+            classes=data.target.classes,
+            notes=data.notes,
+        ),
+    )
+
+
+def _explain(about: About, plan: Plan, console: Console) -> None:
+    for policy in about.policies:
+        console.say(f"{policy.name}: {policy.why}", point=True)
+    trained = {policy.name for policy in about.policies}
+    if missing := [policy.name for policy in plan.named if policy.name not in trained]:
+        console.say(
+            f"Without a rate from the range test, {', '.join(missing)} cannot be trained. Try "
+            "another --batch-size or --optimizer, or look at the curve in range_test.png."
+        )
+
+
+def _finish(comparison: Comparison, out: Path, console: Console) -> None:
+    """Prints the table and the answer, writes the report, says where everything is."""
+    page, answer = draw(comparison, out, console), Answer(comparison)
+    console.result(f"\n{text_table(answer)}\n")
+    for sentence in (answer.sentence, *answer.notes):
+        console.result(wrapped(sentence))
+    console.result(f"\nReport: {page}")
+    best = comparison.about.best
+    if best and best.file:
+        console.say(
+            f"Best network: {out / best.file}. It is that of {best.policy}, seed {best.seed}. For "
+            "new rows, a DataFrame:"
+        )
+        console.lines(
+            "  import keras; from cyclerate.tables import Preprocessing",
+            f"  prepare = Preprocessing.load({str(out / PREPROCESSING_FILE)!r})",
+            f"  model = keras.models.load_model({str(out / best.file)!r})",
+            "  prepare.answers(model.predict(prepare.features(new_rows)))",
+        )
+    said = {"answer": answer.sentence, "report": str(page)}
+    console.document({**said, **comparison.to_dict()})
