@@ -250,14 +250,14 @@ def main() -> None:
         compared(given.worker)
         return
     os.environ.pop("ENGINES_FOLDER", None)
-    lines = ["| engine | processes that trained | cells equal | seconds |", "|---|---:|---:|---:|"]
+    lines = ["| engine | processes | equal runs |", "|---|---:|---:|"]
     with tempfile.TemporaryDirectory() as folder:
         alone = compared(Path(folder))
     for name, (module, engine) in ENGINES.items():
         if not any(part in name for part in given.only.split("|")):
             continue
         if module and not importlib.util.find_spec(module):
-            lines.append(f"| {name} | {module} is not installed | | |")
+            lines.append(f"| {name} | {module} is not installed | |")
             continue
         with tempfile.TemporaryDirectory() as folder:
             os.environ["ENGINES_FOLDER"] = folder
@@ -266,8 +266,8 @@ def main() -> None:
             seconds = time.perf_counter() - began
             made = len(list(Path(folder).glob("process-*")))
         equal = sum(one == other for one, other in zip(cells, alone, strict=True))
-        lines.append(f"| {name} | {made} | {equal} of {len(alone)} | {seconds:.0f} |")
-        print(lines[-1], flush=True)
+        lines.append(f"| {name} | {made} | {equal} of {len(alone)} |")
+        print(lines[-1], f"{seconds:.0f} s", flush=True)
     print("\n".join(["", *lines]))
     if given.page:
         write_generated(PAGE, "\n".join(lines), "engines")
