@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -132,10 +133,10 @@ def when_begun(folder: Path, number: int, then: Callable[[], object]) -> threadi
 
 @contextlib.contextmanager
 def dask_cluster() -> Generator[Any]:
-    from distributed import Client, LocalCluster
+    dask = importlib.import_module("distributed")
 
     options = {"n_workers": 3, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
+    with dask.LocalCluster(**options) as cluster, dask.Client(cluster) as client:
         yield client
 
 
@@ -165,7 +166,7 @@ class Ray:
     """Ray's tasks as an executor."""
 
     def submit(self, function: Any, *arguments: Any) -> Any:
-        import ray
+        ray = importlib.import_module("ray")
 
         def task(*given: Any) -> Any:
             return function(*given)
@@ -176,11 +177,10 @@ class Ray:
 @contextlib.contextmanager
 def ray_cluster() -> Generator[Any]:
     """Three nodes on this machine: the first has no processors for tasks."""
-    import ray
-    from ray.cluster_utils import Cluster
-
+    ray = importlib.import_module("ray")
+    cluster_of = importlib.import_module("ray.cluster_utils").Cluster
     head = {"num_cpus": 0, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = cluster_of(initialize_head=True, head_node_args=head)
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     try:
@@ -206,17 +206,15 @@ def ray_killed(folder: Path) -> list[dict[str, Any]]:
 
 def joblib_ray(folder: Path) -> list[dict[str, Any]]:
     import joblib
-    from ray.util.joblib import register_ray
 
     with ray_cluster():
-        register_ray()
+        importlib.import_module("ray.util.joblib").register_ray()
         with joblib.parallel_config("ray", n_jobs=2):
             return compared(folder)
 
 
 def submitit_local(folder: Path) -> list[dict[str, Any]]:
-    import submitit
-
+    submitit = importlib.import_module("submitit")
     executor = submitit.LocalExecutor(folder=folder / "jobs")
     executor.update_parameters(timeout_min=10)
     return compared(folder, executor=executor)

@@ -16,7 +16,7 @@ from cyclerate.cli._console import Mistake
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
-_BACKENDS = ("jax", "tensorflow", "torch")
+BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def parts(text: str) -> list[str]:
@@ -107,7 +107,7 @@ def prefer_backend(first: str = "jax") -> None:
         MissingExtra: None is installed.
     """
     if not os.environ.get("KERAS_BACKEND"):
-        order = sorted(_BACKENDS, key=lambda name: name != first)
+        order = sorted(BACKENDS, key=lambda name: name != first)
         installed = [name for name in order if importlib.util.find_spec(name)]
         if not installed:
             raise MissingExtra(

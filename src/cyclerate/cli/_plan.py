@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import CyclerateError, check_choice, check_count
 from cyclerate._files import built, read_json, without_schema, write_json
-from cyclerate._plain import BACKENDS
 from cyclerate.cli._console import Mistake, asking
+from cyclerate.cli._options import BACKENDS
 from cyclerate.compare._cells import refuse_others
 from cyclerate.compare._networks import METRICS, OPTIMIZERS
 from cyclerate.compare._policies import Policy, named_policies
