@@ -13,7 +13,10 @@ EXPECTED_TO_FAIL = {
         "sample_weight is not equivalent to removing/repeating samples."
     )
 }
-QUICK = {"hidden": (16,), "epochs": 12, "batch_size": 512, "max_lr": 0.1, "random_state": 0}
+QUICK = {
+    "hidden": (16,), "epochs": 12, "batch_size": 512, "max_lr": 0.1,
+    "random_state": 0, "networks": 2,
+}  # fmt: skip
 
 
 @parametrize_with_checks(

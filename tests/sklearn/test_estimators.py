@@ -16,11 +16,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
+import cyclerate as cr
 from cyclerate._errors import CyclerateError
 from cyclerate.sklearn import CyclicClassifier, CyclicRegressor
 
 # One shape of network and of batch, one rate: compiled once for the whole file.
-QUICK = {"hidden": (16,), "epochs": 30, "batch_size": 32, "max_lr": 0.05, "random_state": 0}
+QUICK = {
+    "hidden": (16,), "epochs": 30, "batch_size": 32, "max_lr": 0.05,
+    "random_state": 0, "networks": 2,
+}  # fmt: skip
 
 
 def iris() -> tuple[pd.DataFrame, np.ndarray]:
@@ -52,9 +56,11 @@ def test_the_rate_is_found_and_told(found: CyclicClassifier):
     assert found.n_iter_ == 30
     assert len(found.history_["loss"]) == 30
     assert found.history_["loss"][-1] < 0.2 * found.history_["loss"][0]
-    # 30 epochs of 4 batches: the cycle spans them all, and ends far below where it began.
-    assert found.history_["learning_rate"][-1] < found.max_lr_ / 1e4
-    assert max(found.history_["learning_rate"]) > 0.9 * found.max_lr_
+    # Cycles of 2, 4, 8 and 16 epochs, of 4 batches each: the last step of the last is the lowest.
+    rates = found.history_["learning_rate"]
+    assert rates[-1] == pytest.approx(cr.CosLog(found.max_lr_, 64, cycles=1)(63), rel=1e-3)
+    assert [rates[end - 1] < rates[end] for end in (2, 6, 14)] == [True, True, True]
+    assert max(rates) > 0.9 * found.max_lr_
 
 
 def test_labels_names_and_probabilities(found: CyclicClassifier):

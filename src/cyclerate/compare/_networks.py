@@ -156,6 +156,17 @@ def _squared_loss(z: Outputs, y: NDArray[Any]) -> Outputs:
     return (z[:, 0] - y) ** 2
 
 
+def losses_of_rows(loss_name: str, z: Outputs, y: NDArray[Any]) -> Outputs:
+    """Returns the loss of each row; targets may be columns, of which a regression has several.
+
+    >>> losses_of_rows("mean_squared_error", np.ones((2, 2)), np.array([[1.0, 3.0], [0.0, 1.0]]))
+    array([2. , 0.5])
+    """
+    if loss_name == "mean_squared_error":
+        return ((z - y.reshape(z.shape)) ** 2).mean(axis=1)
+    return _LOSSES[loss_name](z, y.reshape(len(z)))
+
+
 _LOSSES: dict[str, Callable[[Outputs, NDArray[Any]], Outputs]] = {
     "binary_crossentropy": _binary_loss,
     "sparse_categorical_crossentropy": _categorical_loss,

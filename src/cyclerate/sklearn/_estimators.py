@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
-from cyclerate.cycles._combining import probabilities_from
-from cyclerate.sklearn._networks import Settings, Shape, fit_network, outputs_of
+from cyclerate.cycles._combining import mean_of, probabilities_from
+from cyclerate.sklearn._networks import Settings, Shape, Table, fit_networks, outputs_of
 
 HIGHEST_SEED = 2**31 - 1
 
@@ -32,8 +32,10 @@ class _Cyclic(BaseEstimator):
         epochs: int = 30,
         batch_size: int | None = None,
         max_lr: float | None = None,
-        optimizer: str = "adam",
-        weight_decay: float | None = None,
+        optimizer: str = "adamw",
+        weight_decay: float | None = 0.1,
+        networks: int = 4,
+        validation_fraction: float | None = 0.1,
         standardize: bool = True,
         random_state: Any = None,
         verbose: int = 0,
@@ -44,6 +46,8 @@ class _Cyclic(BaseEstimator):
         self.max_lr = max_lr
         self.optimizer = optimizer
         self.weight_decay = weight_decay
+        self.networks = networks
+        self.validation_fraction = validation_fraction
         self.standardize = standardize
         self.random_state = random_state
         self.verbose = verbose
@@ -56,21 +60,23 @@ class _Cyclic(BaseEstimator):
         *,
         outputs: int,
         loss: str,
+        groups: NDArray[Any] | None = None,
     ) -> None:
         """Trains on these rows and keeps what prediction needs, as plain arrays."""
         settings = self._settings(len(x), x.shape[1], outputs, loss)
         self._inputs = StandardScaler().fit(x, sample_weight=row_weights)
-        fitted = fit_network(
+        table = Table(
             self._network_inputs(x).astype(np.float32),
             y,
             (row_weights / row_weights.mean()).astype(np.float32),
-            settings,
+            groups,
         )
-        self._weights = fitted.weights
+        fitted = fit_networks(table, settings)
+        self._members = fitted.members
         self.max_lr_ = fitted.max_lr
         self.range_test_ = fitted.found
         self.history_ = fitted.history
-        self.n_iter_ = settings.epochs
+        self.n_iter_ = fitted.epochs
 
     def _settings(self, rows: int, inputs: int, outputs: int, loss: str) -> Settings:
         hidden = _widths(self.hidden)
@@ -80,6 +86,9 @@ class _Cyclic(BaseEstimator):
         max_lr = self.max_lr
         if max_lr is not None:
             max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
+        held_out = self.validation_fraction
+        if held_out is not None:
+            held_out = check_number("validation_fraction", held_out, low=0, low_open=True, high=0.5)
         check_choice("standardize", self.standardize, (True, False))
         shape = Shape(
             (inputs, *hidden, outputs),
@@ -95,6 +104,8 @@ class _Cyclic(BaseEstimator):
             else min(check_count("batch_size", size), rows),
             epochs=check_count("epochs", self.epochs),
             max_lr=max_lr,
+            networks=check_count("networks", self.networks),
+            held_out=held_out or 0.0,
             seed=int(check_random_state(self.random_state).randint(HIGHEST_SEED)),
             verbose=self.verbose,
         )
@@ -102,10 +113,11 @@ class _Cyclic(BaseEstimator):
     def _network_inputs(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._inputs.transform(x) if self.standardize else x
 
-    def _outputs(self, x: Any) -> NDArray[np.float64]:
+    def _outputs(self, x: Any) -> Iterator[NDArray[np.float64]]:
+        """The outputs of each network."""
         check_is_fitted(self)
-        x = validate_data(self, x, dtype=np.float64, reset=False)
-        return outputs_of(self._weights, self._network_inputs(x))
+        x = self._network_inputs(validate_data(self, x, dtype=np.float64, reset=False))
+        return (outputs_of(weights, x) for weights in self._members)
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:
@@ -128,21 +140,27 @@ def _used(
 class CyclicClassifier(ClassifierMixin, _Cyclic):
     """A dense network that classifies the rows of a table.
 
-    `fit` finds the learning rate by a range test on these rows, then trains by the 1cycle policy
-    and keeps the weights as arrays: a fitted estimator can be copied, pickled and used in threads,
-    and predicts without Keras.
+    `fit` finds the learning rate by a range test on these rows, then trains a few networks in four
+    cycles, each twice as long as the one before (`CosLog`), and keeps each at the best of its low
+    points. Weights are kept as arrays: a fitted estimator can be copied, pickled and used in
+    threads, and predicts without Keras.
 
     Args:
         hidden: Widths of the hidden layers, ReLU after each; () for a linear model. Default
             (64, 64).
-        epochs: Passes over the rows. Default 30.
+        epochs: Most passes over the rows. Default 30.
         batch_size: Rows in a step. Default: about 200 steps an epoch, 32 to 1,024 rows. An epoch
             leaves out the few rows that fill no whole batch, each time others.
         max_lr: The peak of the rate. Default: found by a range test on the rows given to `fit`.
-        optimizer: "adam" (default), "adamw", "sgd", "momentum", "nesterov", "nadam", "rmsprop" or
+        optimizer: "adamw" (default), "adam", "sgd", "momentum", "nesterov", "nadam", "rmsprop" or
             "adagrad", as Keras has them.
-        weight_decay: Decoupled weight decay of the kernels, not of the biases. Default: the
-            optimizer's own, which is none except for "adamw".
+        weight_decay: Decoupled weight decay of the kernels, not of the biases; None for the
+            optimizer's own. Default 0.1.
+        networks: How many, whose answers are averaged. Default 4.
+        validation_fraction: The share of the rows that a network does not see, each network others
+            (none of them, where these were fewer than 20). After each cycle it is judged by them,
+            and its training ends with a cycle that was no better than the one before. None: all
+            rows are seen, for all epochs. Default 0.1.
         standardize: Whether to bring the features to mean 0 and variance 1 first. Default True.
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
@@ -154,12 +172,14 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         classes_: The labels.
         max_lr_: The peak of the rate that was used.
         range_test_: The `RangeTestResult`; None if `max_lr` was given.
-        history_: Loss, rate and momentum of each epoch.
-        n_iter_: Epochs.
+        history_: Of the first network: loss, rate and momentum of each epoch, and "held_out_loss"
+            after each cycle.
+        n_iter_: Most epochs after which a network was kept.
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, if they are all strings.
 
-    Source: Smith and Topin 2018, arXiv 1708.07120.
+    Source: the cycles, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; their low
+    points as the places to judge, Smith 2017, arXiv 1506.01186.
 
     >>> from sklearn.datasets import load_iris
     >>> x, y = load_iris(return_X_y=True)
@@ -175,8 +195,10 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         epochs: int = 30,
         batch_size: int | None = None,
         max_lr: float | None = None,
-        optimizer: str = "adam",
-        weight_decay: float | None = None,
+        optimizer: str = "adamw",
+        weight_decay: float | None = 0.1,
+        networks: int = 4,
+        validation_fraction: float | None = 0.1,
         standardize: bool = True,
         random_state: Any = None,
         verbose: int = 0,
@@ -189,6 +211,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             max_lr=max_lr,
             optimizer=optimizer,
             weight_decay=weight_decay,
+            networks=networks,
+            validation_fraction=validation_fraction,
             standardize=standardize,
             random_state=random_state,
             verbose=verbose,
@@ -229,15 +253,18 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             weights[used],
             outputs=objective.outputs,
             loss=objective.loss_name,
+            groups=numbers[used],
         )
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Returns the probability of each class, in the order of `classes_`."""
-        logits = self._outputs(X)
-        if logits.shape[1] == 1:
-            logits = np.hstack([np.zeros_like(logits), logits])
-        return probabilities_from("logits")(logits)
+        convert = probabilities_from("logits")
+        each = (
+            convert(np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z)
+            for z in self._outputs(X)
+        )
+        return mean_of(each)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Returns the most probable class of each row."""
@@ -254,14 +281,19 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
     Args:
         hidden: Widths of the hidden layers, ReLU after each; () for a linear model. Default
             (64, 64).
-        epochs: Passes over the rows. Default 30.
+        epochs: Most passes over the rows. Default 30.
         batch_size: Rows in a step. Default: about 200 steps an epoch, 32 to 1,024 rows. An epoch
             leaves out the few rows that fill no whole batch, each time others.
         max_lr: The peak of the rate. Default: found by a range test on the rows given to `fit`.
-        optimizer: "adam" (default), "adamw", "sgd", "momentum", "nesterov", "nadam", "rmsprop" or
+        optimizer: "adamw" (default), "adam", "sgd", "momentum", "nesterov", "nadam", "rmsprop" or
             "adagrad", as Keras has them.
-        weight_decay: Decoupled weight decay of the kernels, not of the biases. Default: the
-            optimizer's own, which is none except for "adamw".
+        weight_decay: Decoupled weight decay of the kernels, not of the biases; None for the
+            optimizer's own. Default 0.1.
+        networks: How many, whose answers are averaged. Default 4.
+        validation_fraction: The share of the rows that a network does not see, each network others
+            (none of them, where these were fewer than 20). After each cycle it is judged by them,
+            and its training ends with a cycle that was no better than the one before. None: all
+            rows are seen, for all epochs. Default 0.1.
         standardize: Whether to bring the features to mean 0 and variance 1 first. Default True.
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
@@ -270,12 +302,14 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
     Attributes:
         max_lr_: The peak of the rate that was used.
         range_test_: The `RangeTestResult`; None if `max_lr` was given.
-        history_: Loss, rate and momentum of each epoch.
-        n_iter_: Epochs.
+        history_: Of the first network: loss, rate and momentum of each epoch, and "held_out_loss"
+            after each cycle.
+        n_iter_: Most epochs after which a network was kept.
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, if they are all strings.
 
-    Source: Smith and Topin 2018, arXiv 1708.07120.
+    Source: the cycles, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; their low
+    points as the places to judge, Smith 2017, arXiv 1506.01186.
 
     >>> from sklearn.datasets import load_diabetes
     >>> x, y = load_diabetes(return_X_y=True)
@@ -317,7 +351,7 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
 
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Returns the numbers, in the unit of the targets that the network was trained on."""
-        outputs = self._outputs(X)
+        outputs = mean_of(self._outputs(X))
         values = self._targets.inverse_transform(outputs)
         return values[:, 0] if self._one_number else values
 

@@ -20,22 +20,30 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 
 from cyclerate._errors import CyclerateError
 from cyclerate._randomness import remember_global_randomness, sole_use_of_generators
-from cyclerate.compare._networks import dense_network, keras_loss, make_optimizer
+from cyclerate.compare._networks import (
+    dense_network,
+    keras_loss,
+    losses_of_rows,
+    make_optimizer,
+)
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import rate_of
 from cyclerate.keras import ScheduleCallback, range_test
 from cyclerate.keras._internals import has_momentum, track
 from cyclerate.keras._state import Snapshot
-from cyclerate.schedules import OneCycle, Schedule
+from cyclerate.schedules import CosLog, Schedule
 from cyclerate.schedules._namespaces import Namespace, NumPy, PlainPython
 
 Weights = tuple[NDArray[np.float32], ...]
 """Kernel and bias of each layer, in turn."""
 
 _MOST_KEPT = 4
+_CYCLES = 4
+_LEAST_HELD_OUT = 20
 _ROWS_AT_A_TIME = 2048
 _MOMENTUM = (0.85, 0.95)
 
@@ -126,7 +134,7 @@ class CompiledNetwork:
 
     Attributes:
         model: The network.
-        cycle: The cycle of its rate; `cycle.policy` is to be set before each training.
+        cycle: The cycle of its rate, which is to be begun before each fit.
         momentum: The opposite cycle; None if the optimizer has no momentum.
         new: The state of the beginning.
     """
@@ -149,48 +157,41 @@ class CompiledNetwork:
 
 
 class SharedCycle(Schedule):
-    """A `OneCycle` whose numbers are inputs of the compiled step: others compile nothing again."""
+    """A cycle of `CosLog` whose numbers are inputs of the compiled step: others compile nothing.
+
+    `max_lr * sin(pi * log2(1 + s))**2` with `s = (step - first) / steps`.
+    """
 
     def __init__(self, optimizer: Any) -> None:
-        self._policy = OneCycle(1.0, 2)
-        self._numbers = keras.Variable(np.zeros(5), dtype="float32", trainable=False)
+        self._policy, self._first = CosLog(1.0, 2, cycles=1), 0
+        self._numbers = keras.Variable(np.zeros(3), dtype="float32", trainable=False)
         track(optimizer, self._numbers)
 
-    @property
-    def policy(self) -> OneCycle:
-        """The cycle of the present training."""
-        return self._policy
-
-    @policy.setter
-    def policy(self, policy: OneCycle) -> None:
-        self._policy = policy
-        top, last = policy.peak_step, policy.total_steps - 1
-        self._numbers.assign([policy.start_lr, policy.max_lr, policy.end_lr, top, last])
+    def begin(self, policy: CosLog, first: int) -> None:
+        """Has this cycle from a step of the training on."""
+        self._policy, self._first = policy, first
+        self._numbers.assign([policy.max_lr, policy.total_steps, first])
 
     def value_at(self, n: Any, xp: Namespace) -> Any:
         if isinstance(xp, (PlainPython, NumPy)):
-            return self._policy.value_at(n, xp)
-        start, peak, end, top, _ = self._corners()
-        lowest = keras.ops.where(keras.ops.cast(n, "float32") < top, start, end)
-        return lowest + (peak - lowest) * self.height_at(n, xp)
+            return self._policy.value_at(n - self._first, xp)
+        return self._corners()[0] * self.height_at(n, xp)
 
     def height_at(self, n: Any, xp: Namespace) -> Any:
         if isinstance(xp, (PlainPython, NumPy)):
-            return self._policy.height_at(n, xp)
-        _, _, _, top, last = self._corners()
-        n = keras.ops.cast(n, "float32")
-        left = keras.ops.where(
-            n < top, top - n, (n - top) * top / keras.ops.maximum(last - top, 1.0)
-        )
-        share = keras.ops.clip(left / keras.ops.maximum(top, 1.0), 0.0, 1.0)
-        return (1.0 + keras.ops.cos(np.pi * share)) / 2
+            return self._policy.height_at(n - self._first, xp)
+        _, steps, first = self._corners()
+        step = keras.ops.clip(keras.ops.cast(n, "float32") - first, 0.0, steps - 1.0)
+        root = keras.ops.sin(np.pi * keras.ops.log2(1.0 + step / steps))
+        # A cycle of a single step is at its top.
+        return keras.ops.where(steps > 1.0, root * root, 1.0)
 
     @property
     def bounds(self) -> tuple[float, float]:
         return self._policy.bounds
 
     def _corners(self) -> Any:
-        return keras.ops.unstack(keras.ops.convert_to_tensor(self._numbers), 5)
+        return keras.ops.unstack(keras.ops.convert_to_tensor(self._numbers), 3)
 
 
 _kept: OrderedDict[Shape, list[CompiledNetwork]] = OrderedDict()
@@ -252,14 +253,16 @@ class WholeBatches(keras.utils.PyDataset):
 
 @dataclass(frozen=True)
 class Settings:
-    """The training of a network.
+    """The training of some networks.
 
     Attributes:
-        shape: The network and its compiled step.
+        shape: The networks and their compiled step.
         batch_size: Rows in a step.
-        epochs: Passes over the rows.
+        epochs: Most passes over the rows.
         max_lr: The peak of the rate; None to find it.
-        seed: Of the weights and of the order of the rows.
+        networks: How many.
+        held_out: The share of the rows that a network does not see.
+        seed: Of the weights, the rows that are held out, and the order of the others.
         verbose: As in Keras.
     """
 
@@ -267,6 +270,8 @@ class Settings:
     batch_size: int
     epochs: int
     max_lr: float | None
+    networks: int
+    held_out: float
     seed: int
     verbose: int
 
@@ -276,45 +281,131 @@ class Fitted:
     """The outcome of a fit.
 
     Attributes:
-        weights: Kernel and bias of each layer, in turn.
+        members: The weights of each network: kernel and bias of each layer, in turn.
         max_lr: The peak of the rate.
         found: What the range test found, or None if there was none.
-        history: Keras's: one value per epoch.
+        history: Of the first network: one value per epoch.
+        epochs: Most epochs after which a network was kept.
     """
 
-    weights: Weights
+    members: tuple[Weights, ...]
     max_lr: float
     found: RangeTestResult | None
     history: dict[str, list[float]]
+    epochs: int
 
 
-def fit_network(
-    x: NDArray[np.float32], y: NDArray[Any], row_weights: NDArray[np.float32], settings: Settings
-) -> Fitted:
-    """Trains a network of this shape by one cycle."""
-    rows = WholeBatches(x, y, row_weights, batch_size=settings.batch_size, seed=settings.seed)
-    start = initial_weights(settings.shape.widths, settings.seed)
-    with lent_network(settings.shape, start) as network:
-        found = None if settings.max_lr is not None else _find(network.model, rows, settings)
-        max_lr = settings.max_lr or _usable_rate(found)
-        network.cycle.policy = OneCycle(max_lr, settings.epochs * rows.num_batches)
-        history = network.model.fit(
+@dataclass(frozen=True)
+class Table:
+    """Rows to learn from.
+
+    Attributes:
+        x: Inputs.
+        y: Targets.
+        weights: How much each row counts.
+        groups: The class of each row, of which each part of the rows has its share; or None.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[Any]
+    weights: NDArray[np.float32]
+    groups: NDArray[Any] | None = None
+
+    def parts(self, held_out: float, seed: int) -> tuple[Table, Table]:
+        """Draws the rows to train on, and those that are held out: none of few rows."""
+        rows = np.arange(len(self.x))
+        count = int(held_out * len(rows))
+        if count < _LEAST_HELD_OUT:
+            return self, self._of(rows[:0])
+        groups = self.groups
+        if groups is not None and np.unique(groups, return_counts=True)[1].min() < 2:
+            groups = None  # a class of one row has no shares
+        train, test = train_test_split(rows, test_size=count, random_state=seed, stratify=groups)
+        return self._of(np.sort(train)), self._of(np.sort(test))
+
+    def _of(self, rows: NDArray[Any]) -> Table:
+        return Table(self.x[rows], self.y[rows], self.weights[rows])
+
+
+def ends_of_cycles(epochs: int) -> list[int]:
+    """Returns the epochs after which a cycle is over: each is about twice as long as the last.
+
+    >>> ends_of_cycles(30), ends_of_cycles(4)
+    ([2, 6, 14, 30], [1, 2, 4])
+    """
+    shares = 2**_CYCLES - 1
+    ends = {round(epochs * (2**i - 1) / shares) for i in range(1, _CYCLES + 1)}
+    return sorted(ends - {0})
+
+
+def fit_networks(table: Table, settings: Settings) -> Fitted:
+    """Trains networks of one shape in cycles, each up to the best of its low points."""
+    random = np.random.default_rng(settings.seed)
+    seeds = [settings.seed, *random.integers(2**31 - 1, size=settings.networks - 1).tolist()]
+    found, max_lr, members, histories, kept = None, settings.max_lr, [], [], []
+    for seed in seeds:
+        start = initial_weights(settings.shape.widths, seed)
+        with lent_network(settings.shape, start) as network:
+            if max_lr is None:
+                found = _find(network.model, table, settings)
+                max_lr = _usable_rate(found)
+            weights, history, epochs = _fit_one(network, table, settings, max_lr, seed)
+        if not all(np.isfinite(values).all() for values in weights):
+            raise CyclerateError(
+                f"The training diverged: its weights are not finite after a cycle up to "
+                f"{max_lr:.3g}. Give a lower max_lr, or standardize=True."
+            )
+        members.append(weights)
+        histories.append(history)
+        kept.append(epochs)
+    assert max_lr is not None  # noqa: S101 - there is one network at least
+    return Fitted(tuple(members), max_lr, found, histories[0], max(kept))
+
+
+def _fit_one(
+    network: CompiledNetwork, table: Table, settings: Settings, max_lr: float, seed: int
+) -> tuple[Weights, dict[str, list[float]], int]:
+    """Trains a network until a cycle ends no better than the one before; the best is kept."""
+    train, test = table.parts(settings.held_out, seed)
+    size = min(settings.batch_size, len(train.x))
+    rows = WholeBatches(train.x, train.y, train.weights, batch_size=size, seed=seed)
+    history: dict[str, list[float]] = {}
+    best: tuple[float, Weights, int] | None = None
+    before = 0
+    for end in ends_of_cycles(settings.epochs):
+        first = before * rows.num_batches
+        steps = (end - before) * rows.num_batches
+        network.cycle.begin(CosLog(max_lr, steps, cycles=1), first)
+        told = network.model.fit(
             rows,
-            epochs=settings.epochs,
-            callbacks=[ScheduleCallback(network.cycle, network.momentum)],
+            epochs=end - before,
+            callbacks=[ScheduleCallback(network.cycle, network.momentum, start_step=first)],
             shuffle=False,
             verbose=settings.verbose,
         )
+        before = end
+        for name, values in told.history.items():
+            history.setdefault(name, []).extend(values)
         weights = weights_of(network.model)
-    if not all(np.isfinite(values).all() for values in weights):
-        raise CyclerateError(
-            f"The training diverged: its weights are not finite after a cycle up to {max_lr:.3g}. "
-            "Give a lower max_lr, or standardize=True."
-        )
-    return Fitted(weights, max_lr, found, dict(history.history))
+        loss = _held_out_loss(weights, test, settings.shape.loss)
+        history.setdefault("held_out_loss", []).extend([loss] if len(test.x) else [])
+        if best is not None and len(test.x) and not loss < best[0]:
+            break
+        best = loss, weights, end
+    assert best is not None  # noqa: S101 - there is one cycle at least
+    return best[1], history, best[2]
 
 
-def _find(model: Any, rows: WholeBatches, settings: Settings) -> RangeTestResult:
+def _held_out_loss(weights: Weights, table: Table, loss: str) -> float:
+    if not len(table.x):
+        return 0.0
+    outputs = outputs_of(weights, table.x.astype(np.float64))
+    return float(np.average(losses_of_rows(loss, outputs, table.y), weights=table.weights))
+
+
+def _find(model: Any, table: Table, settings: Settings) -> RangeTestResult:
+    size = min(settings.batch_size, len(table.x))
+    rows = WholeBatches(table.x, table.y, table.weights, batch_size=size, seed=settings.seed)
     with _leaving_generators_alone():
         return range_test(
             model,
