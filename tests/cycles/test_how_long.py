@@ -76,12 +76,18 @@ class TestForecast:
     def test_neither_level_nor_unit_of_a_loss_changes_it(
         self, values: list[float], level: float, unit: float, steps: int
     ):
-        before = curve(values).forecast(steps)
-        after = curve([level + unit * value for value in values]).forecast(steps)
+        below = [value - 200 for value in values]  # or 0 would be a bound
+        before = curve(below).forecast(steps)
+        after = curve([level + unit * value - 1e6 for value in below]).forecast(steps)
         far = 1e-6 * unit * (1 + abs(before.value)) + 1e-9 * abs(level)
         for name in ("low", "value", "high"):
-            expected = level + unit * getattr(before, name)
-            assert getattr(after, name) == pytest.approx(expected, abs=100 * far)
+            expected = level + unit * getattr(before, name) - 1e6
+            assert getattr(after, name) == pytest.approx(expected, abs=100 * far + 1e-3)
+
+    def test_what_was_never_below_0_is_not_expected_there(self):
+        found = curve([1.0, 0.5, 0.01]).forecast(3200)
+        assert found.low == 0.0
+        assert curve([0.0, -0.5, -0.99]).forecast(3200).low < -1.0
 
     def test_the_further_the_wider(self):
         how_long = curve(power_law(1.0, 2.0, 0.5))

@@ -134,6 +134,13 @@ def test_features_are_standardised_unless_asked_not_to():
         plain.set_params(standardize="yes").fit(x, y)
 
 
+def test_a_row_that_is_far_out_gets_an_answer_near_the_others():
+    x, y = line()
+    network = CyclicRegressor(**QUICK).fit(x, y)
+    far = network.predict(np.array([[1e9, 0.0], [0.0, -1e9]]))
+    assert np.abs(far).max() < 3 * np.abs(y).max()
+
+
 # Keras's own; `pytest.warns` raises it anew in another module's name.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 def test_where_no_rate_is_clear_it_says_so_and_takes_the_usual_one():

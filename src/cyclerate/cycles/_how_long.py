@@ -128,7 +128,8 @@ class HowLong:
         The value is taken to be `a + b * steps ** -c`, with `c` below 0 once it becomes worse.
         `a`, `b` and `c` are not fitted but weighed, by the last three points and by what is usual.
         The interval has been widened, for "val_" values to their worse side, until it held 80 % of
-        the true values on the design and validation tasks of `benchmarks/finders`.
+        the true values on the design and validation tasks of `benchmarks/finders`. What was never
+        below 0 is not expected there, nor an accuracy above 1.
 
         Args:
             total_steps: More than those of the run, or fewer; up to eight times as many.
@@ -146,8 +147,10 @@ class HowLong:
         if not known[0][0] <= steps <= most:
             raise bad_argument("total_steps", f"from {known[0][0]} to {most}", total_steps)
         low, value, high = self._quantiles(metric, steps)
+        if all(v >= 0 for _, v in self._known(metric)):  # as an error is, or a share
+            low, value, high = (max(v, 0.0) for v in (low, value, high))
         if metric.removeprefix("val_").endswith(("accuracy", "auc")):
-            low, value, high = (min(max(v, 0.0), 1.0) for v in (low, value, high))
+            low, value, high = (min(v, 1.0) for v in (low, value, high))
         return Forecast(steps, value, low, high)
 
     def plot(self, ax: Axes | None = None, metric: str | None = None) -> Axes:

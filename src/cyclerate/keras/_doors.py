@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument
-from cyclerate.keras._internals import innermost
+from cyclerate.keras._internals import check_one_replica, innermost
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
 
@@ -21,10 +21,11 @@ def check_model(model: Any) -> None:
     """Checks that a model can be trained.
 
     Raises:
-        ValueError: It is no Keras model, not compiled, or has several optimizers.
+        ValueError: It is no Keras model, not compiled, has several optimizers, or several replicas.
     """
     if not isinstance(model, keras.Model):
         raise bad_argument("model", "a Keras model", model)
     if not model.compiled or model.optimizer is None:
         raise bad_argument("model", "compiled: call model.compile(optimizer, loss) first", model)
+    check_one_replica(model)
     innermost(model.optimizer)

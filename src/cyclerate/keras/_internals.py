@@ -65,6 +65,51 @@ def build_from_batch(model: Any, batch: Any) -> None:
     model._symbolic_build(data_batch=batch)  # noqa: SLF001
 
 
+def check_one_replica(model: Any) -> None:
+    """Refuses a model of a `tf.distribute` strategy with several replicas.
+
+    Raises:
+        ValueError: It is one.
+    """
+    strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow's alone
+    if getattr(strategy, "num_replicas_in_sync", 1) > 1:
+        kind = type(strategy).__name__
+        allowed = "made outside of a tf.distribute strategy (on JAX, keras.distribution works)"
+        raise bad_argument("model", allowed, kind)
+
+
+@contextmanager
+def state_in_place(model: Any, arguments: tuple[Any, ...]) -> Generator[None]:
+    """Gives the variables, in the block, the values that a step on JAX takes beside the data.
+
+    A fit has them in its state alone. Under a `keras.distribution` a step is made for the devices
+    that the variables lie on, and only a value knows these.
+    """
+    spread = keras.backend.backend() == "jax" and keras.distribution.distribution() is not None
+    if not spread or not arguments:
+        yield
+        return
+    parts = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    lent = [
+        (variable, value)
+        for variables, values in zip(parts, arguments[0], strict=True)
+        for variable, value in zip(variables, values, strict=True)
+        if variable._value is None  # noqa: SLF001 - as Keras takes them away
+    ]
+    for variable, value in lent:
+        variable._value = value  # noqa: SLF001
+    try:
+        yield
+    finally:
+        for variable, _ in lent:
+            variable._value = None  # noqa: SLF001
+
+
 def untraced_function(
     model: Any, wrap: Callable[[TrainFunction], TrainFunction] | None = None
 ) -> TrainFunction:

@@ -11,7 +11,13 @@ import keras
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_count, check_number
-from cyclerate.keras._internals import attribute_for, innermost, rate_of, trace
+from cyclerate.keras._internals import (
+    attribute_for,
+    check_one_replica,
+    innermost,
+    rate_of,
+    trace,
+)
 from cyclerate.keras._train_function import Plan, ScheduledFunction, install, remove
 from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import check_schedule
@@ -129,6 +135,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         model = self.model
         if self._model_used is not None and self._model_used() is not model:
             raise bad_argument("callbacks", "a new ScheduleCallback for each model", self)
+        check_one_replica(model)
         optimizer = innermost(model.optimizer)
         for name, schedule in self.schedules.items():
             check_compilable("lr" if name == "learning_rate" else name, schedule, model)

@@ -25,6 +25,8 @@ from cyclerate.keras._internals import (
     RATE,
     TracedNumber,
     TrainFunction,
+    check_one_replica,
+    state_in_place,
     untraced_function,
 )
 from cyclerate.keras._steering import Steered, Steering
@@ -142,7 +144,8 @@ class ScheduledFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._inner is None:
-            self._inner = self._compiled()
+            with state_in_place(self._model, arguments):
+                self._inner = self._compiled()
         attributes = vars(self._optimizer)
         attributes["apply"] = self._apply
         try:
@@ -209,6 +212,7 @@ def install(
 
     `when_over` is called if another training begins although nobody removed this.
     """
+    check_one_replica(model)
     if isinstance(model.train_function, ScheduledFunction):
         model.train_function.add(plans)
         vars(model)[HOOK].when_over.append(when_over)

@@ -111,7 +111,10 @@ class _Cyclic(BaseEstimator):
         )
 
     def _network_inputs(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._inputs.transform(x) if self.standardize else x
+        if not self.standardize:
+            return x
+        scaled = self._inputs.transform(x)
+        return scaled / np.sqrt(1 + (scaled / 3) ** 2)  # no outlier is more than 3
 
     def _outputs(self, x: Any) -> Iterator[NDArray[np.float64]]:
         """The outputs of each network."""
@@ -161,7 +164,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             (none of them, where these were fewer than 20). After each cycle it is judged by them,
             and its training ends with a cycle that was no better than the one before. None: all
             rows are seen, for all epochs. Default 0.1.
-        standardize: Whether to bring the features to mean 0 and variance 1 first. Default True.
+        standardize: Whether to bring the features to mean 0 and variance 1 first, and what is far
+            out smoothly to below 3: `z / sqrt(1 + (z / 3) ** 2)`. Default True.
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
         verbose: As in Keras. Default 0.
@@ -178,7 +182,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, if they are all strings.
 
-    Source: the cycles, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; their low
+    Source: cycles and clipping, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; low
     points as the places to judge, Smith 2017, arXiv 1506.01186.
 
     >>> from sklearn.datasets import load_iris
@@ -294,7 +298,8 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
             (none of them, where these were fewer than 20). After each cycle it is judged by them,
             and its training ends with a cycle that was no better than the one before. None: all
             rows are seen, for all epochs. Default 0.1.
-        standardize: Whether to bring the features to mean 0 and variance 1 first. Default True.
+        standardize: Whether to bring the features to mean 0 and variance 1 first, and what is far
+            out smoothly to below 3: `z / sqrt(1 + (z / 3) ** 2)`. Default True.
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
         verbose: As in Keras. Default 0.
@@ -308,7 +313,7 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, if they are all strings.
 
-    Source: the cycles, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; their low
+    Source: cycles and clipping, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; low
     points as the places to judge, Smith 2017, arXiv 1506.01186.
 
     >>> from sklearn.datasets import load_diabetes
