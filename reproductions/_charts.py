@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cyclerate.compare._theme import LIGHT, Theme, styles
+from cyclerate._theme import LIGHT, Theme, styles
 from cyclerate.schedules import from_dict
 from reproductions._phrases import measured, rates
 from reproductions._record import Reproduction
@@ -209,7 +209,7 @@ def _falling_part(curves: Sequence[Any]) -> tuple[float, float] | None:
 
 def draw(chart: Chart, theme: Theme = LIGHT) -> Figure:
     """Draws a chart."""
-    from cyclerate.compare._drawing import Named, drawable, dress, name_lines, new_figure
+    from reproductions._drawing import Named, drawable, dress, name_lines, new_figure
 
     figure = new_figure(_INCHES, theme)
     ax = figure.add_subplot()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from matplotlib import font_manager, ticker
-from matplotlib.artist import Artist
+from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from cyclerate.compare._theme import LIGHT, Style, Theme
+from cyclerate._svg import apart
+from cyclerate._theme import Style, Theme
 from cyclerate.compare._wording import printable, shortened
 
 WIDTH_INCHES = 4.2  # at a phone's 360 pixels a 9.5 point letter is 11 pixels high
@@ -66,17 +63,6 @@ def dress(ax: Axes, theme: Theme, title: str | None = None) -> None:
         ax.set_title(title, loc="left", fontweight="bold", **words)
 
 
-def brighten(artists: Iterable[Artist]) -> None:
-    """Moves colours that were chosen for white paper halfway to white, for a dark one."""
-    for artist in artists:
-        properties = artist.properties()
-        for name in ("color", "facecolor"):
-            if name in properties:
-                red, green, blue, alpha = to_rgba(properties[name])
-                lighter = ((1.0 + red) / 2, (1.0 + green) / 2, (1.0 + blue) / 2, alpha)
-                artist.set(**{name: lighter})
-
-
 def drawable(text: str, letters: int = LABEL_LETTERS) -> str:
     """Returns text that the font can draw: unknown signs become "?", long names are cut."""
     known = font_manager.get_font(font_manager.findfont(FONT)).get_charmap()
@@ -87,17 +73,6 @@ def words(ax: Axes, x: float, y: float, text: str, theme: Theme, **options: Any)
     """Writes text on axes exactly as it is: a dollar sign is a dollar sign."""
     options = {"color": theme.ink, "fontsize": POINTS - 1, "fontfamily": FONT, **options}
     ax.text(x, y, text, parse_math=False, **options)
-
-
-def step_axis(ax: Axes, label: str = "optimizer steps", *, log: bool = False) -> None:
-    """Makes the x axis count steps: 500, 1k, 20k, 1M."""
-    if log:
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-    else:
-        ax.xaxis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
-    ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    ax.set_xlabel(label)
 
 
 @dataclass(frozen=True)
@@ -119,44 +94,3 @@ def name_lines(ax: Axes, lines: Sequence[Named], theme: Theme, height_inches: fl
         piece: dict[str, Any] = {"color": line.style.color, "linestyle": line.style.dashes}
         ax.plot([1.03, 1.13], [y, y], linewidth=2, **piece, **across)
         words(ax, 1.16, y, line.name, theme, va="center", transform=ax.transAxes)
-
-
-def apart(heights: Sequence[float] | NDArray[np.float64], gap: float) -> list[float]:
-    """Moves heights in [0, 1] as little as needed so that neighbours are `gap` apart.
-
-    They keep their order. Clusters are centred where their members were.
-
-    >>> [round(y, 2) for y in apart([0.5, 0.5, 0.9], 0.1)]
-    [0.45, 0.55, 0.9]
-    """
-    order = np.argsort(heights, kind="stable")
-    clusters: list[list[float]] = []  # each one: members, centre
-    for wanted in np.clip(np.asarray(heights)[order], 0.0, 1.0):
-        clusters.append([1.0, float(wanted)])
-        while len(clusters) > 1 and _bottom(clusters[-1], gap) < _top(clusters[-2], gap) + gap:
-            (m, b), (n, a) = clusters.pop(), clusters.pop()
-            clusters.append([m + n, _kept_inside(m + n, (n * a + m * b) / (m + n), gap)])
-    placed = [_bottom(c, gap) + gap * i for c in clusters for i in range(round(c[0]))]
-    result = np.empty(len(placed))
-    result[order] = placed
-    return result.tolist()
-
-
-def _bottom(cluster: Sequence[float], gap: float) -> float:
-    return cluster[1] - gap * (cluster[0] - 1) / 2
-
-
-def _top(cluster: Sequence[float], gap: float) -> float:
-    return cluster[1] + gap * (cluster[0] - 1) / 2
-
-
-def _kept_inside(members: float, centre: float, gap: float) -> float:
-    half = gap * (members - 1) / 2
-    return 0.5 if half > 0.5 else min(max(centre, half), 1.0 - half)
-
-
-def picture(height_inches: float, plot: Callable[[Axes], Any]) -> bytes:
-    """Returns a plot on one pair of axes as PNG bytes, for a light page."""
-    figure = new_figure(height_inches, LIGHT)
-    plot(figure.subplots())
-    return png(figure)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks._page import write_generated
 from cyclerate._errors import require
 from cyclerate._files import write_bytes, write_text
-from cyclerate.compare._page import FILE_NAME, Picture, fill, when
-from cyclerate.compare._theme import DARK, LIGHT
+from cyclerate._theme import DARK, LIGHT
+from cyclerate.compare._page import FILE_NAME, fill, when
 from reproductions._charts import Chart, draw
 from reproductions._experiment import Experiment
 from reproductions._record import Reproduction, stored
@@ -22,6 +23,26 @@ _QUICK = (
     "nothing about the article."
 )
 _TEMPLATE = Path(__file__).parent / "templates" / "experiment.html.j2"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page embeds it: for light and for dark, with its words."""
+
+    light: bytes
+    dark: bytes
+    text: str
+    alt: str
+
+    @property
+    def width(self) -> int:
+        """Pixels, read from the PNG header."""
+        return int.from_bytes(self.light[16:20], "big")
+
+    @property
+    def height(self) -> int:
+        """Pixels, read from the PNG header."""
+        return int.from_bytes(self.light[20:24], "big")
 
 
 def write_page(experiment: Experiment, record: Reproduction, out_dir: Path) -> Path:
@@ -59,7 +80,7 @@ def paragraphs(text: str) -> list[str]:
 def picture(chart: Chart) -> Picture:
     """Draws a chart, for light pages and for dark ones."""
     require("matplotlib", "cli")
-    from cyclerate.compare._drawing import png
+    from reproductions._drawing import png
 
     light, dark = (png(draw(chart, theme)) for theme in (LIGHT, DARK))
     return Picture(light, dark, chart.caption, chart.alt)

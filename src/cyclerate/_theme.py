@@ -1,4 +1,8 @@
-"""Colours and line styles of the figures: for light and dark pages, and for every eye."""
+"""Colours and line styles of the figures: for light and dark pages, and for every eye.
+
+The figures of the pages are SVG and take their colours from the variables of CSS, so that one
+figure is right on light paper and on dark; those of matplotlib take a theme.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +54,53 @@ DARK = Theme(
 )
 
 
+CSS = Theme(
+    name="css",
+    paper="var(--paper)",
+    ink="var(--ink)",
+    faint="var(--faint)",
+    grid="var(--grid)",
+    reference="var(--reference)",
+    lines=tuple(f"var(--line-{i})" for i in range(len(LIGHT.lines))),
+)
+"""The colours as CSS names them; `variables` gives them their values."""
+
+
+def variables(theme: Theme) -> str:
+    """Returns the declarations of CSS that give the variables of `CSS` the colours of a theme.
+
+    >>> variables(LIGHT).split("; ")[0]
+    '--paper: #ffffff'
+    """
+    names = ("paper", "ink", "faint", "grid", "reference")
+    given = [f"--{name}: {getattr(theme, name)}" for name in names]
+    given += [f"--line-{i}: {color}" for i, color in enumerate(theme.lines)]
+    return "; ".join(given) + ";"
+
+
+NOTEBOOK_STYLE = (
+    f"<style>.cyclerate {{ {variables(LIGHT)} max-width: 34em; }} "
+    f"@media (prefers-color-scheme: dark) {{ .cyclerate {{ {variables(DARK)} }} }} "
+    f"[data-jp-theme-light=true] .cyclerate {{ {variables(LIGHT)} }} "
+    f"[data-jp-theme-light=false] .cyclerate, .vscode-dark .cyclerate {{ {variables(DARK)} }} "
+    ".cyclerate svg { display: block; width: 100%; height: auto; color: var(--ink); "
+    "background: var(--paper); }</style>"
+)
+"""The colours in a notebook: as JupyterLab and VS Code say, else as the system does."""
+
+
 @dataclass(frozen=True)
 class Style:
     """How one policy is drawn."""
 
     color: str
     dashes: Any
+
+    @property
+    def dash_array(self) -> str:
+        """The dashes as SVG has them, "" for a whole line."""
+        pattern = () if self.dashes == "solid" else self.dashes[1]
+        return " ".join(f"{2 * size:g}" for size in pattern)
 
 
 def styles(names: Sequence[str], reference: str, theme: Theme) -> dict[str, Style]:

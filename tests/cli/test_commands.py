@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cyclerate as cr
+from cyclerate.cli import _design
 from cyclerate.cli._app import app
 from cyclerate.compare import Comparison, _page
 from cyclerate.finder import RangeTestResult
@@ -93,7 +95,7 @@ def test_compare_gives_a_record_a_report_and_a_network_to_use(flowers: Path):
     assert cells == [(policy, seed) for policy in policies for seed in (7, 8)]
     assert record.range_tests == {(7, 0): RangeTestResult.load("out/range_test.json")}
     assert (Path("out") / "cells").is_dir()  # from which a killed run goes on
-    files = [path for path in Path("out").iterdir() if path.is_file() and path.suffix != ".png"]
+    files = [path for path in Path("out").iterdir() if path.is_file()]
     assert sorted(path.suffix for path in files) == [
         ".html",
         ".json",
@@ -222,7 +224,10 @@ def test_range_test_of_a_network_in_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert (result.planned_steps, result.lrs[0]) == (60, pytest.approx(1e-5))
     assert "for 50 steps that is" in result.verdict
     assert 0.01 < result.max_lr < 2.0
-    assert Path("range_test/range_test.png").read_bytes().startswith(b"\x89PNG")
+    page = Path("range_test/range_test.html").read_text(encoding="utf-8")
+    # The policy and the length that were asked for, up to the rate that was found.
+    assert f"keras.optimizers.SGD(learning_rate={float(f'{result.max_lr:.3g}')!r})" in page
+    assert '"steps":50' in page
     again = run("range-test", *words, "--method", "range", "--json", "--out", "other")
     alone = json.loads(again.stdout)
     assert (alone["method"], alone["losses"]) == ("range", result.losses.tolist())
@@ -404,3 +409,43 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cli, "require", missing)
     with pytest.raises(SystemExit, match=r"cyclerate: this needs typer.*cyclerate\[cli\]"):
         cli.main()
+
+
+def test_design_writes_a_page_and_says_where(tmp_path: Path):
+    file = tmp_path / "new" / "design.html"
+    words = ["--policy", "triangular", "--max-lr", 0.08, "--steps", 800, "--out", file]
+    out = run("design", *words).stdout
+    assert out.endswith(f"Page: {file}\n") or str(file) in "".join(out.split("\n"))
+    page = file.read_text(encoding="utf-8")
+    assert "schedule = cr.Triangular(base_lr=0.02, max_lr=0.08, step_size=100)" in page
+    assert run("design", *words, "--quiet").stdout == f"Page: {file}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--policy", "wave"),
+        ("--max-lr", 0),
+        ("--base-lr", 0.2),
+        ("--steps", 0),
+        ("--out", "page.txt"),
+    ],
+)
+def test_design_refuses_by_the_name_of_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: object
+):
+    monkeypatch.chdir(tmp_path)
+    result = RUNNER.invoke(app, ["design", option, str(value)])
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("policy", list(_design._MADE))
+@pytest.mark.parametrize("steps", [1, 2, 1000])
+def test_design_knows_every_policy_of_its_page(tmp_path: Path, policy: str, steps: int):
+    file = tmp_path / "design.html"
+    run("design", "--policy", policy, "--steps", steps, "--out", file)
+    begins = json.loads(re.findall(r'id="data">(.*?)</script>', file.read_text())[0])["design"]
+    assert (begins["policy"], begins["steps"]) == (policy, steps)
+    assert begins["max_lr"] == 0.1

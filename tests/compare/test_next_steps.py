@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
+from cyclerate.compare._code import filled, frameworks, own_framework, schedule_code, use
 from cyclerate.compare._networks import OPTIMIZERS, make_optimizer
-from cyclerate.compare._page import optimizer_code, schedule_code, use
 from cyclerate.compare._record import Best, PolicyInfo
 from tests.compare.records import SCHEDULES, STEPS, answer, row
 
@@ -22,11 +22,16 @@ def of(kind: str, framework: str = "keras", **settings: Any) -> dict[str, Any]:
     return {"framework": framework, "class": kind, "settings": settings}
 
 
+def optimizer_code(schedule: cr.Schedule, config: dict[str, Any]) -> str:
+    """The code for the framework that an optimizer was recorded in."""
+    return filled(frameworks(config)[own_framework(config)], schedule)
+
+
 def test_the_code_is_this():
     steps = use(answer(ROWS))
     assert steps is not None
     assert steps.label == "triangular"
-    assert steps.code == (
+    assert optimizer_code(steps.schedule, of("SGD", momentum=0.9)) == (
         "import keras\n"
         "import cyclerate as cr\n"
         "import cyclerate.keras as ck\n"
@@ -74,7 +79,7 @@ def test_a_joined_schedule_is_made_from_its_dict():
 def test_the_reference_needs_no_schedule():
     steps = use(answer([row("fixed", 0.5), row("triangular", 0.6)]))
     assert steps is not None
-    assert steps.code == (
+    assert optimizer_code(steps.schedule, of("SGD", momentum=0.9)) == (
         "import keras\n\noptimizer = keras.optimizers.SGD(learning_rate=0.01, momentum=0.9)"
     )
     assert steps.remark == ""
@@ -170,3 +175,65 @@ def test_nothing_is_recommended_when_nothing_finished():
 def test_a_schedule_that_cannot_be_made_here_gives_no_code():
     foreign = PolicyInfo("triangular", "mine", {"type": "Nobody"}, "")
     assert use(answer(ROWS, policies=(foreign,))) is None
+
+
+def named(config: dict[str, Any], schedule: cr.Schedule) -> dict[str, str]:
+    return {one.name: filled(one, schedule) for one in frameworks(config)}
+
+
+def test_every_framework_has_its_code():
+    codes = named(of("SGD", momentum=0.9), SCHEDULES["triangular"])
+    assert list(codes) == ["Keras", "PyTorch", "Lightning", "Transformers", "Optax"]
+    assert all(code.count("= cr.Triangular(base_lr=0.001") == 1 for code in codes.values())
+    assert "optimizer = optax.sgd(schedule, momentum=0.9)" in codes["Optax"]
+    assert "torch.optim.SGD(self.parameters(), lr=schedule(0), momentum=0.9)" in codes["Lightning"]
+    assert "optimizers=(optimizer, rates)" in codes["Transformers"]
+
+
+def test_a_setting_stays_in_its_own_framework():
+    codes = named(of("AdamW", clipnorm=1.0), cr.Constant(0.1))
+    assert codes["Keras"].endswith("AdamW(learning_rate=0.1, clipnorm=1.0)")
+    assert codes["PyTorch"].endswith("torch.optim.AdamW(model.parameters(), lr=0.1)")
+    assert codes["Optax"].endswith("optax.adamw(0.1)")
+    codes = named(of("Ftrl"), cr.Constant(0.1))
+    assert codes["Keras"].endswith("keras.optimizers.Ftrl(learning_rate=0.1)")
+    assert "# Put your own optimizer here" in codes["PyTorch"]
+    assert codes["PyTorch"].endswith("torch.optim.SGD(model.parameters(), lr=0.1)")
+
+
+def test_what_a_record_says_is_not_taken_for_the_place_of_the_schedule():
+    codes = named(of("SGD", name="{schedule}{rate}"), SCHEDULES["triangular"])
+    assert codes["Keras"].endswith("name='{schedule}{rate}')")
+
+
+def test_the_codes_of_pytorch_and_optax_run():
+    import torch
+
+    optax = pytest.importorskip("optax")
+    schedule = SCHEDULES["one_cycle"]
+    codes = named(of("Adam"), schedule)
+    model = torch.nn.Linear(2, 1)
+    found: dict[str, Any] = {"model": model}
+    exec(codes["PyTorch"], found)
+    assert found["optimizer"].param_groups[0]["lr"] == schedule(0)
+    exec(codes["Lightning"], found)
+    made = found["configure_optimizers"](model)
+    assert made["lr_scheduler"]["interval"] == "step"
+    assert made["optimizer"].param_groups[0]["lr"] == schedule(0)
+    exec(codes["Optax"], found)
+    assert isinstance(found["optimizer"], optax.GradientTransformation)
+    exec(named(of("Adam"), cr.Constant(0.1))["Lightning"], found)
+    assert found["configure_optimizers"](model).param_groups[0]["lr"] == 0.1
+
+
+def test_the_code_of_transformers_runs():
+    import torch
+
+    pytest.importorskip("transformers")
+    for schedule in (SCHEDULES["one_cycle"], cr.Constant(0.1)):
+        code = named(of("Adam"), schedule)["Transformers"]
+        head, _, tail = code.rpartition("\n")
+        found: dict[str, Any] = {"model": torch.nn.Linear(2, 1)}
+        exec(head, found)
+        assert found["optimizer"].param_groups[0]["lr"] == schedule(0)
+        assert tail.endswith("optimizers=(optimizer, rates))")

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import cyclerate as cr
+from cyclerate._theme import DARK, LIGHT
+from cyclerate.compare._answer import Answer
 from cyclerate.compare._comparison import Comparison
-from cyclerate.compare._page import TEMPLATES, render, tied, write_report
+from cyclerate.compare._page import (
+    TEMPLATES,
+    embedded,
+    render,
+    tied,
+    write_design,
+    write_range_test,
+    write_report,
+)
 from cyclerate.compare._record import Best, PolicyInfo
 from tests.compare.colors import contrast
 from tests.compare.records import answer, cell, raced, range_result, record, row
@@ -29,7 +43,8 @@ FIGURES = [
     "schedules",
     "steps_to_reference",
 ]
-VOID = {"meta", "link", "img", "source", "br", "line", "wbr"}
+VOID = {"meta", "link", "img", "source", "br", "wbr", "input"}
+SELF_CLOSED = {"line", "path", "polyline", "polygon"}
 
 
 class Page(HTMLParser):
@@ -40,6 +55,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.open: list[str] = []
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -48,15 +64,23 @@ class Page(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag != "wbr":
             self.words.append(" ")
-        if tag not in VOID:
+        if tag not in VOID | SELF_CLOSED:
             self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in SELF_CLOSED
+        self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
+        if tag not in VOID | SELF_CLOSED:
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if "script" in self.open:
+            self.scripts[-1] += data
+        elif "style" not in self.open:
             self.words.append(data)
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -96,57 +120,47 @@ def references(page: Page) -> Iterator[str]:
 
 
 def test_nothing_is_loaded_from_anywhere(page: Page):
-    found = list(references(page))
-    assert len(found) == 2 * len(FIGURES) + 1
-    assert all(reference.startswith(("data:", "#")) for reference in found)
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    assert not re.search(r"url\(|@import|@font-face|https?:", css)
-    policies = [m["content"] for m in page.all("meta") if m.get("http-equiv")]
-    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert list(references(page)) == ["data:,"]
+    for name in ("report.css", "report.js"):
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        text = text.replace("http://www.w3.org/2000/svg", "")  # the name of SVG, not an address
+        assert not re.search(r"url\(|@import|@font-face|https?:|fetch\(|XMLHttp|WebSocket", text)
 
 
-def test_nothing_runs(page: Page):
-    assert not page.all("script")
+def test_one_script_may_run_and_no_other(page: Page):
+    (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv")]
+    data, script = page.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    assert script == (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    assert "innerHTML" not in script
+    assert [s.get("type") for s in page.all("script")] == ["application/json", None]
+    assert set(json.loads(data)) == {"curves", "design", "frameworks", "tests"}
     handlers = [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]
     assert handlers == []
 
 
-def images(page: Page, kind: str) -> set[bytes]:
-    sources = [img["src"] for img in page.all("img") if img["class"] == kind]
-    return {base64.b64decode(source.partition(",")[2]) for source in sources}
+def test_paper_is_always_light():
+    css = (TEMPLATES / "base.html.j2").read_text(encoding="utf-8")
+    css += (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    darkening = css.count("screen and (prefers-color-scheme: dark)")
+    assert css.count("prefers-color-scheme") == darkening == 2
 
 
-def test_one_of_two_images_is_shown_and_paper_is_always_light():
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    in_the_dark = "".join(
-        re.findall(r"@media screen and \(prefers-color-scheme: dark\) \{(.*?)\n\}", css, re.DOTALL)
-    )
-    assert (
-        css.count("prefers-color-scheme")
-        == css.count("screen and (prefers-color-scheme: dark)")
-        == 2
-    )
-    assert re.findall(r"\.(light|dark) \{ display: (\w+); \}", in_the_dark) == [
-        ("light", "none"),
-        ("dark", "block"),
-    ]
-    everywhere = re.findall(r"^\.(light|dark) \{ display: (\w+); \}", css, re.MULTILINE)
-    assert everywhere == [("light", "block"), ("dark", "none")]
+def test_every_figure_is_in_the_page_and_the_page_is_alone(folder: Path, page: Page):
+    assert [path.name for path in folder.iterdir()] == ["report.html"]
+    assert (folder / "report.html").stat().st_size < 250_000
+    drawn = [figure["data-figure"] for figure in page.all("figure")]
+    assert sorted(drawn) == sorted([*FIGURES, "schedule"])
+    assert not page.all("img")
 
 
-def test_every_figure_is_in_the_page_and_beside_it(folder: Path, page: Page):
-    files = sorted(path.name for path in folder.iterdir())
-    assert files == sorted([f"{name}.png" for name in FIGURES] + ["report.html"])
-    light, dark = (images(page, kind) for kind in ("light", "dark"))
-    assert light == {(folder / f"{name}.png").read_bytes() for name in FIGURES}
-    assert len(dark) == len(FIGURES)
-    assert not dark & light
-    assert all(int(img["width"]) == 924 and int(img["height"]) > 200 for img in page.all("img"))
-
-
-def test_figures_are_told_in_words(page: Page):
-    alts = {img["alt"] for img in page.all("img")}
-    assert len(alts) == len(FIGURES)
+def test_figures_are_told_in_words_and_have_a_table_behind_them(page: Page):
+    alts = {svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"}
+    assert len(alts) == len(FIGURES) + 1 + 2  # three panels of schedules, and the one to change
     assert (
         "Dot chart of the final held-out accuracy: fixed 72.4 % ± 0.1; triangular 73.4 % ± 0.2; "
         "one cycle 73.3 % ± 0.1."
@@ -154,20 +168,113 @@ def test_figures_are_told_in_words(page: Page):
     assert any(
         alt.startswith("Line chart of the loss over learning rates from 1e-05") for alt in alts
     )
+    assert len(page.all("details")) == len(page.all("figure"))
+    assert len(page.all("table")) == 2 + len(page.all("figure"))
+
+
+def numbers(page: Page) -> dict[str, Any]:
+    return json.loads(page.scripts[0])
+
+
+def test_the_numbers_of_the_page_are_those_of_the_record(page: Page):
+    made = whole_race()
+    loss, metric = numbers(page)["curves"]["quantities"]
+    assert (loss["percent"], metric["percent"]) == (False, True)
+    for policy, name in zip(loss["policies"], made.policies, strict=True):
+        for drawn, run in zip(policy["runs"], made.runs_of(name), strict=True):
+            assert (drawn["seed"], drawn["fold"], drawn["diverged"]) == (run.seed, 0, False)
+            assert drawn["x"] == list(run.steps)
+            assert drawn["y"] == pytest.approx(run.heldout_loss, rel=1e-5)
+            assert drawn["perStep"] == pytest.approx(run.seconds / 8000, rel=1e-3)
+    (test,) = numbers(page)["tests"]
+    result = range_result()
+    assert test["lrs"] == pytest.approx(result.lrs.tolist(), rel=1e-5)
+    assert test["smoothed"]["y"] == pytest.approx(result.smoothed.tolist(), rel=1e-5)
+    assert test["runs"][0]["losses"] == pytest.approx(result.losses.tolist(), rel=1e-5)
+
+
+def test_the_search_is_counted_for_the_policies_that_used_its_rate():
+    found = range_result()
+    top = float(f"{found.max_lr:.3g}")
+    policies = [
+        PolicyInfo("fixed", "fixed", cr.Constant(0.01).to_dict(), ""),
+        PolicyInfo("one_cycle", "1cycle", cr.OneCycle(top, 8000).to_dict(), ""),
+    ]
+    made = raced({"fixed": 0.35, "one_cycle": 2.0}, range_test=found, policies=policies)
+    page = Page(render(Answer(made)))
+    searches = [one["search"] for one in numbers(page)["curves"]["quantities"][0]["policies"]]
+    assert searches == [
+        {"steps": 0, "seconds": 0.0},
+        {"steps": found.steps, "seconds": found.seconds},
+    ]
+
+
+def test_the_controls_begin_at_the_schedule_that_won(page: Page):
+    design = numbers(page)["design"]
+    own = {name: design[name] for name in ("policy", "base_lr", "max_lr", "steps", "cycles", "up")}
+    assert own == {
+        "policy": "triangular",
+        "base_lr": 0.001,
+        "max_lr": 0.08,
+        "steps": 8000,
+        "cycles": 10,
+        "up": 0.5,
+    }
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "&lt;", "]]>", "\u2028", '"\\'])
+def test_no_text_ends_the_numbers(text: str):
+    written = embedded({text: [text]})
+    assert not re.search(r"[<>&\u2028]", written)
+    assert json.loads(written) == {text: [text]}
+
+
+def test_repeats_are_a_band_and_races_are_there(tmp_path: Path):
+    found = range_result()
+    higher = dataclasses.replace(found, smoothed=found.smoothed + 0.5)
+    result = dataclasses.replace(found, runs=(found, higher), races=((0.05, 0.5), (0.3, None)))
+    file = write_range_test(result, tmp_path / "range_test.html", steps=900)
+    page = Page(file.read_text(encoding="utf-8"))
+    (test,) = numbers(page)["tests"]
+    assert test["band"][0] == pytest.approx(found.smoothed.tolist(), rel=1e-5)
+    assert test["band"][1] == pytest.approx(higher.smoothed.tolist(), rel=1e-5)
+    assert test["races"] == [[0.05, 0.5], [0.3, None]]
+    assert numbers(page)["design"]["steps"] == 900
+    top = float(f"{result.max_lr:.3g}")
+    assert f"schedule = cr.OneCycle(max_lr={top!r}, total_steps=900)" in page.text
+
+
+def test_a_range_test_without_an_answer_has_a_page(tmp_path: Path):
+    file = write_range_test(range_result(flat=True), tmp_path / "range_test.html", steps=900)
+    page = Page(file.read_text(encoding="utf-8"))
+    assert "max_lr no clear answer" in page.text
+    assert numbers(page)["design"] is None
+    assert [figure["data-figure"] for figure in page.all("figure")] == ["range_test"]
+
+
+def test_a_page_to_design_on_needs_no_run(tmp_path: Path):
+    file = write_design(cr.WarmRestarts(0.1, 100), 700, tmp_path / "design.html")
+    page = Page(file.read_text(encoding="utf-8"))
+    assert file.stat().st_size < 100_000
+    design = numbers(page)["design"]
+    assert (design["policy"], design["cycles"], design["mult"]) == ("restarts", 7, 1)
+    assert "schedule = cr.WarmRestarts(max_lr=0.1, cycle_steps=100)" in page.text
 
 
 def test_the_page_has_landmarks_headings_and_table_headers(page: Page):
     tags = [tag for tag, _ in page.elements]
-    assert [tags.count(tag) for tag in ("header", "main", "footer", "h1", "table")] == [1] * 5
+    assert [tags.count(tag) for tag in ("header", "main", "footer", "h1")] == [1] * 4
     assert page.all("html") == [{"lang": "en"}]
     assert page.all("meta")[2]["content"] == "width=device-width, initial-scale=1"
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     labels = [s["aria-labelledby"] for s in page.all("section")]
-    assert labels == ["comparison", "curves", "range-test", "schedules", "next", "run"]
+    assert labels == ["comparison", "curves", "schedules", "next", "run"]
     assert set(labels) <= set(ids)
-    scopes = [th["scope"] for th in page.all("th")]
-    assert scopes == ["col"] * 6 + ["row"] * 3
+    assert {th["scope"] for th in page.all("th")} == {"col", "row"}
+    for control in ("input", "select"):
+        assert page.all(control)
+        assert all("name" in one for one in page.all(control))
 
 
 def test_the_page_says_what_was_found_and_run(page: Page):
@@ -223,27 +330,31 @@ def hostile() -> Comparison:
 def test_what_a_record_says_is_text_and_never_markup(tmp_path: Path):
     text = write_report(hostile(), tmp_path).read_text(encoding="utf-8")
     page = Page(text)
-    assert not page.all("script")
+    assert len(page.all("script")) == 2
+    assert EVIL not in text
     assert not page.all("b")
     assert "alert" not in {name for _, attributes in page.elements for name in attributes}
-    assert text.count("&lt;script&gt;") == text.count("alert(") > 20
+    assert text.count("&lt;script&gt;") > 20
+    assert json.loads(page.scripts[0])["curves"]["quantities"][0]["policies"][1]["label"] == (
+        f"{EVIL}triangular"
+    )
     assert CODE in page.text
-    assert len(page.all("img")) == 2 * (len(FIGURES) - 1)
+    assert len(page.all("figure")) == len(FIGURES)
     assert next(m["name"] for m in page.all("meta") if "name" in m) == "viewport"
 
 
 def test_a_page_without_a_winner_has_no_code_and_no_range_test():
     lost = [row(n, None, None, metric_mean=None, diverged=3) for n in ("fixed", "triangular")]
-    page = Page(render(answer(lost), {}))
+    page = Page(render(answer(lost)))
     assert "No policy can be recommended from these runs." in page.text
     assert "diverged 3 of 3" in page.text
-    assert "range-test" not in [s["aria-labelledby"] for s in page.all("section")]
+    assert "range_test" not in [figure["data-figure"] for figure in page.all("figure")]
     assert len(page.all("pre")) == 1
 
 
 def test_reservations_stand_under_the_answer():
     made = answer([row("fixed", 0.5, None)], range_test=range_result(flat=True))
-    page = Page(render(made, {}))
+    page = Page(render(made))
     assert page.text.count("Range test: No clear answer: the loss improves no more than") == 1
     assert "max_lr no clear answer" in page.text
     assert len([p for p in page.all("p") if p.get("class") == "note"]) == 1
@@ -251,7 +362,7 @@ def test_reservations_stand_under_the_answer():
 
 def test_a_schedule_that_cannot_be_made_is_said():
     foreign = PolicyInfo("mine", "mine", {"type": "Nobody"}, "By hand.")
-    page = Page(render(answer([row("mine", 0.5)], policies=(foreign,)), {}))
+    page = Page(render(answer([row("mine", 0.5)], policies=(foreign,))))
     assert "By hand. It cannot be drawn here" in page.text
 
 
@@ -278,7 +389,9 @@ def test_text_on_the_page_is_legible_in_light_and_dark():
     css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     light, dark = (colors(block) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL))
     assert set(light) == set(dark)
-    for theme in (light, dark):
+    for theme, own in ((light, LIGHT), (dark, DARK)):
+        theme |= {"paper": own.paper, "ink": own.ink}
+        assert contrast(theme["edge"], theme["paper"]) >= 3.0
         for text, ground in [
             ("ink", "paper"),
             ("ink", "panel"),
@@ -289,6 +402,7 @@ def test_text_on_the_page_is_legible_in_light_and_dark():
             ("good-ink", "paper"),
             ("bad-ink", "bad"),
             ("accent", "paper"),
+            ("soft", "panel"),
         ]:
             assert contrast(theme[text], theme[ground]) >= 4.5, (text, ground)
 
@@ -306,4 +420,4 @@ def test_a_report_needs_no_framework_and_no_pyplot(tmp_path: Path):
     )
     command = [sys.executable, "-W", "error", "-c", code, str(saved), str(tmp_path / "out")]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert out.splitlines() == ["[]", "['jinja2', 'matplotlib'] False"]
+    assert out.splitlines() == ["[]", "['jinja2'] False"]

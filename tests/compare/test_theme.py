@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cyclerate.compare._theme import DARK, DASHES, LIGHT, Theme, styles
+from cyclerate._theme import CSS, DARK, DASHES, LIGHT, Theme, styles, variables
 from tests.compare.colors import EYES, contrast, distance
 
 both = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
@@ -45,3 +45,16 @@ def test_the_place_of_the_reference_changes_no_other_color():
     first = styles(["fixed", "a", "b"], "fixed", LIGHT)
     last = styles(["a", "b", "fixed"], "fixed", LIGHT)
     assert first == last
+
+
+def test_every_colour_of_a_figure_has_its_value_in_both_themes():
+    used = {CSS.paper, CSS.ink, CSS.faint, CSS.grid, CSS.reference, *CSS.lines}
+    for theme in (LIGHT, DARK):
+        given = dict(part.split(": ") for part in variables(theme).rstrip(";").split("; "))
+        assert {f"var({name})" for name in given} == used
+        assert given["--line-1"] == theme.lines[1]
+
+
+def test_dashes_are_written_as_svg_has_them():
+    drawn = styles(["fixed", "a", "b"], "fixed", CSS)
+    assert [style.dash_array for style in drawn.values()] == ["", "", "8 2.4"]

@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from cyclerate.compare._theme import DARK
+from cyclerate._theme import DARK
 from reproductions import _phrases as say
 from reproductions._charts import Chart, Line, draw, line
+from reproductions._drawing import drawable
 from reproductions._experiment import Table, run
 from reproductions._page import origins, write_page
 from reproductions._phrases import measured, reached_after
@@ -138,3 +139,9 @@ def test_a_table_is_as_wide_as_its_heads_and_says_so_in_markdown():
     assert table.markdown() == "| cell | loss |\n| --- | ---: |\n| a\\|b | 1.0 |\n| c | 10.0 |"
     with pytest.raises(ValueError, match="rows must be as wide as the heads"):
         Table("t", ("cell", "loss"), (("a",),))
+
+
+def test_drawable_keeps_what_the_font_has():
+    assert drawable("Größe ± 1 → ∞") == "Größe ± 1 → ∞"
+    assert drawable("学習率") == "???"
+    assert drawable("x" * 300) == "x" * 13 + "…"

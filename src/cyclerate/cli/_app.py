@@ -9,6 +9,7 @@ import typer
 import cyclerate
 from cyclerate.cli._compare import compare, demo, report, work
 from cyclerate.cli._console import Boundary
+from cyclerate.cli._design import design
 from cyclerate.cli._plot import plot
 from cyclerate.cli._range_test import range_test
 
@@ -50,4 +51,5 @@ app.command("range-test")(range_test)
 app.command("plot", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     plot
 )
+app.command("design")(design)
 app.command("report")(report)

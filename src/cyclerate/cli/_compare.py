@@ -135,7 +135,7 @@ def report(
         typer.Argument(metavar="DIR", help=f"A folder with {FILE_NAME}.", show_default=False),
     ],
 ) -> None:
-    """Draw report.html and its pictures again from record.json."""
+    """Draw report.html again from record.json."""
     if not folder.exists():
         raise Mistake(f"there is no folder {folder}. Check the path.")
     try:

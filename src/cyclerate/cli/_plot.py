@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from cyclerate._errors import bad_argument, check_count
-from cyclerate._files import write_bytes
+from cyclerate._errors import bad_argument, check_count, require
+from cyclerate._files import replacing
 from cyclerate._text import listed, near_names
 from cyclerate.cli._console import Console, Mistake, asking
 from cyclerate.cli._options import check_folder
 from cyclerate.schedules import Schedule, from_dict
+from cyclerate.schedules._drawing import shown_steps
 from cyclerate.schedules._serialization import kinds
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def plot(
             check_count("--steps", steps)
     schedule = _read(policy, as_json, words, steps)
     # A ramp's own length is called steps too: it is drawn with what follows it.
-    number = _length(schedule) if steps is None or hasattr(schedule, "steps") else steps
+    number = shown_steps(schedule) if steps is None or hasattr(schedule, "steps") else steps
     if output is None:
         title = textwrap.fill(repr(schedule), _COLUMNS + 10, subsequent_indent="  ")
         Console().result(f"{title}\n{drawing(schedule(np.arange(number)))}")
@@ -159,19 +160,13 @@ def _value(text: str) -> Any:
         return text
 
 
-def _length(schedule: Schedule) -> int:
-    """Steps that show what a schedule does: its own length, four cycles, or a ramp and a little."""
-    for name, times in (("total_steps", 1.0), ("step_size", 8), ("cycle_steps", 7), ("steps", 1.2)):
-        if length := getattr(schedule, name, None):
-            return int(times * length) + (name == "steps")
-    return 100
-
-
 def _save(schedule: Schedule, steps: int, output: Path) -> None:
     if output.suffix.lower() != ".png":
         with asking():
             raise bad_argument("--output", "the name of a .png file", str(output))
     check_folder(output.parent, "--output")
-    from cyclerate.compare._drawing import picture
-
-    write_bytes(output, picture(2.6, lambda ax: schedule.plot(steps, ax)))
+    figures: Any = require("matplotlib.figure", "cli")
+    figure = figures.Figure(figsize=(4.2, 2.6), dpi=220, layout="constrained")
+    schedule.plot(steps, figure.add_subplot())
+    with replacing(output) as temporary:
+        figure.savefig(temporary, format="png")

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cyclerate._errors import check_count
-from cyclerate._files import write_bytes
 from cyclerate._text import listed, near_names
 from cyclerate.cli._console import Console, Mistake, asking
 from cyclerate.cli._options import Json, Quiet, check_folder, choose_backend, prefer_backend
+from cyclerate.finder._probe import ASSUMED_HORIZON_STEPS
 
 if TYPE_CHECKING:
     from cyclerate.finder import RangeTestResult
 
-RESULT_FILE, PICTURE_FILE = "range_test.json", "range_test.png"
+RESULT_FILE, PAGE_FILE = "range_test.json", "range_test.html"
 _RETURNS = "a compiled Keras model and its data: (model, x, y) or (model, dataset)"
 
 
@@ -81,9 +81,9 @@ def range_test(
             **settings,
         )
     result.save(out / RESULT_FILE)
-    write_bytes(out / PICTURE_FILE, _picture(result))
+    page = _write_page(result, out / PAGE_FILE, model.optimizer, horizon_steps)
     console.result(str(result))
-    console.say(f"Picture: {out / PICTURE_FILE}   Result: {out / RESULT_FILE}")
+    console.say(f"Page: {page}   Result: {out / RESULT_FILE}")
     console.document(result.to_dict())
 
 
@@ -99,10 +99,14 @@ def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
     return model, tuple(data)
 
 
-def _picture(result: RangeTestResult) -> bytes:
-    from cyclerate.compare._drawing import picture
+def _write_page(
+    result: RangeTestResult, path: Path, optimizer: Any, horizon_steps: int | None
+) -> Path:
+    from cyclerate.compare._keras_learner import optimizer_config
+    from cyclerate.compare._page import write_range_test
 
-    return picture(3.0, result.plot)
+    steps = horizon_steps or ASSUMED_HORIZON_STEPS
+    return write_range_test(result, path, steps=steps, optimizer=optimizer_config(optimizer))
 
 
 def call_function(place: str) -> Any:

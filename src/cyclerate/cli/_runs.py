@@ -240,7 +240,7 @@ def _explain(about: About, plan: Plan, console: Console) -> None:
     if missing := [policy.name for policy in plan.named if policy.name not in trained]:
         console.say(
             f"Without a rate from the range test, {', '.join(missing)} cannot be trained. Try "
-            "another --batch-size or --optimizer, or look at the curve in range_test.png."
+            "another --batch-size or --optimizer, or look at the curve in the report."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import statistics
 from collections.abc import Mapping
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from cyclerate._errors import require
 from cyclerate._files import built, read_json, without_schema, write_json
 from cyclerate._plain import plain
+from cyclerate._svg import notebook
 from cyclerate._text import count
+from cyclerate._theme import CSS, styles
+from cyclerate.compare._curves import curves, draw_curves
 from cyclerate.compare._paired import Difference, difference
 from cyclerate.compare._record import (
     About,
@@ -160,6 +164,18 @@ class Comparison:
         axes.set(xlabel="step", ylabel="held-out loss")
         axes.legend()
         return axes
+
+    def _repr_html_(self) -> str:
+        """The comparison as a notebook shows it: its table, and its learning curves."""
+        drawn = curves(self.cells, self.policies, "heldout_loss")
+        title, *lines = str(self).split("\n")
+        parts = [f"<pre style='overflow-x:auto'>{html.escape(chr(10).join(lines).strip())}</pre>"]
+        if drawn:
+            look = styles(self.policies, self.reference, CSS)
+            labels = {policy.name: policy.label for policy in self.about.policies}
+            alt = f"Line chart of the held-out loss of {', '.join(self.policies)}."
+            parts.append(draw_curves(drawn, "Held-out loss", alt, look, labels))
+        return notebook(title, *parts)
 
     def __str__(self) -> str:
         seeds, folds = ({getattr(run, of) for run in self.cells} for of in ("seed", "fold"))

@@ -1,17 +1,18 @@
-"""What the figures draw, as plain arrays: learning curves and rates, without matplotlib."""
+"""Learning curves as plain arrays, and their chart."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._comparison import Comparison
+from cyclerate._svg import NAMED_RIGHT, Axis, Chart, around, number, steps_text
+from cyclerate._theme import CSS, Style
 from cyclerate.compare._record import Run
-from cyclerate.schedules import Schedule
+from cyclerate.compare._wording import shortened
 
 Array = NDArray[np.float64]
 LOG_SPAN = 100.0
@@ -38,17 +39,22 @@ class Curve:
     mean: Line
 
     @property
+    def lines(self) -> tuple[Line, ...]:
+        """One line for each run."""
+        return (*self.seeds, *self.diverged)
+
+    @property
     def end(self) -> float | None:
         """The last value of the mean, or of a diverged run where there is no mean."""
         line = next((line for line in (self.mean, *self.diverged) if len(line)), None)
         return None if line is None else float(line.values[-1])
 
 
-def curves(comparison: Comparison, quantity: str) -> tuple[Curve, ...]:
+def curves(runs: Iterable[Run], policies: Iterable[str], quantity: str) -> tuple[Curve, ...]:
     """Returns the curves of every policy that has a point."""
-    found = []
-    for policy in comparison.policies:
-        cells = comparison.runs_of(policy)
+    found, runs = [], tuple(runs)
+    for policy in policies:
+        cells = [run for run in runs if run.policy == policy]
         seeds = tuple(_line(cell, quantity) for cell in cells if not cell.diverged)
         diverged = tuple(_line(cell, quantity) for cell in cells if cell.diverged)
         found.append(Curve(policy, seeds, diverged, _mean(seeds)))
@@ -73,26 +79,69 @@ def is_wide(low: float, high: float, at_least: float) -> bool:
 
 def wide_steps(drawn: Iterable[Curve]) -> bool:
     """True if the evaluations lie so far apart that the steps need a logarithmic axis."""
-    lines = [line for curve in drawn for line in (*curve.seeds, *curve.diverged)]
+    lines = [line for curve in drawn for line in curve.lines]
     steps = np.concatenate([line.steps[line.steps > 0] for line in lines])
     return steps.size > 0 and is_wide(float(steps.min()), float(steps.max()), LOG_SPAN)
 
 
-def rate_envelope(schedule: Schedule, steps: int, bins: int = 600) -> tuple[Array, Array, Array]:
-    """Returns a schedule's rates so that long ones keep their peaks when they are drawn small.
+def value_limits(drawn: Sequence[Curve], *, log_values: bool) -> tuple[float, float, bool]:
+    """Returns the ends of the axis of the values, and whether it is logarithmic."""
+    low, high = span(drawn)
+    if log_values and is_wide(low, high, 20.0):
+        return low / 1.2, high * 1.2, True
+    return *around([low, high]), False
 
-    They are steps, lowest and highest rates: over the steps of each bin where there are more.
+
+def draw_curves(
+    drawn: Sequence[Curve],
+    title: str,
+    alt: str,
+    look: Mapping[str, Style],
+    labels: Mapping[str, str],
+    *,
+    write: Callable[[float], str] = number,
+    log_values: bool = True,
+    goal: float | None = None,
+) -> str:
+    """Returns the chart of learning curves, as SVG: means strong, runs pale.
+
+    Args:
+        drawn: The curves.
+        title: What stands over it.
+        alt: Its content as text.
+        look: How each policy is drawn.
+        labels: What each policy is called.
+        write: Writes a value at the axis.
+        log_values: Whether the axis may be logarithmic where the values span a large ratio.
+        goal: A value that a dashed line marks.
     """
-    if steps <= bins:
-        n = np.arange(steps)
-        values = np.asarray(schedule(n), dtype=np.float64)
-        return n.astype(np.float64), values, values
-    edges = np.linspace(0, steps, bins + 1).astype(np.int64)
-    points = min(1000, math.ceil(steps / bins))
-    inside = np.linspace(0.0, 1.0, points)
-    n = (edges[:-1, None] + inside * (edges[1:] - 1 - edges[:-1])[:, None]).astype(np.int64)
-    values = np.asarray(schedule(n.ravel()), dtype=np.float64).reshape(n.shape)
-    return n.mean(axis=1), values.min(axis=1), values.max(axis=1)
+    low, high, log = value_limits(drawn, log_values=log_values)
+    ends = np.concatenate([line.steps for one in drawn for line in one.lines if len(line)])
+    wide = wide_steps(drawn)
+    first = float(ends[ends > 0].min()) if wide else 0.0
+    across = Axis(first, float(ends.max()) or 1.0, wide, "optimizer steps", steps_text)
+    chart = Chart(across, Axis(low, high, log, write=write), title, alt, right=NAMED_RIGHT)
+    for curve in drawn:
+        color = look[curve.policy].color
+        for line in (*curve.seeds, *curve.diverged) if len(curve.lines) > 1 else curve.diverged:
+            chart.line(line.steps, line.values, color, width=0.8, opacity=0.45)
+        for line in curve.diverged:
+            if len(line):
+                chart.crosses(line.steps[-1:], line.values[-1:], color)
+    if goal is not None:
+        chart.rule("y", goal, CSS.ink)
+    for curve in drawn:
+        style = look[curve.policy]
+        chart.line(curve.mean.steps, curve.mean.values, style.color, dashes=style.dash_array)
+        if len(curve.mean) == 1:
+            chart.dots(curve.mean.steps, curve.mean.values, style.color, radius=3)
+    named = [
+        (shortened(labels.get(curve.policy) or curve.policy, 12), curve.end, look[curve.policy])
+        for curve in drawn
+        if curve.end is not None
+    ]
+    chart.names(named)
+    return chart.svg()
 
 
 def _line(cell: Run, quantity: str) -> Line:

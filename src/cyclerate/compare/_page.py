@@ -1,103 +1,166 @@
-"""The page of a comparison: one HTML file that needs nothing else, and its figures as PNG."""
+"""The page: one HTML file that needs nothing else, with its figures, numbers and script inside.
+
+Of a comparison, of a range test, or of neither: then it is there to choose a schedule on.
+"""
 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime as dt
-import keyword
+import functools
+import hashlib
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cyclerate.schedules
 from cyclerate._errors import require
-from cyclerate._files import write_bytes, write_text
+from cyclerate._files import write_text
+from cyclerate._theme import CSS, DARK, LIGHT, styles, variables
 from cyclerate.compare._answer import Answer, page_legend, rows
+from cyclerate.compare._code import filled, frameworks, own_framework, schedule_code, use
 from cyclerate.compare._comparison import Comparison
-from cyclerate.compare._theme import DARK, LIGHT, styles
-from cyclerate.compare._wording import rate, seconds, whole
+from cyclerate.compare._figures import Figure, draw_all, range_test, schedule_figure
+from cyclerate.compare._numbers import controls, curve_numbers, sweep_numbers
+from cyclerate.compare._wording import MISSING, rate, seconds, whole
 from cyclerate.finder import RangeTestResult
-from cyclerate.schedules import Constant, Schedule
+from cyclerate.finder._probe import POLICIES
+from cyclerate.schedules import OneCycle, Schedule
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
-# Classes that both frameworks, or Keras alone, have by these names.
-OPTIMIZERS = {
-    *("SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Ftrl", "Lamb"),
-    *("Muon", "Nadam", "NAdam", "RAdam", "Rprop"),
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page embeds it: for light and for dark, with its words."""
-
-    light: bytes
-    dark: bytes
-    text: str
-    alt: str
-
-    @property
-    def width(self) -> int:
-        """Pixels, read from the PNG header."""
-        return int.from_bytes(self.light[16:20], "big")
-
-    @property
-    def height(self) -> int:
-        """Pixels, read from the PNG header."""
-        return int.from_bytes(self.light[20:24], "big")
+DEFAULT_OPTIMIZER = {"framework": "keras", "class": "SGD", "settings": {"momentum": 0.9}}
 
 
 def write_report(comparison: Comparison, out_dir: str | os.PathLike[str]) -> Path:
     """Writes the report of a comparison; returns the path of the page.
 
     Raises:
-        MissingExtra: jinja2 or matplotlib is not installed.
+        MissingExtra: jinja2 or scipy is not installed.
     """
-    answer = Answer(comparison)
-    pictures = draw(answer)
-    page = render(answer, pictures)
-    for name, picture in pictures.items():
-        write_bytes(Path(out_dir) / f"{name}.png", picture.light)
-    return write_text(Path(out_dir) / FILE_NAME, page)
+    return write_text(Path(out_dir) / FILE_NAME, render(Answer(comparison)))
 
 
-def draw(answer: Answer) -> dict[str, Picture]:
-    """Draws every figure of a comparison, for light pages and for dark ones."""
-    require("matplotlib", "cli")
-    from cyclerate.compare._drawing import png
-    from cyclerate.compare._figures import describe_all, draw_all
+def write_range_test(
+    result: RangeTestResult,
+    path: str | os.PathLike[str],
+    *,
+    steps: int,
+    optimizer: dict[str, Any] | None = None,
+) -> Path:
+    """Writes the page of a range test: its curve, and the schedule that its rates make.
 
-    light, dark, words = draw_all(answer, LIGHT), draw_all(answer, DARK), describe_all(answer)
-    return {
-        name: Picture(png(figure), png(dark[name]), words[name].text, words[name].alt)
-        for name, figure in light.items()
-    }
+    Args:
+        result: What was found.
+        path: The file to write.
+        steps: Optimizer steps of the training to come.
+        optimizer: Its framework, class and settings, for the code to copy.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    chosen = choosing(
+        _found_cycle(result, steps), steps, [("", result)], optimizer or DEFAULT_OPTIMIZER
+    )
+    title = f"Range test of the {result.metric}"
+    figures = {"range_test": range_test(result)}
+    facts = {"range_test": result, "found_by": method(result), "cost": cost(result, steps)}
+    page = _design(title, result.headline(), {**chosen, **facts}, figures)
+    return write_text(path, page)
 
 
-def render(answer: Answer, pictures: dict[str, Picture]) -> str:
-    """Returns the page as HTML; whatever the comparison says is escaped."""
+def write_design(schedule: Schedule, steps: int, path: str | os.PathLike[str]) -> Path:
+    """Writes the page to choose a schedule on, without a run.
+
+    Args:
+        schedule: What it shows first.
+        steps: Optimizer steps of the training.
+        path: The file to write.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    chosen = choosing(schedule, steps, [], DEFAULT_OPTIMIZER)
+    title = "Choose a schedule, and copy its code"
+    nothing = {"range_test": None, "found_by": "", "cost": ""}
+    return write_text(path, _design("Design", title, {**chosen, **nothing}, {}))
+
+
+def _design(kicker: str, title: str, chosen: dict[str, Any], figures: dict[str, Figure]) -> str:
+    if chosen["schedule"]:
+        figures = {**figures, "schedule": schedule_figure(chosen["schedule"], chosen["steps"])}
+    return fill("design.html.j2", kicker=kicker, heading=title, figures=figures, **chosen)
+
+
+def render(answer: Answer) -> str:
+    """Returns the page of a comparison as HTML; whatever the comparison says is escaped."""
     comparison, about = answer.comparison, answer.comparison.about
-    found = next(iter(comparison.range_tests.values()), None)
-    made = comparison.schedules
-    codes = {name: schedule_code(schedule) for name, schedule in made.items()}
+    tests = [
+        (f"seed {seed}, fold {fold}", test) for (seed, fold), test in comparison.range_tests.items()
+    ]
+    found, best = next((test for _, test in tests), None), use(answer)
+    figures = draw_all(answer)
+    schedule = best.schedule if best else _found_cycle(found, about.total_steps)
+    chosen = choosing(schedule, about.total_steps, tests, about.model.optimizer_config)
+    if schedule is not None:
+        figures["schedule"] = schedule_figure(schedule, about.total_steps)
+    chosen["data"]["curves"] = curve_numbers(answer)
     return fill(
         "report.html.j2",
         about=about,
         answer=answer,
-        pictures=pictures,
-        rows=rows(answer),
+        figures=figures,
+        rows=list(zip(rows(answer), answer.rows, strict=True)),
+        differences=comparison.differences,
         legend=page_legend(answer),
         range_test=found,
         found_by=method(found) if found else "",
         cost=cost(found, about.total_steps) if found else "",
-        codes=codes,
-        swatches=_swatches(comparison),
-        use=use(answer),
+        codes={name: schedule_code(made) for name, made in comparison.schedules.items()},
+        look=styles(comparison.policies, comparison.reference, CSS),
+        use=best,
         when=when(about.created),
+        **chosen,
     )
+
+
+def _found_cycle(found: RangeTestResult | None, steps: int) -> Schedule | None:
+    """The policy that a range test was made for, up to what it found; None if it found nothing."""
+    top = (found.max_lr or found.fallback_lr) if found else None
+    if found is None or top is None:
+        return None
+    policy = str((found.provenance or {}).get("policy", "one_cycle"))
+    return POLICIES.get(policy, OneCycle)(float(f"{top:.3g}"), steps)
+
+
+def choosing(
+    schedule: Schedule | None,
+    steps: int,
+    tests: Sequence[tuple[str, RangeTestResult]],
+    optimizer: dict[str, Any],
+) -> dict[str, Any]:
+    """Returns what a page needs to let its reader choose rates, a schedule and its code."""
+    offered, own = frameworks(optimizer), own_framework(optimizer)
+    swept = [(name, test) for name, test in tests if len(test.lrs) > 1]
+    found = swept[0][1] if swept else None
+    return {
+        "schedule": schedule,
+        "steps": steps,
+        "frameworks": offered,
+        "own": own,
+        "first_code": filled(offered[own], schedule) if schedule else "",
+        "sweeps": [name for name, _ in swept],
+        "raced": any(test.races for _, test in swept),
+        "repeated": any(test.runs for _, test in swept),
+        "data": {
+            "curves": None,
+            "tests": [sweep_numbers(test) for _, test in swept] if schedule else [],
+            "design": controls(schedule, steps, found) if schedule else None,
+            "frameworks": [asdict(one) for one in offered],
+        },
+    }
 
 
 def fill(template: str | Path, **values: Any) -> str:
@@ -119,8 +182,36 @@ def fill(template: str | Path, **values: Any) -> str:
         "whole": whole,
         "rate": rate,
         "tied": tied,
+        "json": embedded,
+        "blank": lambda value: "" if value is None else value,
+        "signed": lambda value: MISSING if value is None else f"{value:+.2g}",
+    }
+    environment.globals |= {
+        "light": variables(LIGHT),
+        "dark": variables(DARK),
+        "script": _script,
     }
     return str(environment.get_template(Path(template).name).render(**values))
+
+
+def embedded(values: Any) -> str:
+    r"""Writes values as JSON that no text in it can end: no tag, no comment, no entity.
+
+    >>> embedded({"name": "</script><!--"})
+    '{"name":"\\u003c/script\\u003e\\u003c!--"}'
+    """
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+@functools.cache
+def _script() -> tuple[str, str]:
+    """The script of the page, and its hash: a page runs this text and no other."""
+    text = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return text, f"sha256-{digest}"
 
 
 def tied(text: str) -> str:
@@ -143,21 +234,6 @@ def when(created: str) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
 
 
-def _swatches(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """How the figures draw each policy, for the pieces of line in the table."""
-    names = comparison.policies
-    light, dark = (styles(names, comparison.reference, theme) for theme in (LIGHT, DARK))
-    dashes = {name: line.dashes for name, line in light.items() if line.dashes != "solid"}
-    return {
-        name: {
-            "light": light[name].color,
-            "dark": dark[name].color,
-            "dashes": " ".join(f"{2 * size:g}" for size in dashes.get(name, (0, ()))[1]),
-        }
-        for name in names
-    }
-
-
 def method(result: RangeTestResult) -> str:
     """Says what a range test did: its sweeps and its races."""
     times = len(result.runs)
@@ -176,113 +252,3 @@ def cost(result: RangeTestResult, total_steps: int) -> str:
     share = result.steps / max(total_steps, 1)
     time = "" if result.seconds is None else f", {seconds(result.seconds)} s"
     return f"{whole(result.steps)} optimizer steps, {100 * share:.0f} % of one run{time}"
-
-
-@dataclass(frozen=True)
-class Use:
-    """Code to copy."""
-
-    label: str
-    code: str  # makes the optimizer; runnable as it is
-    how: str
-    call: str
-    remark: str  # what to change for a training of another length
-    load: str  # loads the best model of the comparison, or ""
-    load_label: str  # the policy that trained that one
-
-
-def use(answer: Answer) -> Use | None:
-    """Returns the code for the best policy of a comparison, or None if there is no best one."""
-    about, row = answer.comparison.about, answer.best
-    schedule = answer.comparison.schedules.get(row.policy) if row else None
-    if row is None or schedule is None or not schedule_code(schedule):
-        return None
-    best, config = about.best, about.model.optimizer_config
-    constant, torch = isinstance(schedule, Constant), config.get("framework") == "torch"
-    how, call = "Compile your model with it", "model.compile(optimizer=optimizer, ...)"
-    if torch:
-        how, call = "After every optimizer.step()", "" if constant else "rates.step()"
-    remark = (
-        f"Its lengths count optimizer steps: this training had {whole(about.total_steps)} "
-        f"({whole(about.epochs)} epochs of {whole(about.steps_per_epoch)}). "
-        "With another batch size or number of epochs, change them in proportion."
-    )
-    # repr makes a literal of any text, so a file's name cannot leave its quotes.
-    load = "import keras\nimport cyclerate.keras\n\nmodel = keras.saving.load_model({!r})"
-    return Use(
-        label=answer.name(row.policy),
-        code=optimizer_code(schedule, config),
-        how=how,
-        call=call,
-        remark="" if constant else remark,
-        load=load.format(best.file) if best and best.file else "",
-        load_label=answer.name(best.policy) if best else "",
-    )
-
-
-def optimizer_code(schedule: Schedule, config: dict[str, Any]) -> str:
-    """Returns Python that makes a recorded optimizer with a schedule's rates.
-
-    What is no optimizer of Keras or PyTorch with plain settings becomes an SGD with a remark.
-    """
-    known = _is_plain(config)
-    name, settings = (config["class"], config["settings"]) if known else ("SGD", {})
-    constant = isinstance(schedule, Constant)
-    torch = config.get("framework") == "torch"
-    given = [f"{key}={value!r}" for key, value in settings.items()]
-    if torch:
-        start = repr(schedule.value) if constant else "schedule(0)"
-        call = f"torch.optim.{name}({', '.join(['model.parameters()', f'lr={start}', *given])})"
-        lines, adapter = ["import torch"], "import cyclerate.torch as ct"
-    else:
-        rates = repr(schedule.value) if constant else "ck.as_schedule(schedule)"
-        call = f"keras.optimizers.{name}({', '.join([f'learning_rate={rates}', *given])})"
-        lines, adapter = ["import keras"], "import cyclerate.keras as ck"
-    if not constant:
-        lines += ["import cyclerate as cr", adapter]
-    lines.append("")
-    if not known:
-        lines.append("# Put your own optimizer here: the comparison had another one.")
-    if not constant:
-        lines.append(f"schedule = {schedule_code(schedule)}")
-    lines.append(f"optimizer = {call}")
-    if torch and not constant:
-        lines.append("rates = ct.ScheduledLR(optimizer, schedule)")
-    return "\n".join(lines)
-
-
-def _is_plain(config: dict[str, Any]) -> bool:
-    """Whether code can be made of it: a known class, names, and values that repr as literals."""
-    settings = config.get("settings")
-    return (
-        config.get("class") in OPTIMIZERS
-        and isinstance(settings, dict)
-        and all(
-            str(name).isidentifier()
-            and not keyword.iskeyword(str(name))
-            and isinstance(value, (bool, int, float, str, type(None)))
-            for name, value in settings.items()
-        )
-    )
-
-
-def schedule_code(schedule: Schedule) -> str:
-    """Returns a schedule as Python, without the arguments that have their default.
-
-    "" where it has a function of the user's own that cannot be imported.
-
-    >>> import cyclerate as cr
-    >>> schedule_code(cr.OneCycle(max_lr=0.1, total_steps=500, up_frac=0.2))
-    'cr.OneCycle(max_lr=0.1, total_steps=500, up_frac=0.2)'
-    """
-    name = type(schedule).__name__
-    fields = dataclasses.fields(schedule)  # type: ignore[arg-type]
-    values = {field.name: getattr(schedule, field.name) for field in fields}
-    plain = all(isinstance(value, (int, float, str, type(None))) for value in values.values())
-    if not plain or not hasattr(cyclerate.schedules, name):
-        try:
-            return f"cr.from_dict({schedule.to_dict()!r})"
-        except ValueError:
-            return ""
-    shown = [f.name for f in fields if f.default != values[f.name]]
-    return f"cr.{name}({', '.join(f'{field}={values[field]!r}' for field in shown)})"

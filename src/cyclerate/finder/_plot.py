@@ -1,4 +1,4 @@
-"""The picture of a range test."""
+"""The picture of a range test: by matplotlib, and as SVG for pages and notebooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cyclerate._svg import Axis, Chart, around, number
+from cyclerate._theme import CSS
 from cyclerate.finder._curve import read_curve, to_minimise
 from cyclerate.finder._suggest import MIN_POINTS
 from cyclerate.schedules._base import axes_for
@@ -46,21 +48,83 @@ def _title(result: Result) -> str:
     return "\n".join(textwrap.wrap(text, _TITLE_WIDTH))
 
 
-def _set_limits(result: Result, ax: Axes) -> None:
-    """Shows the descent in full height; the blow-up leaves the picture at its edge."""
+def limits(result: Result) -> tuple[float, float] | None:
+    """Returns the values that show the descent in full height: the blow-up leaves the picture.
+
+    None where nothing was read.
+    """
     curves = [(run.lrs, to_minimise(run.losses, run.mode)) for run in result.runs or (result,)]
     curves = [curve for curve in curves if np.isfinite(curve[1]).sum() >= MIN_POINTS]
     scores = np.array([score for _, score in result.races if score is not None])
     values = np.concatenate([*(values for _, values in curves), to_minimise(scores, result.mode)])
     if not len(values):
-        ax.set_yticks([])
-        return  # nothing was read, so nothing is known of a blow-up
+        return None
     readings = [read_curve(*curve, result.planned_steps) for curve in curves]
     ceiling = max((reading.ceiling for reading in readings), default=np.nanmax(values))
     best = float(np.nanmin(values))
     worst = float(np.max(values[values <= ceiling], initial=best))
     margin = 0.08 * (worst - best) or 1.0
-    ax.set_ylim(*sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode)))
+    low, high = sorted(to_minimise(np.array([best - margin, worst + margin]), result.mode))
+    return float(low), float(high)
+
+
+def band(result: Result) -> tuple[Any, Any] | None:
+    """Returns the lowest and highest smoothed values of repeated sweeps at the result's rates."""
+    if len(result.runs) < 2 or not len(result.lrs):
+        return None
+    at = [
+        np.interp(result.lrs, run.lrs, run.smoothed, left=np.nan, right=np.nan)
+        for run in result.runs
+        if len(run.lrs)
+    ]
+    # A rate that no sweep reached has the result's own value.
+    rows = np.array([*at, result.smoothed])
+    return np.fmin.reduce(rows), np.fmax.reduce(rows)
+
+
+def describe(result: Result) -> str:
+    """Says what the chart of a range test shows."""
+    if not len(result.lrs):
+        return f"No rate was tried; {result.headline()}."
+    tried = f"{number(float(result.lrs[0]))} to {number(float(result.lrs[-1]))}"
+    return (
+        f"Line chart of the {result.metric} over learning rates from {tried}: {result.headline()}."
+    )
+
+
+def draw_result(result: Result) -> str:
+    """Returns the chart of a range test, as SVG."""
+    log = result.spacing == "exponential"
+    tried = [float(lr) for lr in result.lrs] or [1e-4, 1.0]
+    low, high = limits(result) or around(result.smoothed)
+    across = Axis(tried[0], max(tried[-1], tried[0] * 1.01), log, "learning rate")
+    chart = Chart(across, Axis(low, high), f"Range test: {result.metric}", describe(result))
+    if result.interval:
+        inside = np.clip(result.interval, across.low, across.high)
+        chart.band(inside, [low, low], [high, high], CSS.lines[1], 0.12)
+    repeated = band(result)
+    if repeated is not None:
+        chart.band(result.lrs, *repeated, CSS.lines[0])
+    for run in result.runs or (result,):
+        chart.dots(run.lrs, run.losses, CSS.faint, radius=1.3, opacity=0.6)
+    chart.line(result.lrs, result.smoothed, CSS.lines[0], width=2.2)
+    for lr, score in result.races:
+        if score is None or not low <= score <= high:
+            chart.crosses([lr], [high if result.mode == "min" else low], CSS.lines[3])
+        else:
+            chart.dots([lr], [score], CSS.lines[3], radius=4)
+    if result.max_lr is not None:
+        chart.rule("x", result.base_lr, CSS.lines[2], f"base_lr {result.base_lr:.2g}", "start")
+        chart.rule("x", result.max_lr, CSS.lines[1], f"max_lr {result.max_lr:.2g}")
+    return chart.svg()
+
+
+def _set_limits(result: Result, ax: Axes) -> None:
+    found = limits(result)
+    if found is None:
+        ax.set_yticks([])  # nothing was read, so nothing is known of a blow-up
+    else:
+        ax.set_ylim(*found)
 
 
 def _mark_races(result: Result, ax: Axes) -> None:

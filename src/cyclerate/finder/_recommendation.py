@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._svg import notebook, paragraphs
+from cyclerate.finder._plot import draw_result
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._probe import DECADES, POLICIES
 from cyclerate.finder._result import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
+from cyclerate.schedules._drawing import draw_schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -237,6 +240,16 @@ class Recommendation:
             MissingExtra: matplotlib is not installed.
         """
         return self.range_test.plot(ax)
+
+    def _repr_html_(self) -> str:
+        """The recommendation as a notebook shows it: what to do, its schedule, and the evidence."""
+        title, *reasons = self._lines()
+        parts = [paragraphs(reasons)]
+        if self.schedule is not None:
+            parts.insert(0, draw_schedule(self.schedule, self.training_steps))
+        if self.range_test.method != "prior":
+            parts.append(draw_result(self.range_test))
+        return notebook(title, *parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON-safe values."""

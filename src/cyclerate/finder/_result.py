@@ -16,6 +16,7 @@ import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
 from cyclerate._files import read_json, write_json
+from cyclerate._svg import notebook, paragraphs
 from cyclerate.finder._curve import MODES, SPACINGS, Curve
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._suggest import RULES, suggest_by
@@ -276,6 +277,13 @@ class RangeTestResult:
         from cyclerate.finder._plot import plot_result
 
         return plot_result(self, ax)
+
+    def _repr_html_(self) -> str:
+        """The result as a notebook shows it: the answer, its chart, and why."""
+        from cyclerate.finder._plot import draw_result
+
+        title = f"Range test of the {self.metric}: {self.headline()}"
+        return notebook(title, draw_result(self), paragraphs([*self._cost(), self.verdict]))
 
     def to_frame(self) -> DataFrame:
         """Returns a pandas DataFrame with a row per step: run (from 1), lr, loss, smoothed.

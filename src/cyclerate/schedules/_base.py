@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_count, check_number, require
+from cyclerate._svg import notebook
+from cyclerate.schedules._drawing import draw_schedule, shown_steps
 from cyclerate.schedules._namespaces import FARTHEST, PLAIN, Namespace, evaluate
 
 if TYPE_CHECKING:
@@ -161,6 +163,10 @@ class Schedule(ABC):
         axes.set_xlabel("step")
         axes.set_ylabel("learning rate")
         return axes
+
+    def _repr_html_(self) -> str:
+        """The schedule as a notebook shows it: itself as text, and its chart."""
+        return notebook(repr(self), draw_schedule(self, shown_steps(self)))
 
     def _set(self, **values: Any) -> None:
         """Sets fields of a frozen dataclass while it is being made."""

@@ -1,0 +1,216 @@
+"""The numbers that a page has inside, for its script: curves, sweeps, and where controls begin.
+
+Of a curve of very many points come the lowest and the highest of each pixel (`_svg.thinned`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cyclerate._svg import around, thinned
+from cyclerate._theme import CSS, styles
+from cyclerate.compare._answer import Answer
+from cyclerate.compare._curves import Curve, curves, value_limits, wide_steps
+from cyclerate.compare._record import Run
+from cyclerate.compare._wording import shortened
+from cyclerate.finder import RangeTestResult
+from cyclerate.finder._plot import band, describe, limits
+from cyclerate.schedules import (
+    Constant,
+    CosLog,
+    ExpRange,
+    OneCycle,
+    Schedule,
+    Triangular,
+    Triangular2,
+    WarmRestarts,
+    WarmupStableDecay,
+)
+
+_DIGITS = 6
+_LEAST_LEFT = 1e-6
+
+
+def digits(values: Any) -> list[float | None]:
+    """Returns numbers with six digits: more of them cannot be seen, and make a page heavy.
+
+    >>> digits([1.23456789, 2000.0, math.nan])
+    [1.23457, 2000, None]
+    """
+    return [_short(float(value)) for value in np.asarray(values, dtype=np.float64)]
+
+
+def _short(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{_DIGITS}g}")
+
+
+def _points(x: Any, y: Any) -> dict[str, Any]:
+    at, values = thinned(x, y)
+    return {"x": digits(at), "y": digits(values)}
+
+
+def curve_numbers(answer: Answer) -> dict[str, Any] | None:
+    """Returns the learning curves of a comparison, every run of them; None without any."""
+    made = answer.comparison
+    drawn = {name: curves(made.cells, made.policies, f"heldout_{name}") for name in _QUANTITIES}
+    found = [_quantity(answer, name, one) for name, one in drawn.items() if one]
+    if not found:
+        return None
+    return {"stepsPerEpoch": made.about.steps_per_epoch, "quantities": found}
+
+
+_QUANTITIES = ("loss", "metric")
+
+
+def _quantity(answer: Answer, name: str, drawn: Sequence[Curve]) -> dict[str, Any]:
+    loss = name == "loss"
+    numbers = answer.losses if loss else answer.scores
+    title = f"Held-out {'loss' if loss else shortened(answer.metric, 30)}"
+    low, high, log = value_limits(drawn, log_values=not numbers.percent)
+    goal = answer.reference if loss and len(answer.rows) > 1 else None
+    means = {curve.policy: curve for curve in drawn}
+    return {
+        "figure": f"learning_curves_{name}",
+        "title": title,
+        "alt": f"Line chart of the {title.lower()}.",
+        "percent": numbers.percent,
+        "goal": goal.loss_mean if goal else None,
+        "limits": [low, high],
+        "logValues": log,
+        "logSteps": wide_steps(drawn),
+        "policies": [
+            _policy(answer, policy, name, means.get(policy))
+            for policy in answer.comparison.policies
+        ],
+    }
+
+
+def _policy(answer: Answer, policy: str, name: str, curve: Curve | None) -> dict[str, Any]:
+    made = answer.comparison
+    look, runs = styles(made.policies, made.reference, CSS)[policy], made.runs_of(policy)
+    per_step = [_per_step(run) for run in runs]
+    steps, seconds = searched(answer, policy)
+    mean = ([], []) if curve is None else (curve.mean.steps, curve.mean.values)
+    return {
+        "label": answer.label(policy),
+        "name": shortened(answer.label(policy), 12),
+        "color": look.color,
+        "dash": look.dash_array,
+        "search": {"steps": steps, "seconds": seconds},
+        "perStep": sum(per_step) / len(per_step) if per_step else 0.0,
+        "mean": _points(*mean),
+        "runs": [_run(run, name) for run in runs],
+    }
+
+
+def _run(run: Run, name: str) -> dict[str, Any]:
+    values = np.array(getattr(run, f"heldout_{name}"), dtype=np.float64)  # None becomes NaN
+    who = {"seed": run.seed, "fold": run.fold, "diverged": run.diverged}
+    return {**who, "perStep": _per_step(run), **_points(run.steps, values)}
+
+
+def _per_step(run: Run) -> float:
+    return float(f"{run.seconds / max(run.steps[-1], 1):.4g}") if run.steps else 0.0
+
+
+def searched(answer: Answer, policy: str) -> tuple[int, float]:
+    """Returns the steps and seconds of the search for a policy's rate; 0 where it used none.
+
+    A policy used it whose highest rate is the one that a range test found.
+    """
+    made = answer.comparison
+    found = next(iter(made.range_tests.values()), None)
+    schedule = made.schedules.get(policy)
+    top = (found.max_lr or found.fallback_lr) if found else None
+    if found is None or top is None or schedule is None:
+        return 0, 0.0
+    if not math.isclose(schedule.bounds[1], top, rel_tol=0.006):  # three digits are kept of it
+        return 0, 0.0
+    return found.steps, found.seconds or 0.0
+
+
+def sweep_numbers(result: RangeTestResult) -> dict[str, Any]:
+    """Returns a range test: its sweeps, raw and smoothed, its races, and the limits to show."""
+    low, high = limits(result) or around(result.smoothed)
+    repeated = band(result)
+    return {
+        "metric": result.metric,
+        "mode": result.mode,
+        "alt": describe(result),
+        "lrs": digits(result.lrs),
+        "runs": [
+            {"lrs": points["x"], "losses": points["y"]}
+            for points in (_points(run.lrs, run.losses) for run in result.runs or (result,))
+        ],
+        "smoothed": _points(result.lrs, result.smoothed),
+        "band": None if repeated is None else [digits(side) for side in repeated],
+        "races": [list(race) for race in result.races],
+        "interval": None if result.interval is None else list(result.interval),
+        "limits": [low, high],
+    }
+
+
+def controls(schedule: Schedule, steps: int, found: RangeTestResult | None) -> dict[str, Any]:
+    """Returns where the page's controls begin: at a schedule, or at 1cycle up to its bound.
+
+    What a schedule does not say has the value that the other policies begin with.
+    """
+    top = schedule.bounds[1] or 1.0
+    base = found.base_lr if found and found.base_lr else top / 4
+    begin: dict[str, Any] = {
+        "policy": "one_cycle",
+        "max_lr": top,
+        "base_lr": min(float(f"{base:.3g}"), top),
+        "min_lr": 0.0,
+        "start_div": 25.0,
+        "steps": steps,
+    }
+    return {**begin, **_own(schedule, steps)}
+
+
+_CYCLES = {Triangular: "triangular", Triangular2: "triangular2", ExpRange: "exp_range"}
+
+
+def _own(schedule: Schedule, steps: int) -> dict[str, Any]:
+    """What a schedule itself says."""
+    match schedule:
+        case Constant():
+            return {"policy": "constant"}
+        case OneCycle():
+            shape = "linear" if schedule.shape == "triangle" else schedule.shape
+            same = ("start_div", "end_div", "three_phase")
+            own = {name: getattr(schedule, name) for name in same}
+            return {**own, "shape": shape, "up": schedule.up_frac, "steps": schedule.total_steps}
+        case Triangular() | Triangular2() | ExpRange():
+            gamma = schedule.gamma if isinstance(schedule, ExpRange) else 1.0
+            return {
+                "policy": _CYCLES[type(schedule)],
+                "base_lr": schedule.base_lr,
+                "cycles": _cycles(steps, schedule.cycle_steps),
+                "up": schedule.step_size / schedule.cycle_steps,
+                "shape": "triangle" if schedule.shape == "linear" else schedule.shape,
+                "left": max(float(f"{gamma**steps:.4g}"), _LEAST_LEFT),
+            }
+        case WarmRestarts():
+            shares = 1 if schedule.cycle_mult == 1 else 2
+            cycles = _cycles(steps, schedule.cycle_steps * shares)
+            own = {"mult": schedule.cycle_mult, "min_lr": schedule.min_lr}
+            return {"policy": "restarts", "cycles": cycles, **own}
+        case WarmupStableDecay():
+            own = {"up": schedule.warmup_frac, "down": schedule.decay_frac}
+            low = {"min_lr": schedule.min_lr, "steps": schedule.total_steps}
+            return {"policy": "wsd", "shape": schedule.decay, **own, **low}
+        case CosLog():
+            return {"policy": "coslog", "cycles": schedule.cycles, "steps": schedule.total_steps}
+        case _:
+            return {}
+
+
+def _cycles(steps: int, length: int) -> int:
+    return min(max(1, round(steps / length)), 20)
