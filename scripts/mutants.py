@@ -286,6 +286,24 @@ MUTANTS = [
         "        if True:\n",
         "tests/compare/test_engines.py",
     ),
+    Mutant(
+        "page: what was written into its numbers can end them",
+        'for sign in "<>&":',
+        'for sign in ">&":',
+        "tests/compare/test_page.py",
+    ),
+    Mutant(
+        "page: a search is counted for every policy",
+        "if not math.isclose(schedule.bounds[1], top, rel_tol=0.006):",
+        "if math.isclose(schedule.bounds[1], top, rel_tol=0.006):",
+        "tests/compare/test_page.py",
+    ),
+    Mutant(
+        "charts: of very many points the peaks are lost",
+        "highs = np.maximum.reduceat(values, edges)",
+        "highs = np.minimum.reduceat(values, edges)",
+        "tests/test_svg.py",
+    ),
 ]
 
 

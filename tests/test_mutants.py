@@ -37,6 +37,8 @@ def test_there_are_some_of_every_kind():
         "seeds",
         "ranks",
         "records",
+        "page",
+        "charts",
     }
     assert len(MUTANTS) >= 24
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)

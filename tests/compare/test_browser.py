@@ -53,7 +53,8 @@ def probed() -> RangeTestResult:
     apart = [
         dataclasses.replace(found, smoothed=found.smoothed + gap) for gap in (-0.02, 0.0, 0.02)
     ]
-    return dataclasses.replace(found, runs=tuple(apart), method="probe")
+    raced = {"policy": "one_cycle"}
+    return dataclasses.replace(found, runs=tuple(apart), method="probe", provenance=raced)
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +277,8 @@ def test_the_races_say_what_to_expect(browser: Browser, pages: dict[str, Path]):
         "No race was as low as max_lr 0.01: the nearest, a race at 0.05 ended at 0.56."
     )
     assert said(0.9).startswith("No race was as high as max_lr 0.9: the nearest, a race at 0.4 div")
+    browser.set(policy="triangular")
+    assert said(0.9).endswith("The races were of one_cycle.")
 
 
 def test_the_range_test_shows_what_is_chosen(browser: Browser, pages: dict[str, Path]):
@@ -338,6 +341,8 @@ def test_the_search_stands_in_front_of_what_it_served(browser: Browser, pages: d
     assert before["fixed"] == after["fixed"] == 8000
     assert after["triangular"] == 8000  # its rate was chosen by hand
     assert after["1cycle"] == before["1cycle"] + probed().steps
+    bar = """[data-figure=learning_curves_loss] polyline[style*="width:6;"]"""
+    assert len(browser.driver.find_elements("css selector", bar)) == 1
 
 
 def test_the_table_is_sorted_by_a_click(browser: Browser, pages: dict[str, Path]):

@@ -141,6 +141,7 @@ def sweep_numbers(result: RangeTestResult) -> dict[str, Any]:
     repeated = band(result)
     return {
         "metric": result.metric,
+        "policy": (result.provenance or {}).get("policy"),
         "mode": result.mode,
         "alt": describe(result),
         "lrs": digits(result.lrs),

@@ -95,7 +95,7 @@ def describe(result: Result) -> str:
 def draw_result(result: Result) -> str:
     """Returns the chart of a range test, as SVG."""
     log = result.spacing == "exponential"
-    tried = [float(lr) for lr in result.lrs] or [1e-4, 1.0]
+    tried = [float(lr) for lr in result.lrs if lr > 0 or not log] or [1e-4, 1.0]
     low, high = limits(result) or around(result.smoothed)
     across = Axis(tried[0], max(tried[-1], tried[0] * 1.01), log, "learning rate")
     chart = Chart(across, Axis(low, high), f"Range test: {result.metric}", describe(result))

@@ -291,6 +291,7 @@
       };
       const policies = quantity.policies.filter((_, i) => shown.has(i)).map((policy) => ({
         ...policy,
+        search: front ? place(policy, policy.perStep)(0) : 0,
         mean: { x: policy.mean.x.map(place(policy, policy.perStep)), y: policy.mean.y },
         runs: policy.runs.filter((run) => seeds.has(run.seed))
           .map((run) => ({ ...run, x: run.x.map(place(policy, run.perStep)) })),
@@ -315,7 +316,9 @@
     const alt = `${quantity.alt} Drawn over ${label}, for ${
       policies.map((policy) => policy.label).join(", ") || "no policy"}.`;
     const chart = new Chart(across, up, quantity.title, alt, { right: NAMED_RIGHT });
-    for (const { runs, color } of policies) {
+    for (const { runs, color, search } of policies) {
+      // What a search took has no loss to show: it lies on the axis, in front of the curve.
+      if (search) chart.line([across.low, search], [low, low], color, { width: 6, opacity: 0.6 });
       for (const { x, y, diverged } of runs) {
         chart.line(x, y, color, { width: 0.8, opacity: 0.45 });
         if (diverged && x.length) chart.cross(x.at(-1), y.at(-1), color);
@@ -627,8 +630,9 @@
     const options = byId("test-options").elements;
     const figure = document.querySelector('[data-figure="range_test"]');
     test = tests[Number(options.sweep?.value ?? 0)];
-    const ends = [test.lrs[0], test.lrs.at(-1)];
-    const across = new Axis(...ends, { log: options.axis.value === "log", label: "learning rate" });
+    const log = options.axis.value === "log"; // where a rate of 0 has no place
+    const ends = [log ? test.lrs.find((lr) => lr > 0) : test.lrs[0], test.lrs.at(-1)];
+    const across = new Axis(...ends, { log, label: "learning rate" });
     const up = new Axis(...test.limits);
     // A group, not an image: it holds the handles, which can be reached by keyboard.
     const chart = new Chart(across, up, `Range test: ${test.metric}`, test.alt, { role: "group" });
@@ -730,6 +734,11 @@
   // logarithm of the rate.
   function expectation() {
     const races = [...test.races].sort((a, b) => a[0] - b[0]), lr = state.max_lr;
+    const other = test.policy && test.policy !== state.policy;
+    return whatRacesSay(races, lr) + (races.length && other ? ` The races were of ${test.policy}.` : "");
+  }
+
+  function whatRacesSay(races, lr) {
     if (!races.length) return "No races were run: a sweep alone does not say what loss to expect.";
     const tell = ([rate, score]) => (score === null
       ? `a race at ${number(rate)} diverged` : `a race at ${number(rate)} ended at ${number(score)}`);
