@@ -7,7 +7,10 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-  const number = (value) => String(Number(value.toPrecision(4)));
+  const number = (value) => {
+    const short = Number(value.toPrecision(4));
+    return short !== 0 && Math.abs(short) < 1e-4 ? short.toExponential() : String(short);
+  };
   const percent = (value) => `${Number((100 * value).toPrecision(4))} %`;
   const rounded = (value, digits = 3) => Number(value.toPrecision(digits));
   const count = (value) => {
