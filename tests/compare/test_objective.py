@@ -45,12 +45,21 @@ def test_regression_metrics_are_in_the_unit_of_the_target():
     assert make_objective(None, "r2", 10.0).score(outputs, y) == pytest.approx(1 - 5 / 8)
 
 
+def test_regression_metrics_of_a_transformed_target_are_in_its_own_unit():
+    outputs, y = np.array([[1.0], [2.0]]), np.array([0.0, 4.0])
+    objective = make_objective(None, "mae", 10.0, np.exp)
+    gaps = [math.e - 1, math.exp(4) - math.exp(2)]
+    assert objective.score(outputs, y) == pytest.approx(sum(gaps) / 2)
+    assert objective.loss(outputs, y) == pytest.approx(2.5)
+
+
 def test_class_metrics():
     chosen = (LOGITS[:, 0] > 0).astype(int)
     scores = {
         "accuracy": metrics.accuracy_score(LABELS, chosen),
         "balanced_accuracy": metrics.balanced_accuracy_score(LABELS, chosen),
         "roc_auc": metrics.roc_auc_score(LABELS, LOGITS[:, 0]),
+        "average_precision": metrics.average_precision_score(LABELS, LOGITS[:, 0]),
     }
     for name, expected in scores.items():
         assert make_objective(2, name).score(LOGITS, LABELS) == pytest.approx(expected)
@@ -72,7 +81,11 @@ def test_outputs_that_are_not_finite_give_no_number():
 @pytest.mark.parametrize(
     ("classes", "metric", "fitting"),
     [
-        (2, "rmse", "accuracy, balanced_accuracy, roc_auc for this target .two classes"),
+        (
+            2,
+            "rmse",
+            "accuracy, balanced_accuracy, roc_auc, average_precision for this target .two classes",
+        ),
         (3, "roc_auc", "accuracy, balanced_accuracy for this target .many classes"),
         (None, "accuracy", "rmse, mae, r2 for this target .regression"),
         (2, "f1", "accuracy"),

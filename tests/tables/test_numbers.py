@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cyclerate.tables._columns import read_numbers, texts, to_numbers
+from cyclerate.tables._values import read_numbers, texts, to_numbers
 
 NAN = float("nan")
 

@@ -98,6 +98,23 @@ def test_many_categories_keep_the_frequent_ones():
             {"n": np.arange(100, 100 + 3 * ROWS, 3)},
             "numbering the rows (no value is there twice): n",
         ),
+        (
+            {"order_no": np.random.default_rng(0).permutation(1000)[:ROWS]},
+            "numbering the rows (no value is there twice): order_no",
+        ),
+        (
+            {"mix": np.random.default_rng(0).permutation(ROWS)},
+            "numbering the rows (no value is there twice): mix",
+        ),
+        (
+            {
+                "long": 123456789012345678
+                + np.random.default_rng(0).permutation(ROWS) % 7 * 10**9
+                + np.random.default_rng(1).permutation(ROWS)
+            },
+            "naming the rows (whole numbers of one length, none there twice): long",
+        ),
+        ({"day": ["2021-03-04"] * ROWS}, "'2021-03-04' in every row: day"),
         ({"c": [7] * ROWS}, "7 in every row: c"),
         ({"c": ["a"] * ROWS}, "'a' in every row: c"),
         ({"e": [None] * ROWS}, "empty: e"),
@@ -156,3 +173,38 @@ def test_the_bundled_digits():
     assert (data.x_train.shape, data.x_heldout.shape) == ((1438, 61), (359, 61))
     assert data.target.classes == tuple("0123456789")
     assert "Left out, 0 in every row: pixel_0_0, pixel_4_0, pixel_4_7." in data.notes
+
+
+def test_rows_are_repeated_if_all_of_the_table_is():
+    frame = pd.DataFrame({"row_id": range(60), "x": [1.0, 2.0, 3.0] * 20, "y": [0, 1, 0] * 20})
+    assert not [note for note in prepare(frame, "y", name="t").notes if "repeat" in note]
+    twice = pd.concat([frame, frame.iloc[:5]], ignore_index=True)
+    said = "5 rows repeat an earlier row exactly; they were kept."
+    assert said in prepare(twice, "y", name="t").notes
+
+
+def test_far_values_of_a_target_are_named_with_a_way_out():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=200), "y": rng.normal(10, 1, 200)})
+    assert not [note for note in prepare(frame, "y", name="t").notes if "far from" in note]
+    frame.loc[:9, "y"] *= 1000
+    (note,) = [note for note in prepare(frame, "y", name="t").notes if "far from" in note]
+    assert note.startswith("10 values of 'y' are far from the rest (up to 1.")
+    assert note.endswith("Try --target-transform log, or --metric mae, or leave them out.")
+    data = prepare(frame, "y", name="t", target_transform="log")
+    answers = data.preprocessing.answers(data.y_train[:, None])
+    assert isinstance(answers, np.ndarray)
+    assert answers.max() == pytest.approx(frame["y"].max(), rel=1e-4)
+    frame.loc[20, "y"] = -5.0
+    with pytest.raises(DataMistake, match="--target-transform log needs 'y' above 0 in every row"):
+        prepare(frame, "y", name="t", target_transform="log")
+
+
+def test_thousands_of_columns_are_read_as_a_few_are():
+    rng = np.random.default_rng(0)
+    wide = pd.DataFrame(rng.normal(size=(40, 2000)), columns=[f"g{i}" for i in range(2000)])
+    wide["y"] = [0, 1] * 20
+    few = wide[["g3", "g1999", "y"]]
+    data, narrow = prepare(wide, "y", name="t"), prepare(few, "y", name="t")
+    assert data.x_train.shape == (32, 2000)
+    np.testing.assert_allclose(data.x_train[:, [3, 1999]], narrow.x_train, rtol=1e-6)

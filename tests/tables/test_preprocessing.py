@@ -147,7 +147,7 @@ def changed(path: Sequence[Any], value: Any) -> Any:
             [None, 3, [], "x", {}],
             r"columns\[0\]\.kind must be one of 'number', 'text'",
         ),
-        (["columns", 0, "kind"], [None, "date", [], {}], r"columns\[0\]\.kind must be one of"),
+        (["columns", 0, "kind"], [None, "image", [], {}], r"columns\[0\]\.kind must be one of"),
         (
             ["columns", 0, "kind"],
             ["text"],
@@ -221,7 +221,11 @@ JSON = st.recursive(
 )
 
 
-@pytest.mark.parametrize("path", [path for path in PLACES if isinstance(path[-1], str)], ids=str)
+# Older files have no transform of the target.
+NEEDED = [path for path in PLACES if isinstance(path[-1], str) and path[-1] != "transform"]
+
+
+@pytest.mark.parametrize("path", NEEDED, ids=str)
 def test_every_key_is_needed(path: tuple[Any, ...], tmp_path: Path):
     values = inside = valid()
     for key in path[:-1]:

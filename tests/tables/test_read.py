@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cyclerate.tables import DataMistake
@@ -22,7 +23,7 @@ def write(path: Path, content: str | bytes) -> Path:
 @pytest.mark.parametrize("zipped", [False, True])
 def test_it_looks_at_the_bytes_not_at_the_name(tmp_path: Path, name: str, zipped: bool):
     content = gzip.compress(PEOPLE.encode()) if zipped else PEOPLE.encode()
-    frame, notes = read_table(write(tmp_path / name, content), sep=";")
+    frame, notes, _ = read_table(write(tmp_path / name, content), sep=";")
     assert frame.to_dict("list") == {"age": [31, 42], "city": ["Rome", "Oslo"]}
     assert notes == []
 
@@ -45,7 +46,7 @@ def test_names_are_stripped_and_a_byte_order_mark_is_no_name(tmp_path: Path):
     ],
 )
 def test_other_encodings_are_read_and_said(tmp_path: Path, content: bytes, note: str):
-    frame, notes = read_table(write(tmp_path / "a.csv", content))
+    frame, notes, _ = read_table(write(tmp_path / "a.csv", content))
     assert frame["x"].tolist() == ["Ä"]
     assert notes == [note]
 
@@ -62,10 +63,10 @@ BROKEN_GZIP = gzip.compress(PEOPLE.encode() * 1000)[:-20]
         (b"age,city\n", r"has a header \(age, city\) but no rows"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "is not text"),
         (b"PK\x03\x04rest", "is a zip or Excel file, not CSV text: save the table as CSV"),
-        (b"age;city\n31;Rome\n", r"only one column \(age;city\).*With --sep ';' it has 2 columns"),
         (b"age\n31\n", "only one column.*--sep"),
-        (b"a,b\n1,2\n1,2,3\n", r"not a regular table: .*line 3.*--sep"),
-        (b"a,b\n1,2,3\n4,5,6\n", "not a regular table"),
+        (b"a,b\n1,2\n1,2,3\n", r"table: line 3 has 3 columns, those before it 2\..*--sep"),
+        (b"a,b\n1,2,3\n4,5,6\n", "table: rows have more columns than the header names"),
+        (b'a,b\n1,2\n1,"2\n', "table: a quote that opens in line 3 is never closed"),
         (BROKEN_GZIP, "broken gzip file"),
         (b"\x1f\x8bnot really", "broken gzip file"),
     ],
@@ -96,12 +97,60 @@ def test_a_separator_is_one_character(tmp_path: Path, sep: str):
 
 
 def test_an_unknown_column_lists_the_columns_and_the_nearest(tmp_path: Path):
-    frame, _ = read_table(write(tmp_path / "a.csv", PEOPLE), sep=";")
+    frame, *_ = read_table(write(tmp_path / "a.csv", PEOPLE), sep=";")
     with pytest.raises(DataMistake, match=r"no column 'Cty'\. Did you mean 'city'\?\nColumns: age"):
         check_columns(frame, ["age", "Cty"], "a.csv")
 
 
 def test_a_file_without_a_header_says_so(tmp_path: Path):
-    frame, _ = read_table(write(tmp_path / "a.csv", "1,2\n3,4\n"))
+    frame, *_ = read_table(write(tmp_path / "a.csv", "1,2\n3,4\n"))
     with pytest.raises(DataMistake, match="first line seems to hold data"):
         check_columns(frame, ["y"], "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "sep"),
+    [
+        ("a;b;c\n1,5;2;3\n4,5;5;6\n", ";"),
+        ("a\tb\n1\t2\n", "\t"),
+        ("a|b|c\n1|x, y|3\n", "|"),
+        ('a,b\n"1;2;3",2\n', ","),
+        ("a b,c\n1,2\n", ","),
+    ],
+)
+def test_the_separator_is_found_and_said(tmp_path: Path, content: str, sep: str):
+    frame, notes, found = read_table(write(tmp_path / "a.csv", content))
+    assert found == sep
+    assert frame.shape == (len(content.splitlines()) - 1, len(content.splitlines()[0].split(sep)))
+    said = [f"The columns of a.csv are separated by {sep!r}."]
+    assert notes == ([] if sep == "," else said)
+    assert read_table(tmp_path / "a.csv", sep).notes == []
+
+
+def test_a_separator_that_is_named_is_taken(tmp_path: Path):
+    with pytest.raises(DataMistake, match=r"only one column \(age;city\).*With --sep ';' it has 2"):
+        read_table(write(tmp_path / "a.csv", PEOPLE), sep="|")
+
+
+def test_parquet_and_feather_need_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for magic, kind in ((b"PAR1", "Parquet"), (b"ARROW1", "Feather")):
+        file = write(tmp_path / "a.table", magic + b"rest")
+        with pytest.raises(DataMistake, match=f"is a {kind} file.*: pip install pyarrow, or save"):
+            read_table(file)
+
+
+def test_parquet_and_feather_are_read_where_pyarrow_is(tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {"n": [1.5, None], "t": ["a", "b"], "d": pd.to_datetime(["2021-03-04", "2021-03-05"])}
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_feather(tmp_path / "b.feather")
+    for name in ("a.parquet", "b.feather"):
+        read, notes, _ = read_table(tmp_path / name)
+        pd.testing.assert_frame_equal(read, frame)
+        assert notes == []
+        content = (tmp_path / name).read_bytes()
+        with pytest.raises(DataMistake, match=r"is a broken (Parquet|Feather) file"):
+            read_table(write(tmp_path / "cut", content[: len(content) // 2]))

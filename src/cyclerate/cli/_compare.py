@@ -21,7 +21,14 @@ from cyclerate.cli._options import (
     seed_range,
     widths,
 )
-from cyclerate.cli._plan import EPOCHS, POLICIES as DEFAULT_POLICIES, TASKS, Plan, load_plan
+from cyclerate.cli._plan import (
+    EPOCHS,
+    POLICIES as DEFAULT_POLICIES,
+    TASKS,
+    TRANSFORMS,
+    Plan,
+    load_plan,
+)
 from cyclerate.cli._runs import draw, join_comparison, run_plan
 from cyclerate.compare._answer import Answer, text_table
 from cyclerate.compare._comparison import FILE_NAME, Comparison
@@ -35,17 +42,27 @@ def compare(
     context: typer.Context,
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA.csv", help="A CSV file, also gzipped.", show_default=False),
+        typer.Argument(
+            metavar="DATA.csv",
+            help="A CSV file, also gzipped; Parquet; Feather.",
+            show_default=False,
+        ),
     ],
     *,
     target: Annotated[str, typer.Option(help="The column to learn.", show_default=False)],
-    sep: Annotated[str, typer.Option(help="The character between the columns.")] = ",",
+    sep: Annotated[
+        str | None,
+        typer.Option(help="The character between the columns.", show_default="found"),
+    ] = None,
     drop: Annotated[
         list[str] | None, typer.Option(help="A column to leave out; again for more.")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help=f"{' or '.join(TASKS)}.", show_default="by the target")
     ] = None,
+    target_transform: Annotated[
+        str, typer.Option(help=f"What the target becomes, of {', '.join(TRANSFORMS)}.")
+    ] = "none",
     policies: Annotated[str, typer.Option(help=f"Of {', '.join(POLICIES)}.")] = _DEFAULT_POLICIES,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = EPOCHS,
     batch_size: Annotated[
@@ -81,6 +98,7 @@ def compare(
             sep=sep,
             drop=tuple(drop or ()),
             task=task,
+            target_transform=target_transform,
             policies=tuple(parts(policies)),
             epochs=epochs,
             batch_size=batch_size,

@@ -22,9 +22,10 @@ FILE = "plan.json"
 SCHEMA = 1
 EPOCHS = 24
 POLICIES = ("fixed", "found", "triangular", "one_cycle")
+TRANSFORMS = ("none", "log", "log1p")
 TASKS = ("classification", "regression")
 # What the settings of the runs say as a hash alone; here it has a name.
-_DECIDING = ("target", "drop", "task")
+_DECIDING = ("target", "drop", "task", "target_transform")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Plan:
     command: str
     data: str | None = None
     target: str = "target"
-    sep: str = ","
+    sep: str | None = None
     drop: tuple[str, ...] = ()
     task: str | None = None
+    target_transform: str = "none"
     policies: tuple[str, ...] = POLICIES
     epochs: int = EPOCHS
     batch_size: int | None = None
@@ -52,6 +54,7 @@ class Plan:
         check_choice("--optimizer", self.optimizer, OPTIMIZERS)
         if self.batch_size is not None:
             check_count("--batch-size", self.batch_size)
+        check_choice("--target-transform", self.target_transform, TRANSFORMS)
         for name, allowed in (("metric", METRICS), ("task", TASKS), ("backend", BACKENDS)):
             if (value := getattr(self, name)) is not None:
                 check_choice(f"--{name}", value, allowed)
@@ -73,7 +76,12 @@ class Plan:
             return digits()
         with asking():
             return load_csv(
-                self.data, self.target, sep=self.sep, drop=list(self.drop), task=self.task
+                self.data,
+                self.target,
+                sep=self.sep,
+                drop=list(self.drop),
+                task=self.task,
+                target_transform=self.target_transform,
             )
 
     def save(self, folder: Path) -> None:

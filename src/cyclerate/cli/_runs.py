@@ -159,7 +159,8 @@ def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:
     rows, inputs = data.x_train.shape
     with asking():
         classes = len(data.target.classes) if data.target.classes else None
-        objective = make_objective(classes, plan.metric, data.target.scale)
+        own = None if data.target.transform == "none" else data.target.undone
+        objective = make_objective(classes, plan.metric, data.target.scale, own)
         batch_size = plan.batch_size or usual_batch_size(rows)
         hidden, outputs = plan.hidden or usual_hidden(rows, inputs), objective.outputs
         places = np.arange(data.rows)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import bad_argument, check_choice
+from cyclerate._errors import bad_argument, check_choice, require
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
@@ -87,18 +87,23 @@ def dense_words(inputs: int, hidden: tuple[int, ...], outputs: int) -> str:
 
 
 Outputs = NDArray[np.float64]
-Score = Callable[[Outputs, NDArray[Any], float], float]
+Unit = Callable[[NDArray[Any]], NDArray[Any]]
+Score = Callable[[Outputs, NDArray[Any], Unit], float]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Loss and metric of a task."""
+    """Loss and metric of a task.
+
+    `unit` turns what the network learns into the target's own unit; by default times `scale`.
+    """
 
     loss_name: str
     outputs: int
     metric: str
     mode: str
     scale: float = 1.0
+    unit: Unit | None = None
 
     def loss(self, outputs: Outputs, y: NDArray[Any]) -> float:
         """The mean loss of these outputs; not finite if any of them is not."""
@@ -110,10 +115,14 @@ class Objective:
         if not np.isfinite(outputs).all():
             return float("nan")
         score = _METRICS[self.metric][2]
-        return float(score(outputs.astype(np.float64), y, self.scale))
+        unit = self.unit or (lambda values: values * self.scale)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(score(outputs.astype(np.float64), y, unit))
 
 
-def make_objective(classes: int | None, metric: str | None = None, scale: float = 1.0) -> Objective:
+def make_objective(
+    classes: int | None, metric: str | None = None, scale: float = 1.0, unit: Unit | None = None
+) -> Objective:
     """Makes the objective of a task.
 
     Raises:
@@ -130,7 +139,7 @@ def make_objective(classes: int | None, metric: str | None = None, scale: float 
         "two classes": ("binary_crossentropy", 1),
         "many classes": ("sparse_categorical_crossentropy", classes or 1),
     }[task]
-    return Objective(loss, outputs, chosen, _METRICS[chosen][0], scale)
+    return Objective(loss, outputs, chosen, _METRICS[chosen][0], scale, unit)
 
 
 def keras_loss(name: str) -> Any:
@@ -178,31 +187,38 @@ def _chosen(z: Outputs) -> NDArray[Any]:
     return (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)
 
 
-def _accuracy(z: Outputs, y: NDArray[Any], _: float) -> float:
+def _accuracy(z: Outputs, y: NDArray[Any], _: Unit) -> float:
     return float((_chosen(z) == y).mean())
 
 
-def _balanced_accuracy(z: Outputs, y: NDArray[Any], _: float) -> float:
-    right = _chosen(z) == y
-    return float(np.mean([right[y == label].mean() for label in np.unique(y)]))
+def _balanced_accuracy(z: Outputs, y: NDArray[Any], _: Unit) -> float:
+    # The mean recall of the classes that are there.
+    return float(_metrics().recall_score(y, _chosen(z), labels=np.unique(y), average="macro"))
 
 
-def _roc_auc(z: Outputs, y: NDArray[Any], _: float) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(y, z[:, 0]))
+def _roc_auc(z: Outputs, y: NDArray[Any], _: Unit) -> float:
+    return float(_metrics().roc_auc_score(y, z[:, 0]))
 
 
-def _rmse(z: Outputs, y: NDArray[Any], scale: float) -> float:
-    return scale * float(np.sqrt(_squared_loss(z, y).mean()))
+def _average_precision(z: Outputs, y: NDArray[Any], _: Unit) -> float:
+    return float(_metrics().average_precision_score(y, z[:, 0]))
 
 
-def _mae(z: Outputs, y: NDArray[Any], scale: float) -> float:
-    return scale * float(np.abs(z[:, 0] - y).mean())
+def _metrics() -> Any:
+    return require("sklearn.metrics", "cli")
 
 
-def _r2(z: Outputs, y: NDArray[Any], _: float) -> float:
-    return 1.0 - float(_squared_loss(z, y).mean() / np.var(y, dtype=np.float64))
+def _rmse(z: Outputs, y: NDArray[Any], unit: Unit) -> float:
+    return float(np.sqrt(np.mean((unit(z[:, 0]) - unit(y)) ** 2)))
+
+
+def _mae(z: Outputs, y: NDArray[Any], unit: Unit) -> float:
+    return float(np.abs(unit(z[:, 0]) - unit(y)).mean())
+
+
+def _r2(z: Outputs, y: NDArray[Any], unit: Unit) -> float:
+    own = unit(y.astype(np.float64))
+    return 1.0 - float(np.mean((unit(z[:, 0]) - own) ** 2) / np.var(own))
 
 
 _CLASSES = ("two classes", "many classes")
@@ -210,6 +226,7 @@ _METRICS: dict[str, tuple[str, tuple[str, ...], Score]] = {
     "accuracy": ("max", _CLASSES, _accuracy),
     "balanced_accuracy": ("max", _CLASSES, _balanced_accuracy),
     "roc_auc": ("max", ("two classes",), _roc_auc),
+    "average_precision": ("max", ("two classes",), _average_precision),
     "rmse": ("min", ("regression",), _rmse),
     "mae": ("min", ("regression",), _mae),
     "r2": ("max", ("regression",), _r2),

@@ -1,11 +1,13 @@
-"""The columns of a table: numbers or text, worth learning from or not, and the target.
+"""The columns of a table: numbers, dates or text, worth learning from or not, and the target.
 
 Each decision is said in a sentence.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,33 +18,31 @@ from numpy.typing import NDArray
 from cyclerate._errors import check_choice
 from cyclerate._text import count, listed
 from cyclerate.tables._read import DataMistake
+from cyclerate.tables._values import (
+    DATES,
+    THOUSANDS_COMMA,
+    Numbers,
+    is_plain,
+    read_dates,
+    read_numbers,
+    texts,
+    to_dates,
+)
 
-PLAIN, DECIMAL_COMMA, THOUSANDS_COMMA = "plain", "decimal comma", "thousands comma"
-STYLES = (PLAIN, DECIMAL_COMMA, THOUSANDS_COMMA)
 TASKS = ("classification", "regression")
 MOST_CATEGORIES = 30
-# Far beyond anything measured, and far below where squares overflow.
-LARGEST = 1e100
-
-_MISSING_WORDS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", "--"})
-_NUMBER_SHARE = 0.9  # of the cells that are not missing
-_DECIMAL = r"[+-]?\d+,\d+"
-_THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
-_ID_NAME = re.compile(r"(?:.*[_ ])?(?:id|ids|uuid|guid|index|rowid)|unnamed: 0|", re.IGNORECASE)
+_ID_NAME = re.compile(
+    r"(?:.*[_ .-])?(?:id|ids|uuid|guid|index|rowid|key|no|nr|number)|[a-z]+(?:Id|ID|No)|"
+    r"[Uu]nnamed: 0|",
+)
+_ID_DIGITS = 5  # whole numbers of so many digits, all of one length and none twice, are names
 _FEW_TEXTS = 20
 _MOST_CLASSES = 100
 _MOST_NUMBER_CLASSES = 20
 _FEWEST_OF_A_CLASS = 5
 _MOST_MISSING = 0.5
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A column read as numbers: NaN where there is none, and a sentence for each decision."""
-
-    values: NDArray[np.float64]
-    style: str
-    notes: tuple[str, ...]
+_FAR_OUT = 20.0  # of the middle half's width, from the median
+_MOST_FAR_OUT = 0.05  # of the values; more of them are the shape of the target
 
 
 @dataclass(frozen=True)
@@ -57,119 +57,93 @@ class Target:
     notes: tuple[str, ...]
 
 
-def texts(column: pd.Series) -> pd.Series:
-    """Returns the cells as stripped text; missing cells, and words for missing, are empty."""
-    stripped = column.astype("object").where(column.notna(), "").astype(str).str.strip()
-    return stripped.where(~stripped.str.casefold().isin(_MISSING_WORDS), "")
-
-
-def to_numbers(column: pd.Series, style: str = PLAIN) -> NDArray[np.float64]:
-    """Returns the cells as floats, NaN for what is not a number in this style.
-
-    >>> to_numbers(pd.Series(["12,5", "7", "n/a"]), DECIMAL_COMMA)
-    array([12.5,  7. ,  nan])
-    """
-    if not (pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)):
-        replacement = {DECIMAL_COMMA: ".", THOUSANDS_COMMA: ""}.get(style, ",")
-        column = texts(column).str.replace(",", replacement, regex=False)
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    with np.errstate(invalid="ignore"):
-        return np.where(np.abs(values) <= LARGEST, values, np.nan)
-
-
-def read_numbers(column: pd.Series, comma: str = THOUSANDS_COMMA) -> Numbers | None:
-    """Reads a column as numbers if 90 % of its filled cells are numbers; None if it is text.
-
-    `comma` is what commas mean where every one could be either, as in "1,200".
-    """
-    name, notes = str(column.name), list[str]()
-    if pd.api.types.is_bool_dtype(column):
-        return None
-    if pd.api.types.is_numeric_dtype(column):
-        values = to_numbers(column)
-        if infinite := int(column.notna().sum() - np.isfinite(values).sum()):
-            cells = count(infinite, "cell")
-            notes = [f"{cells} of '{name}' not finite, or beyond 1e100: taken as missing."]
-        return Numbers(values, PLAIN, tuple(notes))
-    cells = texts(column)
-    filled = cells != ""
-    with_comma = cells[cells.str.contains(",", regex=False)]
-    style = _comma_style(with_comma, comma)
-    values = to_numbers(column, style)
-    odd = cells[filled & np.isnan(values)]
-    if not filled.any() or len(odd) > (1 - _NUMBER_SHARE) * filled.sum():
-        return None
-    if style != PLAIN:
-        meaning = to_numbers(with_comma.iloc[:1], style)[0]
-        notes = [f"'{name}' was read with a {style}: '{with_comma.iloc[0]}' is {meaning:.10g}."]
-    words = column[~filled & column.notna()].astype(str).str.strip().unique()
-    if words := [repr(str(word)) for word in words if word]:
-        notes.append(f"{listed(words, 4)} in '{name}' means missing.")
-    if len(odd):
-        shown = listed(map(repr, odd.unique()), 3)
-        what = "is not a number" if len(odd) == 1 else "are not numbers"
-        notes.append(f"{count(len(odd), 'cell')} of '{name}' {what} ({shown}): taken as missing.")
-    return Numbers(values, style, tuple(notes))
-
-
-def _comma_style(with_comma: pd.Series, ambiguous: str) -> str:
-    decimal, thousands = with_comma.str.fullmatch(_DECIMAL), with_comma.str.fullmatch(_THOUSANDS)
-    if len(with_comma) and thousands.all():
-        return ambiguous if decimal.all() else THOUSANDS_COMMA
-    return DECIMAL_COMMA if decimal.any() else PLAIN
-
-
 def choose_columns(
     frame: pd.DataFrame, target: str, drop: list[str], comma: str
 ) -> tuple[dict[str, str | None], list[str]]:
     """Returns the columns to learn from, each with its style, or None for text; and sentences.
 
-    Left out are the columns in `drop`, empty and constant columns, columns that number the rows,
-    text that differs from row to row, copies of another column or of the target.
+    Left out are the columns in `drop`, empty and constant columns, columns that number or name the
+    rows, text that differs from row to row, copies of another column or of the target.
     """
     styles, notes = dict[str, str | None](), list[str]()
     left_out: dict[str, list[str]] = {"as asked": drop} if drop else {}
     seen = {_fingerprint(frame[target]): target}
-    for name in frame.columns.difference([target, *drop], sort=False):
-        numbers = read_numbers(frame[name], comma)
-        cells = pd.Series(numbers.values) if numbers else texts(frame[name]).replace("", None)
-        copy_of = seen.setdefault(_fingerprint(frame[name]), name)
-        reason = _reason_against(name, cells, is_text=numbers is None)
+    left = {target, *drop}
+    for name, column in frame.items():
+        if name in left:
+            continue
+        style, cells, said = _read(column, comma)
+        copy_of = seen.setdefault(_fingerprint(column), name)
+        reason = _reason_against(column, cells, style)
         if not reason and copy_of != name:
             reason = f"equal to '{copy_of}' in every row"
         if reason:
             left_out.setdefault(reason, []).append(name)
             continue
-        styles[name] = numbers.style if numbers else None
-        notes += numbers.notes if numbers else ()
-        if not numbers and cells.nunique() > MOST_CATEGORIES:
-            kept = f"the {MOST_CATEGORIES} most frequent are kept, the rest count as one"
-            notes.append(f"'{name}' has {cells.nunique():,} categories: {kept}.")
+        styles[name] = style
+        notes += said
     said = [f"Left out, {reason}: {listed(names)}." for reason, names in left_out.items()]
     return styles, [*said, *notes]
 
 
-def _reason_against(name: str, cells: pd.Series, is_text: bool) -> str:
-    """The reason to leave a column out, or nothing."""
-    filled = cells.dropna()
-    distinct, full = filled.nunique(), len(filled) == len(cells)
-    if not distinct:
-        return "empty"
-    # A value present in some rows only says where it is missing, so it is not constant.
-    if full and distinct == 1:
-        shown = f"'{filled.iloc[0]}'" if is_text else f"{filled.iloc[0]:g}"
-        return f"{shown} in every row"
-    if is_text:
-        differs = distinct > _FEW_TEXTS and distinct > 0.5 * len(filled)
+def _read(column: pd.Series, comma: str) -> tuple[str | None, Any, Sequence[str]]:
+    """The style of a column, None for text; its cells; and what is to be said of it."""
+    if numbers := read_numbers(column, comma):
+        return numbers.style, numbers.values, numbers.notes
+    if dates := read_dates(column):
+        return dates[0], to_dates(column, dates[0]), [dates[1]]
+    cells = texts(column).replace("", None).dropna()
+    notes = list[str]()
+    if (distinct := cells.nunique()) > MOST_CATEGORIES:
+        kept = f"the {MOST_CATEGORIES} most frequent are kept, the rest count as one"
+        notes.append(f"'{column.name}' has {distinct:,} categories: {kept}.")
+    return None, cells, notes
+
+
+def _reason_against(column: pd.Series, cells: Any, style: str | None) -> str:
+    """The reason to leave a column out, or nothing; `cells` are as `_read` gives them."""
+    if style is None:
+        distinct = cells.nunique()
+        if not distinct:
+            return "empty"
+        if distinct == 1 and len(cells) == len(column):
+            return f"'{cells.iloc[0]}' in every row"
+        differs = distinct > _FEW_TEXTS and distinct > 0.5 * len(cells)
         said = f"text that differs from row to row ({count(distinct, 'value')})"
         return said if differs else ""
-    whole = full and distinct == len(cells) and bool((cells == cells.round()).all())
-    if whole and (_ID_NAME.fullmatch(name) or cells.is_monotonic_increasing):
+    filled = cells[np.isfinite(cells)]
+    if not len(filled):
+        return "empty"
+    # A value present in some rows only says where it is missing, so it is not constant.
+    if len(filled) < len(cells):
+        return ""
+    # Of whole numbers themselves: as floats, long ones are rounded to each other.
+    distinct = len(np.unique(column.to_numpy() if is_plain(column) else filled))
+    if distinct == 1:
+        shown = f"'{column.iloc[0]}'" if style in DATES else f"{filled[0]:g}"
+        return f"{shown} in every row"
+    if style in DATES or distinct < len(cells) or bool((filled != np.round(filled)).any()):
+        return ""
+    return _numbering(str(column.name), filled)
+
+
+def _numbering(name: str, values: NDArray[np.float64]) -> str:
+    """Whether whole numbers, none of them there twice, number or name the rows."""
+    low, high = float(np.abs(values).min()), float(np.abs(values).max())
+    falls = bool((np.diff(values) < 0).all())
+    if _ID_NAME.fullmatch(name) or bool((np.diff(values) >= 0).all()) or falls:
         return "numbering the rows (no value is there twice)"
-    return ""
+    if high - low < 1.5 * len(values):
+        return "numbering the rows (no value is there twice)"
+    of_one_length = len(f"{low:.0f}") == len(f"{high:.0f}") >= _ID_DIGITS
+    return "naming the rows (whole numbers of one length, none there twice)" * of_one_length
 
 
 def _fingerprint(column: pd.Series) -> bytes:
+    if pd.api.types.is_numeric_dtype(column) and isinstance(column.dtype, np.dtype):
+        values = np.ascontiguousarray(column.to_numpy())
+        kind = values.dtype.str.encode()
+        return hashlib.blake2b(values.tobytes() + kind, digest_size=16).digest()
     return pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes()
 
 
@@ -202,7 +176,25 @@ def read_target(column: pd.Series, task: str | None = None, comma: str = THOUSAN
     values = numbers.values[filled]
     if values.min() == values.max():
         raise DataMistake(f"The target '{name}' is {values[0]:g} in every row: nothing to learn.")
-    return Target(name, task, values, filled, None, tuple(notes))
+    return Target(name, task, values, filled, None, (*notes, *_far_out(name, values)))
+
+
+def _far_out(name: str, values: NDArray[np.float64]) -> list[str]:
+    """Names values of a target so far from the others that they alone decide a squared loss."""
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    far = np.abs(values - median) > _FAR_OUT * max(high - low, 1e-9 * abs(median))
+    number = int(far.sum())
+    if not number or number > _MOST_FAR_OUT * len(values):
+        return []
+    lowest = values.min()
+    way = "log" if lowest > 0 else "log1p" if lowest > -1 else None
+    ways = [f"--target-transform {way}"] * (way is not None) + ["--metric mae", "leave them out"]
+    are, furthest = "is" if number == 1 else "are", values[np.abs(values - median).argmax()]
+    said = (
+        f"{count(number, 'value')} of '{name}' {are} far from the rest (up to {furthest:.4g}; half "
+        f"lie between {low:.4g} and {high:.4g}), and would decide the loss alone."
+    )
+    return [f"{said} Try {', or '.join(ways)}."]
 
 
 def _decide(column: pd.Series, numbers: Numbers | None) -> tuple[str, str]:

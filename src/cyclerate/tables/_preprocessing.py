@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from cyclerate._errors import bad_argument, check_choice, check_number
 from cyclerate._files import read_json, write_json
 from cyclerate._text import listed
-from cyclerate.tables._columns import LARGEST, MOST_CATEGORIES, STYLES, TASKS, texts, to_numbers
+from cyclerate.tables._columns import MOST_CATEGORIES, TASKS
 from cyclerate.tables._read import check_columns
+from cyclerate.tables._values import DATES, LARGEST, STYLES, matrix_of, texts, to_dates
 
 SCHEMA = 1
 OTHER, MISSING = "(other)", "(missing)"
@@ -44,27 +45,44 @@ class NumberColumn:
     scale: float
     indicator: bool
 
-    @classmethod
-    def fit(cls, train: pd.Series, style: str) -> NumberColumn:
-        """Learns the column from its training rows."""
-        values = to_numbers(train, style).reshape(-1, 1)
+    @staticmethod
+    def fit_all(train: pd.DataFrame, styles: Mapping[str, str]) -> list[NumberColumn]:
+        """Learns columns from their training rows, all at once."""
+        if not styles:
+            return []
+        values = matrix_of(train, styles)
         imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
-        mean, scale = mean_and_scale(imputer.transform(values))
-        holes = bool(np.isnan(values).any())
-        return cls(str(train.name), style, float(imputer.statistics_[0]), mean, scale, holes)
+        scaler = StandardScaler().fit(imputer.transform(values))
+        learnt = [imputer.statistics_.tolist(), scaler.mean_.tolist(), scaler.scale_.tolist()]
+        holes = np.isnan(values).sum(axis=0)
+        return [
+            NumberColumn(name, style, *(part[i] for part in learnt), indicator=bool(holes[i]))
+            for i, (name, style) in enumerate(styles.items())
+        ]
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs that this column becomes."""
         return (self.name, f"{self.name} {MISSING}") if self.indicator else (self.name,)
 
-    def transform(self, column: pd.Series) -> NDArray[np.float32]:
-        """Returns the inputs, one row for each cell."""
-        values = to_numbers(column, self.style)
+    @staticmethod
+    def transform_all(
+        columns: Sequence[NumberColumn], rows: pd.DataFrame
+    ) -> dict[str, NDArray[np.float32]]:
+        """Returns the inputs of each column by its name, a row for each of the table."""
+        values = matrix_of(rows, {column.name: column.style for column in columns})
         missing = np.isnan(values)
-        standard = (np.where(missing, self.median, values) - self.mean) / self.scale
-        parts = [standard, missing] if self.indicator else [standard]
-        return np.stack(parts, axis=1).astype(np.float32)
+        median, mean, scale = (
+            np.array([getattr(column, part) for column in columns])
+            for part in ("median", "mean", "scale")
+        )
+        standard = ((np.where(missing, median, values) - mean) / scale).astype(np.float32)
+        return {
+            column.name: np.stack([standard[:, i], missing[:, i]], axis=1).astype(np.float32)
+            if column.indicator
+            else standard[:, i : i + 1]
+            for i, column in enumerate(columns)
+        }
 
 
 @dataclass(frozen=True)
@@ -109,24 +127,112 @@ class TextColumn:
 
 
 @dataclass(frozen=True)
+class DateColumn:
+    """A column of dates: year, month, weekday (Monday is 0), hour, days since the first.
+
+    Those that differ in the training rows, each as (x - mean) / scale; the mean where no date is,
+    and then an input that says so.
+    """
+
+    kind: str = field(default="date", init=False)
+    name: str
+    style: str
+    first: float
+    parts: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    indicator: bool
+
+    def __post_init__(self) -> None:
+        if not len(self.parts) == len(self.means) == len(self.scales):
+            raise bad_argument("means and scales", "as many as parts", (self.means, self.scales))
+
+    @classmethod
+    def fit(cls, train: pd.Series, style: str) -> DateColumn:
+        """Learns the column from its training rows."""
+        days = to_dates(train, style)
+        known = days[np.isfinite(days)]
+        first = float(np.floor(known.min())) if len(known) else 0.0
+        values = {name: part(known) for name, part in _DATE_PARTS.items()}
+        values[_DAYS] = known - first
+        differing = {name: part for name, part in values.items() if len(np.unique(part)) > 1}
+        learnt = [mean_and_scale(part) for part in differing.values()]
+        means, scales = zip(*learnt, strict=True) if learnt else ((), ())
+        holes = bool(np.isnan(days).any())
+        return cls(str(train.name), style, first, tuple(differing), means, scales, holes)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that this column becomes."""
+        since = f"days since {np.datetime64(int(self.first), 'D')}"
+        names = [f"{self.name}: {since if part == _DAYS else part}" for part in self.parts]
+        return (*names, f"{self.name} {MISSING}") if self.indicator else tuple(names)
+
+    def transform(self, column: pd.Series) -> NDArray[np.float32]:
+        """Returns the inputs, one row for each cell."""
+        days = to_dates(column, self.style)
+        missing = np.isnan(days)
+        known = np.where(missing, self.first, days)
+        inputs: list[NDArray[Any]] = []
+        for name, mean, scale in zip(self.parts, self.means, self.scales, strict=True):
+            values = known - self.first if name == _DAYS else _DATE_PARTS[name](known)
+            inputs.append(np.where(missing, 0.0, (values - mean) / scale))
+        if self.indicator:
+            inputs.append(missing)
+        return np.array(inputs, dtype=np.float32).reshape(len(inputs), len(days)).T
+
+
+def _calendar(unit: str) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
+    """Gives years or months since 1970 of days since then."""
+    return lambda days: np.floor(days).astype("datetime64[D]").astype(f"datetime64[{unit}]")
+
+
+_DAYS = "days"
+_DATE_PARTS: dict[str, Callable[[NDArray[np.float64]], NDArray[Any]]] = {
+    "year": lambda days: _calendar("Y")(days).astype(np.int64) + 1970.0,
+    "month": lambda days: _calendar("M")(days).astype(np.int64) % 12 + 1.0,
+    "weekday": lambda days: (np.floor(days) + 3.0) % 7.0,
+    "hour": lambda days: np.floor(24.0 * (days % 1.0) + 1e-6),
+}
+TRANSFORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "none": (lambda y: y, lambda z: z),
+    "log": (np.log, np.exp),
+    "log1p": (np.log1p, np.expm1),
+}
+"""What the target may become before it is standardised, and the way back."""
+
+
+@dataclass(frozen=True)
 class TargetCoding:
-    """The target as the network learns it: class numbers, or (y - mean) / scale."""
+    """The target as the network learns it: class numbers, or (f(y) - mean) / scale.
+
+    `transform` names f: "none", "log" or "log1p".
+    """
 
     name: str
     task: str
     classes: tuple[str, ...] | None = None
     mean: float = 0.0
     scale: float = 1.0
+    transform: str = "none"
 
     def __post_init__(self) -> None:
         if (self.task == "classification") != (self.classes is not None):
             raise bad_argument("classes", "texts for classification, else null", self.classes)
+
+    def undone(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Returns standardised numbers in the target's own unit."""
+        with np.errstate(over="ignore"):
+            return TRANSFORMS[self.transform][1](values * self.scale + self.mean)
 
 
 def mean_and_scale(values: NDArray[np.float64]) -> tuple[float, float]:
     """Returns the numbers that standardise the values: (x - mean) / scale."""
     scaler = StandardScaler().fit(values.reshape(-1, 1))
     return float(scaler.mean_[0]), float(scaler.scale_[0])
+
+
+Column = NumberColumn | TextColumn | DateColumn
 
 
 @dataclass(frozen=True)
@@ -148,7 +254,7 @@ class Preprocessing:
     ['no', 'yes']
     """
 
-    columns: tuple[NumberColumn | TextColumn, ...]
+    columns: tuple[Column, ...]
     target: TargetCoding
 
     @property
@@ -166,7 +272,12 @@ class Preprocessing:
         if not isinstance(rows, pd.DataFrame):
             raise bad_argument("rows", "a pandas DataFrame", type(rows))
         rows = check_columns(rows, [column.name for column in self.columns], "the table")
-        return np.concatenate([column.transform(rows[column.name]) for column in self.columns], 1)
+        numbers = [column for column in self.columns if isinstance(column, NumberColumn)]
+        inputs = NumberColumn.transform_all(numbers, rows)
+        for column in self.columns:
+            if not isinstance(column, NumberColumn):
+                inputs[column.name] = column.transform(rows[column.name])
+        return np.concatenate([inputs[column.name] for column in self.columns], axis=1)
 
     def answers(self, predictions: ArrayLike) -> list[str] | NDArray[np.float64]:
         """Returns the likeliest class of each row, or the number in the target's own unit.
@@ -184,7 +295,7 @@ class Preprocessing:
         if values.ndim != 2 or (values.shape[1] != width and (values.shape[1], width) != (1, 2)):
             raise bad_argument("shape of the predictions", f"(rows, {width})", values.shape)
         if classes is None:
-            return values[:, 0] * self.target.scale + self.target.mean
+            return self.target.undone(values[:, 0])
         binary = values.shape[1] == 1
         chosen = (values[:, 0] > 0.5).astype(int) if binary else values.argmax(axis=1)
         return [classes[position] for position in chosen]
@@ -224,14 +335,16 @@ class Preprocessing:
         return read_json(path, "preprocessing", cls.from_dict)
 
 
-def _column(where: str, values: Any) -> NumberColumn | TextColumn:
-    kinds = {"number": NumberColumn, "text": TextColumn}
+def _column(where: str, values: Any) -> Column:
+    kinds = {"number": NumberColumn, "text": TextColumn, "date": DateColumn}
     kind: Any = values.get("kind") if isinstance(values, dict) else values
     return _build(kinds[check_choice(f"{where}.kind", kind, list(kinds))], where, values)
 
 
 def _build(kind: Any, where: str, values: Any) -> Any:
     fields = dataclasses.fields(kind)
+    if kind is TargetCoding and isinstance(values, dict):
+        values = {"transform": "none"} | values  # which older files do not name
     _check_keys(where, values, [field.name for field in fields])
     names = [field.name for field in fields if field.init]
     return kind(**{name: _CHECKS[name](f"{where}.{name}", values[name]) for name in names})
@@ -260,9 +373,20 @@ def _number(where: str, value: Any) -> float:
     return check_number(where, value, low=-LARGEST, high=LARGEST)
 
 
+def _numbers(where: str, value: Any, check: Callable[[str, Any], Any]) -> tuple[float, ...]:
+    return tuple(check(where, one) for one in _instance(where, value, (list, tuple), "a list"))
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "name": lambda where, value: _instance(where, value, str, "a text"),
-    "style": lambda where, value: check_choice(where, value, STYLES),
+    "style": lambda where, value: check_choice(where, value, STYLES + DATES),
+    "transform": lambda where, value: check_choice(where, value, TRANSFORMS),
+    "first": _number,
+    "parts": lambda where, value: tuple(
+        check_choice(where, one, [*_DATE_PARTS, _DAYS]) for one in _different_texts(where, value, 0)
+    ),
+    "means": lambda where, value: _numbers(where, value, _number),
+    "scales": lambda where, value: _numbers(where, value, _CHECKS["scale"]),
     "median": _number,
     "mean": _number,
     "scale": lambda where, value: check_number(where, value, low=0, low_open=True, high=LARGEST),

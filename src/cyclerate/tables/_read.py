@@ -1,15 +1,22 @@
-"""Reads a table from a CSV file, plain or gzipped; every way to fail is said in a sentence."""
+"""Reads a table from a CSV file, plain or gzipped, or from Parquet or Feather.
+
+Every way to fail is said in a sentence.
+"""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import importlib.util
 import os
+import re
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,12 +28,26 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
 _FOREIGN = {
     b"PK\x03\x04": "a zip or Excel file",
-    b"PAR1": "a Parquet file",
     b"BZh": "a bzip2 file",
     b"\xfd7zXZ": "an xz file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
     b"%PDF": "a PDF",
 }
+
+
+_BINARY = {b"PAR1": ("Parquet", "read_parquet"), b"ARROW1": ("Feather", "read_feather")}
+_LOOKED_AT = 20  # lines, to find the separator
+# Half of a column's filled cells, in the first rows, make it one of decimal commas.
+_DECIMAL_COMMA = r"[+-]?\d+(?:\.\d{3})*,\d+"
+_FIRST_ROWS = 200
+
+
+class Read(NamedTuple):
+    """A table, a sentence for each decision taken, and the character between its columns."""
+
+    frame: pd.DataFrame
+    notes: list[str]
+    sep: str
 
 
 class DataMistake(CyclerateError, ValueError):
@@ -39,33 +60,90 @@ class DataMistake(CyclerateError, ValueError):
     """
 
 
-def read_table(path: str | os.PathLike[str], sep: str = ",") -> tuple[pd.DataFrame, list[str]]:
-    r"""Returns a table, and a sentence for each decision taken; `\t` may be spelt out as `sep`.
+def read_table(path: str | os.PathLike[str], sep: str | None = None) -> Read:
+    r"""Returns a table, with what was decided; `\t` may be spelt out as `sep`.
 
-    Only empty cells count as missing here: what "n/a" means is decided column by column, later.
+    Without `sep` the separator is found in the first lines. Only empty cells count as missing here:
+    what "n/a" means is decided column by column, later.
     """
-    separator = {"\\t": "\t"}.get(sep, sep)
-    if len(separator) != 1:
+    separator = {"\\t": "\t"}.get(sep or "", sep)
+    if separator is not None and len(separator) != 1:
         raise bad_argument("sep", "one character, such as ';'", sep)
     file, notes = _existing_file(Path(path)), list[str]()
+    if (binary := _binary(file)) is not None:
+        return Read(_named(binary, file), notes, ",")
     try:
         head, encoding = _head(file), "utf-8-sig"
         if head.startswith(_UTF16):
             encoding, notes = "utf-16", [f"{file.name} is written in UTF-16."]
+        separator = separator or _separator(head.decode(encoding, "replace"))
         try:
             frame = _parse(file, separator, encoding)
         except UnicodeDecodeError:
             # A file of an old spreadsheet: every byte is a character in Latin-1.
             encoding, notes = "latin-1", [f"{file.name} is not UTF-8: it was read as Latin-1."]
             frame = _parse(file, separator, encoding)
+        if separator == ";" and _has_decimal_commas(frame):
+            # There "1.250" is a thousand, so nothing is a number before its column is read.
+            frame = _parse(file, separator, encoding, dtype=str)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataMistake(f"{file} is a broken gzip file ({error}): copy it again.") from error
     if frame.shape[1] == 1:
         raise DataMistake(_one_column(file, separator, head.decode(encoding, "replace")))
+    if sep is None and separator != ",":
+        notes.append(f"The columns of {file.name} are separated by {separator!r}.")
+    return Read(_named(frame, file), notes, separator)
+
+
+def _named(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     frame.columns = [str(name).strip() for name in frame.columns]
     if frame.empty:
         raise DataMistake(f"{file} has a header ({listed(frame.columns, 8)}) but no rows.")
-    return frame, notes
+    return frame
+
+
+def _binary(file: Path) -> pd.DataFrame | None:
+    """The table of a Parquet or Feather file; None for any other file."""
+    with file.open("rb") as opened:
+        start = opened.read(6)
+    kinds = [kind for magic, kind in _BINARY.items() if start.startswith(magic)]
+    if not kinds:
+        return None
+    ((name, reader),) = kinds
+    if importlib.util.find_spec("pyarrow") is None:
+        raise DataMistake(
+            f"{file} is a {name} file, which pyarrow reads: pip install pyarrow, or save the table "
+            "as CSV."
+        )
+    try:
+        return getattr(pd, reader)(file)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataMistake(f"{file} is a broken {name} file ({reason}): copy it again.") from error
+
+
+def _separator(head: str) -> str:
+    """The character that parts the first lines into equally many columns, the most of them."""
+    lines = [line for line in head.lstrip("\ufeff").splitlines() if line.strip()][:_LOOKED_AT]
+
+    def columns(separator: str) -> int:
+        widths = [len(row) for row in csv.reader(lines, delimiter=separator)]
+        # The last line may be cut, and another one broken.
+        alike = sum(width == widths[0] for width in widths)
+        return widths[0] if alike >= min(len(widths) - 1, 0.8 * len(widths)) else 1
+
+    return max(_SEPARATORS, key=columns)
+
+
+def _has_decimal_commas(frame: pd.DataFrame) -> bool:
+    texts = frame.head(_FIRST_ROWS).select_dtypes(exclude=["number", "bool"])
+    for name in texts.columns.unique():
+        column = texts[name]
+        cells = column.stack() if isinstance(column, pd.DataFrame) else column
+        filled = cells.dropna().astype(str).str.strip()
+        if len(filled) and filled.str.contains(_DECIMAL_COMMA, regex=True).mean() > 0.5:
+            return True
+    return False
 
 
 def check_columns(frame: pd.DataFrame, names: Iterable[str], file: str) -> pd.DataFrame:
@@ -119,7 +197,7 @@ def _open(file: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(file) if zipped else file.open("rb")
 
 
-def _parse(file: Path, sep: str, encoding: str) -> pd.DataFrame:
+def _parse(file: Path, sep: str, encoding: str, dtype: Any = None) -> pd.DataFrame:
     try:
         with warnings.catch_warnings(), _open(file) as opened:
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -127,6 +205,7 @@ def _parse(file: Path, sep: str, encoding: str) -> pd.DataFrame:
                 opened,
                 sep=sep,
                 encoding=encoding,
+                dtype=dtype,
                 keep_default_na=False,
                 na_values=[""],
                 skipinitialspace=True,
@@ -136,11 +215,21 @@ def _parse(file: Path, sep: str, encoding: str) -> pd.DataFrame:
     except pd.errors.EmptyDataError as error:
         raise DataMistake(f"{file} has no columns: is it a CSV file?") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataMistake(
-            f"{file} is not a regular table: {reason}. "
-            f"Check that line, or name the separator with --sep."
+            f"{file} is not a regular table: {_irregular(str(error))}. "
+            f"Check that place, or name the separator with --sep."
         ) from error
+
+
+def _irregular(said: str) -> str:
+    """What is wrong with the lines, in our words."""
+    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said):
+        return f"line {found[2]} has {found[3]} columns, those before it {found[1]}"
+    if found := re.search(r"EOF inside string starting at row (\d+)", said):
+        return f"a quote that opens in line {int(found[1]) + 1} is never closed"
+    if "Length of header" in said or "index_col=False" in said:
+        return "rows have more columns than the header names"
+    return "its lines cannot be parted into columns"
 
 
 def _one_column(file: Path, sep: str, head: str) -> str:
