@@ -112,7 +112,7 @@ def load_csv(
     >>> for note in load_csv("people.csv", "income").notes[:3]:
     ...     print(note)
     The columns of people.csv are separated by ';'.
-    Task: regression, because 'income' holds 2 different numbers.
+    Task: classification, because 'income' holds 2 different numbers.
     'income' was read with a decimal comma: '1,5' is 1.5.
     """
     table = read_table(path, sep)
