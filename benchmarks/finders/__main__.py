@@ -9,7 +9,7 @@
     python -m benchmarks.finders reach --method recommend  (the rate-free ones as before)
     python -m benchmarks.finders small_probes --half design
     python -m benchmarks.finders bases
-    python -m benchmarks.finders table         (docs/finders.md and docs/recommend.md from what is
+    python -m benchmarks.finders table         (docs/finders.md and docs/reach.md from what is
                                                 stored; no training)
 
 What is stored under benchmarks/finders/cache is not made again without --again.

@@ -1,4 +1,4 @@
-"""The tables of docs/recommend.md, from what is stored; nothing is trained.
+"""The tables of docs/reach.md, from what is stored; nothing is trained.
 
 How many steps, tuning included, until a training ends as low as the best of 23 fixed rates? The
 answer is the smallest budget whose training does, as a share of one run with a fixed rate. A policy
@@ -19,7 +19,7 @@ from benchmarks.finders import cache, grid, policy_grids, reaching, scoring, sma
 from benchmarks.finders.table import HALVES, HEADINGS, SHARES
 from benchmarks.finders.tasks import TASKS, Task
 
-PAGE = Path(__file__).parents[2] / "docs" / "recommend.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reach.md"
 NEAR = 0.01
 """Of the fall from the untrained loss: this near to the best fixed rate is nearly as good."""
 

@@ -38,7 +38,7 @@ def test_the_generated_part_of_a_page_is_replaced(tmp_path: Path):
         write_generated(page, "new")
 
 
-@pytest.mark.parametrize("name", ["overhead.md", "finders.md", "recommend.md", "budget.md"])
+@pytest.mark.parametrize("name", ["overhead.md", "finders.md", "reach.md", "budget.md"])
 def test_pages_keep_their_marks(name: str):
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert text.count("<!-- generated -->\n") == text.count("\n<!-- end -->") == 1
