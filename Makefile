@@ -8,6 +8,7 @@
 #   make check    format, lint, types, spelling, known vulnerabilities of what is pinned
 #   make format   rewrites the files as `make check` wants them
 #   make test-install   README and docs where only the built package is installed; EXTRAS=torch: one set
+#   make test-oldest    what matters, with the oldest dependencies that are allowed; downloads some GB
 #   make docs     the documentation as a site: build/site/index.html
 #   make reproduce NAME=cardio  a published experiment, run again; ARGS=--quick: in some seconds
 #   make bench    the measurements behind the tables in the docs
@@ -19,18 +20,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 DOCS := .venv-docs
+OLDEST := .venv-oldest
 TRACKERS := .venv-trackers
 # Compiling every package ahead takes longer than installing it. What is imported is compiled on its
 # first import instead, and kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
+# What can break with an old release, and needs no JAX (which wants NumPy 2).
+OLDEST_TESTS := tests/test_files.py tests/schedules/test_arguments.py tests/schedules/test_laws.py \
+	tests/finder/test_rules.py tests/finder/test_saving.py tests/finder/test_result.py \
+	tests/torch/test_scheduled_lr.py tests/torch/test_resume.py tests/torch/test_range_test.py \
+	tests/sklearn/test_estimators.py
+
 # Stamps: a set is installed again only when its list, or the package's own metadata, changes.
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 PACKAGE := $(VENV)/.installed-package
 
-.PHONY: demo test test-fast test-install test-trackers mutants check format docs reproduce bench bench-peers bench-finders clean
+.PHONY: test-oldest demo test test-fast test-install test-trackers mutants check format docs reproduce bench bench-peers bench-finders clean
 
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
@@ -46,6 +54,9 @@ test-install: $(DEV)
 
 test-trackers: $(TRACKERS)/.installed
 	$(TRACKERS)/bin/python -m pytest -q tests/test_trackers.py
+
+test-oldest: $(OLDEST)/.installed
+	KERAS_BACKEND=torch PYTHONPATH=src:. $(OLDEST)/bin/python -m pytest -q -o filterwarnings=default $(OLDEST_TESTS)
 
 mutants: $(DEV) $(PACKAGE)
 	$(BIN)/python scripts/mutants.py
@@ -109,6 +120,12 @@ $(TRACKERS)/.installed: requirements/trackers.txt pyproject.toml
 	$(PYTHON) -m venv $(TRACKERS)
 	@echo "Installing $< into $(TRACKERS) (once; a minute)"
 	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $< --editable .
+	@touch $@
+
+$(OLDEST)/.installed: requirements/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	@echo "Installing $< into $(OLDEST) (once; many minutes)"
+	@$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
 
 # The pinned build back end comes with the requirements; nothing is fetched here.

@@ -26,7 +26,12 @@ from tests.pages import blocks  # noqa: E402
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What a reader has not set, and what keeps a machine quiet.
 UNSET = ("KERAS_BACKEND", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-QUIET = {"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+QUIET = {
+    "MPLBACKEND": "Agg",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "JAX_PLATFORMS": "cpu",
+    "OMP_NUM_THREADS": "1",  # small networks: threads that wait for each other take minutes
+}
 CALLS = {"cli": (["--help"], ["plot", "one_cycle", "--max-lr", "0.1", "--total-steps", "1000"])}
 
 

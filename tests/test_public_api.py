@@ -91,6 +91,8 @@ def test_the_version_is_that_of_the_package():
     import cyclerate
 
     assert cyclerate.__version__ == version("cyclerate")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {cyclerate.__version__}\n" in citation
 
 
 def test_every_part_of_the_package_has_a_page_of_the_reference():

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.source import PACKAGE, ROOT
 
@@ -59,6 +61,20 @@ def test_its_metadata_says_what_it_needs(wheel: Path):
     assert (told["License-Expression"], told["License-File"]) == ("MIT", "LICENSE")
     assert told.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     assert "cyclerate = cyclerate.cli:main" in information(wheel, "entry_points.txt")
+
+
+def test_the_oldest_releases_that_are_tested_are_the_lower_bounds(wheel: Path):
+    lines = (ROOT / "requirements" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    oldest = dict(line.split("==") for line in lines if "==" in line)
+    bounds: dict[str, set[Version]] = {}
+    for line in metadata(wheel).get_all("Requires-Dist", []):
+        needed = Requirement(line)
+        if needed.name in oldest:
+            (bound,) = needed.specifier
+            bounds.setdefault(needed.name, set()).add(Version(bound.version))
+    assert set(oldest) - set(bounds) == {"hypothesis", "pooch", "pytest"}
+    for name, versions in bounds.items():
+        assert {bound.release[:2] for bound in versions} == {Version(oldest[name]).release[:2]}
 
 
 def test_numpy_is_enough_for_the_core(wheel: Path, tmp_path: Path):

@@ -133,7 +133,7 @@ class ScheduledLR(LRScheduler):
         A scheduled rate is the schedule's float, also where the optimizer holds a tensor: nothing
         waits for a device.
         """
-        return list(self._last_lr)
+        return [copied(rate) for rate in self._last_lr]
 
     @property
     def max_lr(self) -> float | None:
