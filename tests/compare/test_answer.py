@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from tests.compare.records import answer as answer_of, range_result, row
+from cyclerate.compare._record import PolicyInfo
+from tests.compare.records import answer as answer_of, cell, range_result, row
 
 NOTHING = {"max_lr": None, "base_lr": None, "interval": None}
 FIXED = row("fixed", 0.563, metric_mean=0.708, metric_std=0.002)
@@ -31,7 +32,7 @@ def test_a_win_names_steps_factor_and_metric():
 
 def test_a_level_policy_that_was_there_before_the_best_is_named():
     best = row("one_cycle", 0.5, metric_mean=0.734, steps_to_reference=2000.0)
-    first = row("triangular", 0.5015, steps_to_reference=500.0)
+    first = row("triangular", 0.5015, metric_mean=0.733, steps_to_reference=500.0)
     assert answer_of([FIXED, first, best]).sentence == (
         "one cycle reached the fixed rate's final loss in 2,000 steps instead of 8,000 "
         "(4 times fewer; triangular, level with it, in 500); "
@@ -41,7 +42,7 @@ def test_a_level_policy_that_was_there_before_the_best_is_named():
 
 def test_a_reference_that_was_there_early_is_credited_with_it():
     early = dataclasses.replace(FIXED, steps_to_reference=2000.0)
-    won = row("triangular", 0.548, steps_to_reference=500.0)
+    won = row("triangular", 0.548, metric_mean=0.72, steps_to_reference=500.0)
     assert "in 500 steps instead of 2,000 (4 times fewer);" in answer_of([early, won]).sentence
 
 
@@ -63,12 +64,70 @@ def test_a_policy_level_in_loss_but_not_in_metric_is_not_called_level():
 
 
 def test_a_policy_that_is_only_better_is_not_called_sooner():
-    better = row("triangular", 0.548, steps_to_reference=7600.0)
+    better = row("triangular", 0.548, metric_mean=0.72, steps_to_reference=7600.0)
     assert answer_of([FIXED, better]).sentence == (
         "triangular ended with a lower held-out loss than the fixed rate, "
         "0.5480 ± 0.0010 against 0.5630 ± 0.0010; "
-        "held-out accuracy 70.0 % ± 0.2 against 70.8 % ± 0.2."
+        "held-out accuracy 72.0 % ± 0.2 against 70.8 % ± 0.2."
     )
+
+
+def test_a_lower_loss_with_a_level_metric_is_said_to_be_that():
+    better = row("triangular", 0.548, metric_mean=0.709)
+    assert answer_of([FIXED, better]).sentence == (
+        "triangular ended with a lower held-out loss than the fixed rate, "
+        "0.5480 ± 0.0010 against 0.5630 ± 0.0010, but with a level accuracy; "
+        "held-out accuracy 70.9 % ± 0.2 against 70.8 % ± 0.2."
+    )
+
+
+def test_a_lower_loss_with_a_worse_metric_is_no_win():
+    fallen = row("triangular", 0.548, metric_mean=0.69, steps_to_reference=480.0)
+    answer = answer_of([FIXED, fallen])
+    assert answer.best is answer.reference
+    assert answer.sentence == (
+        "No policy beat the fixed rate (held-out accuracy 70.8 % ± 0.2); triangular ended with a "
+        "lower loss, 0.5480 ± 0.0010 against 0.5630 ± 0.0010, but a worse accuracy, 69.0 % ± 0.2."
+    )
+    # Of an error less is better; of a metric that nobody knows neither way is.
+    for mode, sentence in (("min", "triangular reached"), (None, "triangular reached")):
+        made = answer_of([FIXED, fallen], metric="error", mode=mode)
+        assert made.sentence.startswith(sentence)
+
+
+def test_the_steps_of_the_search_are_counted():
+    found = range_result()
+    policies = [
+        PolicyInfo(name, name, {}, "", searched=name != "fixed") for name in ("fixed", "triangular")
+    ]
+    fixed = row("fixed", 0.563, metric_mean=0.708, steps_to_reference=1056.0)
+    won = row("triangular", 0.548, metric_mean=0.734, steps_to_reference=500.0)
+    made = {"range_test": found, "policies": policies}
+    total = 500 + found.steps
+    assert answer_of([fixed, won], **made).sentence.startswith(
+        f"triangular reached the fixed rate's final loss in {total} steps with the search, instead "
+        f"of 1,056 ({100 * (1 - total / 1056):.0f} % fewer);"
+    )
+    # What the search took is no longer sooner.
+    late = dataclasses.replace(won, steps_to_reference=1000.0 - found.steps)
+    assert not answer_of([fixed, late], **made).is_sooner(late)
+    assert answer_of([fixed, late]).is_sooner(late)
+
+
+def test_a_reference_that_overfits_is_named_with_a_way_out():
+    losses = [0.6, 0.45, 0.41, *(0.42 + 0.01 * i for i in range(17))]
+    cells = [cell("fixed", seed, losses, steps=range(400, 8001, 400)) for seed in (0, 1)]
+    end = row("fixed", losses[-1])
+    (note,) = answer_of([end], cells=cells).notes
+    assert note == (
+        "The fixed rate overfits: its held-out loss was lowest after 3 of 20 epochs (0.4100, and "
+        "0.5800 at the end). Try --epochs 3."
+    )
+    assert "Try epochs=3." in answer_of([end], cells=cells, command="").notes[0]
+    falling = [cell("fixed", 0, sorted(losses, reverse=True), steps=range(400, 8001, 400))]
+    assert answer_of([end], cells=falling).notes == ()
+    # Within the spread of the seeds it is none.
+    assert answer_of([row("fixed", losses[-1], 0.2)], cells=cells).notes == ()
 
 
 def test_a_tie_is_no_win():
@@ -203,5 +262,5 @@ def test_another_reference_is_called_by_its_label():
 
 
 def test_a_constant_rate_is_called_a_rate():
-    won = row("found", 0.5, steps_to_reference=800.0)
+    won = row("found", 0.5, metric_mean=0.72, steps_to_reference=800.0)
     assert answer_of([FIXED, won]).sentence.startswith("The found rate reached the fixed")

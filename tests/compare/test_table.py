@@ -6,7 +6,7 @@ import pytest
 
 from cyclerate.compare._answer import COLUMNS, page_legend, rows, text_table
 from cyclerate.compare._record import PolicyInfo
-from cyclerate.compare._wording import width
+from cyclerate.compare._wording import printable, width
 from tests.compare.records import answer, range_result, row
 
 ROWS = [
@@ -81,7 +81,12 @@ def test_no_name_breaks_the_table(name):
     lines = text_table(made).split("\n")
     assert max(map(width, lines)) <= COLUMNS
     assert all(c.isprintable() for line in lines for c in line)
-    assert len({width(line) for line in lines[:3]}) == 1
+    # And nothing is lost.
+    whole = "".join(line.strip() for line in lines)
+    assert printable(name).replace(" ", "") in whole.replace(" ", "")
+    assert "…" not in whole
+    for value in ("123,457 ± 99,999", "1.23e+12 ± 9.9e+11", "1,000,000,000,000"):
+        assert value in whole
 
 
 LEVEL = "Level: the ranges mean ± spread meet, so neither is called better."
@@ -111,7 +116,7 @@ LEVEL = "Level: the ranges mean ± spread meet, so neither is called better."
     ],
 )
 def test_the_page_says_why_a_policy_is_best(others, end):
-    legend = page_legend(answer([ROWS[0], *others]))
+    legend = page_legend(answer([row("fixed", 0.563), *others]))
     assert legend.startswith("Final held-out values, mean ± standard deviation over 3 seeds. Steps")
     assert legend.endswith(end)
 

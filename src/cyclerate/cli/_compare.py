@@ -63,7 +63,15 @@ def compare(
     target_transform: Annotated[
         str, typer.Option(help=f"What the target becomes, of {', '.join(TRANSFORMS)}.")
     ] = "none",
-    policies: Annotated[str, typer.Option(help=f"Of {', '.join(POLICIES)}.")] = _DEFAULT_POLICIES,
+    policies: Annotated[
+        str, typer.Option(help=f"Of {', '.join(POLICIES)}; or all.")
+    ] = _DEFAULT_POLICIES,
+    lr: Annotated[
+        float | None, typer.Option(help="The rate you have now.", show_default="Keras's own")
+    ] = None,
+    max_lr: Annotated[
+        float | None, typer.Option(help="The highest rate.", show_default="by a range test")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = EPOCHS,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in a step.", show_default="by the rows")
@@ -81,6 +89,9 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results.", show_default="runs/DATA-TARGET")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin again where --out holds a comparison.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,7 +110,9 @@ def compare(
             drop=tuple(drop or ()),
             task=task,
             target_transform=target_transform,
-            policies=tuple(parts(policies)),
+            policies=tuple(POLICIES if policies == "all" else parts(policies)),
+            lr=lr,
+            max_lr=max_lr,
             epochs=epochs,
             batch_size=batch_size,
             hidden=None if hidden is None else widths(hidden),
@@ -108,7 +121,7 @@ def compare(
             seeds=seed_range(seed, seeds),
         )
         check_count("--workers", workers)
-    run_plan(plan, out or Path("runs") / folder_name(data, target), console, workers)
+    run_plan(plan, out or Path("runs") / folder_name(data, target), console, workers, overwrite)
 
 
 def demo(

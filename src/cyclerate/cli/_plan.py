@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclerate._errors import CyclerateError, check_choice, check_count
+from cyclerate._errors import CyclerateError, check_choice, check_count, check_number
 from cyclerate._files import built, read_json, without_schema, write_json
 from cyclerate.cli._console import Mistake, asking
 from cyclerate.cli._options import BACKENDS
 from cyclerate.compare._cells import refuse_others
 from cyclerate.compare._networks import METRICS, OPTIMIZERS
 from cyclerate.compare._policies import Policy, named_policies
+from cyclerate.schedules import Constant
 
 if TYPE_CHECKING:
     from cyclerate.tables import Tabular
@@ -25,7 +26,7 @@ POLICIES = ("fixed", "found", "triangular", "one_cycle")
 TRANSFORMS = ("none", "log", "log1p")
 TASKS = ("classification", "regression")
 # What the settings of the runs say as a hash alone; here it has a name.
-_DECIDING = ("target", "drop", "task", "target_transform")
+_DECIDING = ("target", "drop", "task", "target_transform", "lr", "max_lr")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Plan:
     target_transform: str = "none"
     policies: tuple[str, ...] = POLICIES
     epochs: int = EPOCHS
+    lr: float | None = None
+    max_lr: float | None = None
     batch_size: int | None = None
     hidden: tuple[int, ...] | None = None
     optimizer: str = "sgd"
@@ -51,6 +54,9 @@ class Plan:
     def __post_init__(self) -> None:
         named_policies(self.policies)
         check_count("--epochs", self.epochs)
+        for name in ("lr", "max_lr"):
+            if (rate := getattr(self, name)) is not None:
+                check_number(f"--{name.replace('_', '-')}", rate, low=0, low_open=True)
         check_choice("--optimizer", self.optimizer, OPTIMIZERS)
         if self.batch_size is not None:
             check_count("--batch-size", self.batch_size)
@@ -59,10 +65,15 @@ class Plan:
             if (value := getattr(self, name)) is not None:
                 check_choice(f"--{name}", value, allowed)
 
-    @property
-    def named(self) -> tuple[Policy, ...]:
-        """The policies to compare."""
-        return named_policies(self.policies)
+    def named(self, default_lr: float | None = None) -> tuple[Policy, ...]:
+        """The policies to compare; beside a rate of the user's own also the optimizer's default."""
+        named = named_policies(self.policies)
+        if self.lr is None or default_lr is None or self.lr == default_lr:
+            return named
+        usual = Constant(default_lr)
+        why = "The default rate of the optimizer."
+        own = Policy("default", "default", None, lambda _rates, _budget: usual, why)
+        return (*named[:1], own, *named[1:])
 
     def table(self) -> Tabular:
         """Reads the table.
@@ -103,6 +114,16 @@ class Plan:
                 for values in (asdict(self), _values(folder / FILE))
             )
             refuse_others(folder / FILE, there, here)
+
+
+def clear(folder: Path) -> None:
+    """Removes what a comparison has written into a folder, and nothing else."""
+    for name in ("cells", "range_tests"):
+        for kind in ("json", "npy", "lock"):
+            for file in (folder / name).glob(f"*.{kind}"):
+                file.unlink()
+    for name in (FILE, "record.json", "best.keras", "preprocessing.json", "range_test.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def load_plan(folder: Path) -> Plan:

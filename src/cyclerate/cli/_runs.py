@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cyclerate._text import count
 from cyclerate.cli._console import Console, asking, wrapped
 from cyclerate.cli._options import check_folder, choose_backend
-from cyclerate.cli._plan import Plan
+from cyclerate.cli._plan import Plan, clear
 from cyclerate.compare._answer import Answer, text_table
+from cyclerate.compare._cells import Cell
 from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._networks import (
     Objective,
@@ -29,6 +31,7 @@ from cyclerate.compare._networks import (
 )
 from cyclerate.compare._policies import Policy, raced_policy, without_rate
 from cyclerate.compare._record import About, DataInfo
+from cyclerate.finder._range_test import RangeTestSettings
 
 if TYPE_CHECKING:
     from cyclerate.compare._study import Job, Study
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "best.keras"
 PREPROCESSING_FILE = "preprocessing.json"
 RANGE_TEST_FILE = "range_test.json"
+_RARE = 0.2  # of the share that each class has where all are equal
 _SECONDS_TO_SEE, _SECONDS_TO_END = 5.0, 10.0  # for workers, when all is done
 
 
@@ -48,10 +52,14 @@ def draw(comparison: Comparison, out: Path, console: Console) -> Path:
         return _page.write_report(comparison, out)
 
 
-def run_plan(plan: Plan, out: Path, console: Console, workers: int = 1) -> None:
+def run_plan(
+    plan: Plan, out: Path, console: Console, workers: int = 1, overwrite: bool = False
+) -> None:
     """Loads a table, compares the policies on it, and writes everything to `out`."""
     data = plan.table()
     check_folder(out)
+    if overwrite:
+        clear(out)
     plan.refuse_other(out)
     with console.bar("loading Keras"):
         choose_backend()
@@ -63,7 +71,8 @@ def run_plan(plan: Plan, out: Path, console: Console, workers: int = 1) -> None:
     plan.save(out)
     with _workers(out, workers - 1) as wait:
         jobs, about = _planned(study, data, objective, plan, console)
-        _explain(about, plan, console)
+        _explain(about, study, plan, console)
+        _already(study, jobs, console)
         data.preprocessing.save(out / PREPROCESSING_FILE)
         with console.bar("training", len(jobs) * about.total_steps) as bar:
             done: dict[str, int] = {}
@@ -181,6 +190,8 @@ def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:
             epochs=plan.epochs,
             batch_size=batch_size,
             metric=objective.metric,
+            fixed_lr=plan.lr,
+            max_lr=plan.max_lr,
             out=out,
             verbose=0,
         ), objective
@@ -189,7 +200,7 @@ def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:
 def _introduce(data: Tabular, study: Study, plan: Plan, console: Console) -> None:
     model, budget = study.start(plan.seeds[0]).model, study.budgets[0]
     console.say(f"{data.name}: {data.rows:,} rows, target '{data.target.name}'.")
-    for note in data.notes:
+    for note in (*data.notes, *_rare(data, study)):
         console.say(note, point=True)
     console.say(
         f"Network: {model.description}; {model.parameters:,} parameters. {model.optimizer}, "
@@ -198,20 +209,64 @@ def _introduce(data: Tabular, study: Study, plan: Plan, console: Console) -> Non
     )
 
 
+def _rare(data: Tabular, study: Study) -> list[str]:
+    """Says where accuracy hides what is rare, and what to measure in its place."""
+    if study.metric != "accuracy" or data.target.classes is None:
+        return []
+    sizes = np.bincount(np.concatenate([data.y_train, data.y_heldout]))
+    share, rarest = sizes.min() / sizes.sum(), data.target.classes[int(sizes.argmin())]
+    if share >= _RARE / len(sizes):
+        return []
+    two = ["--metric average_precision", "--metric roc_auc"] * (len(sizes) == 2)
+    ways = ", ".join([*two, "--metric balanced_accuracy"])
+    return [
+        f"'{rarest}' is {100 * share:.2g} % of the rows, so accuracy says little of it. Try {ways}."
+    ]
+
+
+def _already(study: Study, jobs: list[Job], console: Console) -> None:
+    """Says how many of the runs need not be trained."""
+    cells = [Cell(job.name, study.settings_of(job)) for job in jobs]
+    there = sum(study.folder.load(cell) is not None for cell in cells)
+    if there:
+        console.say(f"{there} of {count(len(jobs), 'run')} were already there.")
+
+
+def _named(study: Study, plan: Plan) -> tuple[Policy, ...]:
+    return plan.named(study.start(plan.seeds[0]).default_lr)
+
+
 def _find_rate(study: Study, plan: Plan, console: Console) -> tuple[Policy, ...]:
     """Runs the range test, if a policy needs its rate; returns the policies that can be trained."""
-    if not any(policy.races_as for policy in plan.named):
-        return plan.named
+    named = _named(study, plan)
+    if plan.max_lr is not None or not any(policy.races_as for policy in named):
+        return named
+    run = study.budgets[0].total_steps
+    most = RangeTestSettings().max_steps or 0
+    console.say(
+        f"Looking for the rate: at most {most:,} steps, {most / run:.0%} of one run of {run:,}."
+    )
     with console.bar("range test"):
-        found = study.find(plan.seeds[0], 0, raced_policy(plan.named))
+        found = study.find(plan.seeds[0], 0, raced_policy(named))
     found.save(Path(study.out or ".") / RANGE_TEST_FILE)
     share = found.steps / study.budgets[0].total_steps
     answer = f"{found.headline()}. " if found.max_lr else ""
     console.say(
-        f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, {share:.0%} of one "
-        f"run, and {found.seconds or 0.0:.1f} s."
+        f"Range test: {answer}{_without_options(found.verdict)} It took {found.steps:,} steps, "
+        f"{share:.0%} of one run, and {found.seconds or 0.0:.1f} s."
     )
-    return plan.named if found.max_lr else without_rate(plan.named)
+    return named if found.max_lr else without_rate(named)
+
+
+def _without_options(verdict: str) -> str:
+    """A verdict without advice that names what only the library takes."""
+    advice = (
+        ", or raise end_lr",
+        "; it still improved at the last rate: a higher end_lr would tell more",
+    )
+    for part in advice:
+        verdict = verdict.replace(part, "")
+    return verdict.replace("lower start_lr, or check", "check")
 
 
 def _described(about: About, data: Tabular, objective: Objective, plan: Plan) -> About:
@@ -234,11 +289,11 @@ def _described(about: About, data: Tabular, objective: Objective, plan: Plan) ->
     )
 
 
-def _explain(about: About, plan: Plan, console: Console) -> None:
+def _explain(about: About, study: Study, plan: Plan, console: Console) -> None:
     for policy in about.policies:
         console.say(f"{policy.name}: {policy.why}", point=True)
     trained = {policy.name for policy in about.policies}
-    if missing := [policy.name for policy in plan.named if policy.name not in trained]:
+    if missing := [policy.name for policy in _named(study, plan) if policy.name not in trained]:
         console.say(
             f"Without a rate from the range test, {', '.join(missing)} cannot be trained. Try "
             "another --batch-size or --optimizer, or look at the curve in the report."

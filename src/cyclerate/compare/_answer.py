@@ -12,23 +12,24 @@ from cyclerate.compare._wording import (
     Numbers,
     aligned,
     fewer,
+    folded,
     joined,
     printable,
     rate,
     seconds,
-    shortened,
     whole,
+    width,
 )
 
 # Below this a policy is not called sooner: evaluations are some steps apart.
 SOONER = 1.1
 # An interval for max_lr of two decades or more gives no rate to rely on.
 VAGUE = 100.0
+# A loss that rose by more than this share, and than the spread, after so early a part of the run.
+_OVERFIT, _EARLY = 0.02, 0.75
 # Constant rates are things, other policies are ways: "the fixed rate", but "triangular".
 _RATES = {"fixed": "the fixed rate", "found": "the found rate"}
 COLUMNS = 79
-# Room for "48,213 ± 1,210", and for counts up to "12,345,678".
-_VALUE_COLUMNS = (15, 10, 15, 10, 7)
 _MARKS = {"best": "*", "level": "="}
 _SHARES = ("accuracy", "balanced_accuracy", "top_5_accuracy")
 
@@ -42,14 +43,16 @@ class Answer:
         self.usable = tuple(sorted(finished, key=_loss))  # those that finished with every seed
         usable = self.usable
         self.reference = next((r for r in usable if r.policy == comparison.reference), None)
+        self._searched = {info.name for info in comparison.about.policies if info.searched}
         level = [row for row in usable if is_level(row, usable[0])]
         self.level = frozenset(row.policy for row in level)
         # To recommend: the lowest final loss among those that beat the reference, which is to end
-        # lower by more than the spread, or level with it and sooner; the reference if none did.
+        # lower by more than the spread, or level with it and sooner, with a metric that is not
+        # worse by more than the spread; the reference if none did.
         # Where losses are equal within either spread, the policy that was sooner.
         beating = [row for row in level if self._beats_reference(row)]
         equal = [row for row in beating if _is_equal(row, beating[0])]
-        self.best = min(equal, key=_arrival) if equal else self.reference
+        self.best = min(equal, key=self._arrival) if equal else self.reference
         self.losses = Numbers.fitting(row.loss_mean for row in self.rows if not row.diverged)
         self.scores = Numbers.fitting(
             (row.metric_mean for row in self.rows),
@@ -100,7 +103,17 @@ class Answer:
             return False
         if row.diverged or not row.steps_to_reference:
             return False
-        return self.reference_steps / row.steps_to_reference >= SOONER
+        return self.reference_steps / self._arrival(row) >= SOONER
+
+    def search_steps(self, policy: str) -> int:
+        """The steps of the range test that a policy has its rate of; 0 if it has it elsewhere."""
+        steps = [result.steps for result in self.comparison.range_tests.values()]
+        return max(steps, default=0) if policy in self._searched else 0
+
+    def _arrival(self, row: SummaryRow) -> float:
+        """The steps to the final loss of the reference, with those of the search."""
+        reached = row.steps_to_reference
+        return float("inf") if not reached else reached + self.search_steps(row.policy)
 
     @property
     def reference_steps(self) -> float:
@@ -111,11 +124,26 @@ class Answer:
     def _beats_reference(self, row: SummaryRow) -> bool:
         if self.reference is None:
             return True
+        if self._metric_gain(row) < 0:
+            return False
         if not is_level(row, self.reference):
             return _loss(row) < _loss(self.reference)
         # Runs that end far apart are level with everything; their mean must still hold.
         holds = _loss(row) <= _loss(self.reference) + (self.reference.loss_std or 0.0)
         return holds and self.is_sooner(row)
+
+    def _metric_gain(self, row: SummaryRow) -> int:
+        """1 if the metric is better than the reference's beyond both spreads, -1 if worse, else 0.
+
+        0, too, where nobody said which way is better.
+        """
+        mode = self.comparison.about.mode or ("max" if self.metric in _SHARES else None)
+        own, other = row.metric_mean, self.reference and self.reference.metric_mean
+        if mode is None or own is None or other is None or self.reference is None:
+            return 0
+        if _metric_is_level(row, self.reference):
+            return 0
+        return 1 if (own > other) == (mode == "max") else -1
 
     @property
     def sentence(self) -> str:
@@ -138,10 +166,11 @@ class Answer:
     def _won(self, best: SummaryRow) -> str:
         reference = self.reference or best
         if not self.is_sooner(best):
-            return (
-                f"ended with a lower held-out loss than {self.rival}, {self.loss(best)} against "
-                f"{self.loss(reference)}"
-            )
+            values = f"{self.loss(best)} against {self.loss(reference)}"
+            known = self.comparison.metric is not None and best.metric_mean is not None
+            level = known and _metric_is_level(best, reference)
+            but = f", but with a level {self.metric}" if level else ""
+            return f"ended with a lower held-out loss than {self.rival}, {values}{but}"
         level = is_level(best, reference) and _metric_is_level(best, reference)
         raced = self._race(best, self._sooner_still(best))
         whose = f"{self.rival}'" if self.rival.endswith("s") else f"{self.rival}'s"
@@ -150,32 +179,54 @@ class Answer:
 
     def _closest(self) -> str:
         """How near the others came to a reference that none of them beat."""
-        others = [row for row in self.usable if row is not self.reference]
-        level = [self.name(row.policy) for row in others if row.policy in self.level]
+        reference = self.reference
+        others = [row for row in self.usable if row is not reference]
+        fallen = [row for row in others if self._metric_gain(row) < 0]
+        lower = [row for row in fallen if reference and _loss(row) < _loss(reference)]
+        level = [
+            self.name(row.policy)
+            for row in others
+            if row.policy in self.level and row not in fallen
+        ]
         sooner = [row for row in others if self.is_sooner(row)]
+        if reference is not None and lower and not is_level(lower[0], reference):
+            first = lower[0]
+            return (
+                f"{self.name(first.policy)} ended with a lower loss, {self.loss(first)} against "
+                f"{self.loss(reference)}, but a worse {self.metric}, {self.score(first)}"
+            )
         if level:
             return f"{joined(level)} ended level with it, no sooner"
-        if sooner and self.reference is not None:
-            first = min(sooner, key=_arrival)
+        if sooner and reference is not None:
+            first = min(sooner, key=self._arrival)
+            worse = f"at a loss of {self.loss(first)} against {self.loss(reference)}"
+            if is_level(first, reference):
+                worse = f"at a {self.metric} of {self.score(first)}"
             return (
                 f"{self.name(first.policy)} reached its final loss in {self._race(first)}, but "
-                f"ended worse, at a loss of {self.loss(first)} against {self.loss(self.reference)}"
+                f"ended worse, {worse}"
             )
         if not others:
             return "the others diverged"
         return f"the closest was {self.name(others[0].policy)} with {self.score(others[0])}"
 
     def _race(self, row: SummaryRow, first: str = "") -> str:
-        own, rival = row.steps_to_reference or 0.0, self.reference_steps
-        return f"{whole(own)} steps instead of {whole(rival)} ({fewer(own, rival)}{first})"
+        own, rival = self._arrival(row), self.reference_steps
+        search = " with the search" if self.search_steps(row.policy) else ""
+        steps = f"{whole(own)} steps{search}{',' if search else ''} instead of {whole(rival)}"
+        return f"{steps} ({fewer(own, rival)}{first})"
 
     def _sooner_still(self, best: SummaryRow) -> str:
         """Names the policy that is as good as the best one and was there before it."""
-        level = [row for row in self.usable if row.policy in self.level and row.steps_to_reference]
-        first = min(level, key=_arrival, default=best)
-        if _arrival(best) / _arrival(first) < SOONER:
+        level = [
+            row
+            for row in self.usable
+            if row.policy in self.level and row.steps_to_reference and self._metric_gain(row) >= 0
+        ]
+        first = min(level, key=self._arrival, default=best)
+        if self._arrival(best) / self._arrival(first) < SOONER:
             return ""
-        return f"; {self.name(first.policy)}, level with it, in {whole(_arrival(first))}"
+        return f"; {self.name(first.policy)}, level with it, in {whole(self._arrival(first))}"
 
     def _next_best(self) -> str:
         others = [row for row in self.usable if row is not self.best]
@@ -196,7 +247,26 @@ class Answer:
         if self.best is not None:
             lost = [row for row in self.rows if row.diverged]
             notes += [f"{_capital(self._divergence(row))}." for row in lost]
-        return tuple(notes + self._range_test_notes())
+        return tuple(notes + self._overfit_notes() + self._range_test_notes())
+
+    def _overfit_notes(self) -> list[str]:
+        """Says where the reference was best long before its end: its runs are too long for it."""
+        about, row = self.comparison.about, self.reference
+        runs = [run for run in self.comparison.runs_of(self.comparison.reference) if run.steps]
+        runs = [run for run in runs if not run.diverged]
+        if row is None or not runs or len({run.steps for run in runs}) > 1:
+            return []
+        columns = list(zip(*(run.heldout_loss for run in runs), strict=True))
+        means = [sum(v for v in one if v is not None) / len(one) for one in columns]
+        at = min(range(len(means)), key=means.__getitem__)
+        clearly = max(row.loss_std or 0.0, _OVERFIT * abs(means[at]))
+        epochs = -(-runs[0].steps[at] // about.steps_per_epoch)
+        if means[-1] - means[at] <= clearly or epochs > _EARLY * about.epochs:
+            return []
+        ask = f"--epochs {epochs}" if about.command else f"epochs={epochs}"
+        values = f"{self.losses.text(means[at])}, and {self.losses.text(means[-1])} at the end"
+        lowest = f"its held-out loss was lowest after {epochs} of {about.epochs} epochs"
+        return [f"{_capital(self.rival)} overfits: {lowest} ({values}). Try {ask}."]
 
     def _range_test_notes(self) -> list[str]:
         result = next(iter(self.comparison.range_tests.values()), None)
@@ -248,10 +318,6 @@ def _metric_is_level(row: SummaryRow, other: SummaryRow) -> bool:
 def _is_equal(row: SummaryRow, lowest: SummaryRow) -> bool:
     spread = min(row.loss_std or 0.0, lowest.loss_std or 0.0)
     return _loss(row) - _loss(lowest) <= spread
-
-
-def _arrival(row: SummaryRow) -> float:
-    return row.steps_to_reference or float("inf")
 
 
 def _loss(row: SummaryRow) -> float:
@@ -314,21 +380,39 @@ def _race(answer: Answer, row: SummaryRow) -> tuple[str, str]:
         return (row.reached.replace("/", " of ") if some else "never"), ""
     if not answer.is_sooner(row):
         return whole(row.steps_to_reference), ""
-    saving = fewer(row.steps_to_reference, answer.reference_steps, short=True)
+    own = row.steps_to_reference + answer.search_steps(row.policy)
+    saving = fewer(own, answer.reference_steps, short=True)
     return whole(row.steps_to_reference), saving
 
 
 def text_table(answer: Answer) -> str:
     """Returns the comparison table as plain text of at most 79 columns, ready to print.
 
-    The best policy is marked `*`, those level with it `=`.
+    The best policy is marked `*`, those level with it `=`. Nothing is cut: what is too wide for a
+    table is printed line by line.
     """
     lines = [("  policy", answer.metric, "to reach", "loss", "steps", "seconds")]
     for row in rows(answer):
         name = f"{_MARKS.get(row.mark, ' ')} {printable(row.label)}"
         lines.append((name, row.metric, row.to_reference, row.loss, row.steps, row.seconds))
-    shown = [(name, *map(shortened, map(printable, rest), _VALUE_COLUMNS)) for name, *rest in lines]
-    return "\n".join([*aligned(shown, COLUMNS), "", *textwrap.wrap(legend(answer), COLUMNS)])
+    shown = [tuple(map(printable, line[1:])) for line in lines]
+    table = [(line[0], *rest) for line, rest in zip(lines, shown, strict=True)]
+    if sum(max(map(width, column)) + 2 for column in zip(*table, strict=True)) - 2 > COLUMNS:
+        laid = _one_below_another(table)
+    else:
+        laid = aligned(table)
+    return "\n".join([*laid, "", *textwrap.wrap(legend(answer), COLUMNS)])
+
+
+def _one_below_another(table: list[tuple[str, ...]]) -> list[str]:
+    """A table too wide for the terminal: a policy and its values in lines of their own."""
+    heads, *rows = table
+    lines: list[str] = []
+    for name, *values in rows:
+        lines += folded(name, COLUMNS)
+        for head, value in zip(heads[1:], values, strict=True):
+            lines += [f"    {line}" for line in folded(f"{head}: {value}", COLUMNS - 4)]
+    return lines
 
 
 def legend(answer: Answer) -> str:

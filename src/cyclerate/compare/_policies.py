@@ -74,6 +74,7 @@ class Rates:
     """The rates that policies are made of: the framework's default, and the range test's answer.
 
     What was found is rounded to three digits: more of them say nothing, and are hard to copy.
+    `default_of` says whose the default rate is; nothing if the user gave it.
     """
 
     default_lr: float
@@ -135,8 +136,10 @@ class Policy:
         """Says why its schedule has these numbers."""
         epochs = f"{budget.step_size / budget.steps_per_epoch:.3g}"
         half = f"{budget.step_size:,} steps ({epochs} {'epoch' if epochs == '1' else 'epochs'})"
-        why = self.why.format(cycles=budget.cycles, half=half, default_of=rates.default_of)
-        return PolicyInfo(self.name, self.label, schedule, why)
+        of = rates.default_of
+        fixed = f"The default rate of {of}" if of else "The rate that was given"
+        why = self.why.format(cycles=budget.cycles, half=half, fixed=fixed)
+        return PolicyInfo(self.name, self.label, schedule, why, self.races_as is not None)
 
 
 def _cycling(kind: type[Triangular | Triangular2]) -> MakeSchedule:
@@ -156,7 +159,7 @@ def _restarts(rates: Rates, budget: Budget) -> Schedule:
     return WarmRestarts(rates.highest, 2 * budget.step_size)
 
 
-_FIXED = "The default rate of {default_of}."
+_FIXED = "{fixed}."
 _FOUND = "max_lr of the range test, held constant."
 _CYCLES = "{cycles} cycles between base_lr and max_lr of the range test; half a cycle is {half}."
 _HALVING = _CYCLES + " Each cycle is half as high as the one before."

@@ -51,12 +51,16 @@ class Run:
 
 @dataclass(frozen=True)
 class PolicyInfo:
-    """One policy of the comparison: its schedule as a dict, and why it has these numbers."""
+    """One policy of the comparison: its schedule as a dict, and why it has these numbers.
+
+    `searched` says whether its rate is that of a range test, whose steps it then costs as well.
+    """
 
     name: str
     label: str
     schedule: dict[str, Any]
     why: str
+    searched: bool = False
 
 
 @dataclass(frozen=True)

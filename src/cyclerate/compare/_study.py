@@ -177,6 +177,7 @@ class Study:
             raise bad_argument("fixed_lr", "given where the optimizer is scheduled itself", None)
         framework = _FRAMEWORKS.get(start.model.optimizer_config.get("framework", ""))
         of = f"{start.model.optimizer} in {framework}" if framework else "the optimizer"
+        of = of if self.fixed_lr is None else ""
         if not kind or self.max_lr is not None:
             return Rates(default, max_lr=self.max_lr, default_of=of)
         result = self.find(seed, fold, kind)

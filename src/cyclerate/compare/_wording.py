@@ -143,6 +143,21 @@ def shortened(text: str, columns: int) -> str:
     return text + "…"
 
 
+def folded(text: str, columns: int) -> list[str]:
+    """Breaks a text into lines of so many terminal columns; nothing is lost.
+
+    >>> folded("warm_restarts", 8)
+    ['warm_res', 'tarts']
+    """
+    lines, line = list[str](), ""
+    for character in text:
+        if width(line + character) > columns:
+            lines.append(line)
+            line = ""
+        line += character
+    return [*lines, line]
+
+
 def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]:
     r"""Lays texts out in columns: the first to the left, the others to the right.
 

@@ -400,7 +400,8 @@ class Probe:
             "interval": (min(max_lr, usual) / 10**low, max(max_lr, usual) * 10**high),
             "verdict": (
                 f"Of {count} races of {self._race_steps} steps the best rate was "
-                f"{raced_best:.2g}; for {horizon_steps} steps that is {max_lr:.2g}"
+                f"{self._lr(best_offset(self._scores)):.2g}; "
+                f"for {horizon_steps} steps that is {max_lr:.2g}"
                 f"{self._caution()}."
             ),
         }
