@@ -131,11 +131,11 @@ def test_a_kill_loses_no_finished_cell_and_changes_no_number(tmp_path: Path):
         },
     )
     cells = killed / "cells"
-    while process.poll() is None and len(list(cells.glob("*.json"))) < 2:
+    while process.poll() is None and len(list(cells.glob("[!.]*.json"))) < 2:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.json")}
+    finished = {path.name: path.stat().st_mtime_ns for path in cells.glob("[!.]*.json")}
     assert 2 <= len(finished) < 12
     settings: dict[str, Any] = {"seeds": 4, "epochs": 20}
     rest = compared(out=killed, **settings)
