@@ -36,42 +36,46 @@ from cyclerate.compare._networks import METRICS, OPTIMIZERS
 from cyclerate.compare._policies import POLICIES
 
 _DEFAULT_POLICIES = ",".join(DEFAULT_POLICIES)
+Table = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA.csv",
+        help="A CSV file, also gzipped; Parquet; Feather.",
+        show_default=False,
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(help="The character between the columns.", show_default="found"),
+]
+Drop = Annotated[list[str] | None, typer.Option(help="A column to leave out; again for more.")]
+Task = Annotated[
+    str | None, typer.Option(help=f"{' or '.join(TASKS)}.", show_default="by the target")
+]
+Transform = Annotated[
+    str, typer.Option(help=f"What the target becomes, of {', '.join(TRANSFORMS)}.")
+]
+PolicyNames = Annotated[str, typer.Option(help=f"Of {', '.join(POLICIES)}; or all.")]
+OwnRate = Annotated[
+    float | None, typer.Option(help="The rate you have now.", show_default="Keras's own")
+]
+MaxLr = Annotated[
+    float | None, typer.Option(help="The highest rate.", show_default="by a range test")
+]
 
 
 def compare(
     context: typer.Context,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA.csv",
-            help="A CSV file, also gzipped; Parquet; Feather.",
-            show_default=False,
-        ),
-    ],
+    data: Table,
     *,
     target: Annotated[str, typer.Option(help="The column to learn.", show_default=False)],
-    sep: Annotated[
-        str | None,
-        typer.Option(help="The character between the columns.", show_default="found"),
-    ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(help="A column to leave out; again for more.")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help=f"{' or '.join(TASKS)}.", show_default="by the target")
-    ] = None,
-    target_transform: Annotated[
-        str, typer.Option(help=f"What the target becomes, of {', '.join(TRANSFORMS)}.")
-    ] = "none",
-    policies: Annotated[
-        str, typer.Option(help=f"Of {', '.join(POLICIES)}; or all.")
-    ] = _DEFAULT_POLICIES,
-    lr: Annotated[
-        float | None, typer.Option(help="The rate you have now.", show_default="Keras's own")
-    ] = None,
-    max_lr: Annotated[
-        float | None, typer.Option(help="The highest rate.", show_default="by a range test")
-    ] = None,
+    sep: Separator = None,
+    drop: Drop = None,
+    task: Task = None,
+    target_transform: Transform = "none",
+    policies: PolicyNames = _DEFAULT_POLICIES,
+    lr: OwnRate = None,
+    max_lr: MaxLr = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = EPOCHS,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in a step.", show_default="by the rows")
