@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from cyclerate._files import write_text
+
+
+def counted(
+    of: str, columns: Mapping[str, str], counts: Mapping[str, Counter[str]], *, total: bool = False
+) -> str:
+    """A table of counts: a row for each name and one for all, a column for each outcome.
+
+    Args:
+        of: What the rows are.
+        columns: The outcomes, and what they are called.
+        counts: The outcomes of each row.
+        total: Whether the first column is the number of all.
+    """
+    heads = [*(["number"] if total else []), *columns.values()]
+    rows = [*counts.items(), ("all", sum(counts.values(), Counter()))]
+    lines = [f"| {of} | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
+    for name, count in rows:
+        cells = [*([count.total()] if total else []), *(count[outcome] for outcome in columns)]
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def write_generated(page: Path, text: str, part: str = "") -> None:

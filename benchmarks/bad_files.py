@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 import cyclerate as cr
-from benchmarks._page import write_generated
+from benchmarks._page import counted, write_generated
 from cyclerate._errors import CyclerateError
 from cyclerate.compare import Comparison
 from cyclerate.compare._answer import Answer, text_table
@@ -233,11 +233,8 @@ def main() -> None:
         counts[kind][came] += 1
         if came == "foreign":
             print(f"{kind}: {words}\n  {content[:200]!r}")
-    head = "| file | refused by name | read | another error |\n|---|---:|---:|---:|"
-    rows = [f"| {k} | {c['named']} | {c['right']} | {c['foreign']} |" for k, c in counts.items()]
-    total = sum(counts.values(), collections.Counter())
-    rows.append(f"| all | {total['named']} | {total['right']} | {total['foreign']} |")
-    table = "\n".join([head, *rows])
+    outcomes = {"named": "refused by name", "right": "read", "foreign": "another error"}
+    table = counted("file", outcomes, counts)
     print(table)
     if asked.page:
         asked_for = f"--mutations {asked.mutations} --seed {asked.seed}"

@@ -29,7 +29,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks._page import write_generated
-from cyclerate._files import replacing, write_json
+from cyclerate._files import read_json, replacing, write_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 KEPT = Path(__file__).with_name("kills.json")
@@ -158,6 +158,46 @@ def in_optax(folder: Path) -> dict[str, Any]:
     return {"rates": training.history["learning_rate"], "weights": weights}
 
 
+def in_numpy(folder: Path) -> dict[str, Any]:
+    """A range test whose answer is kept; then such a cycle, its state and its marks in one file."""
+    import numpy as np
+
+    from cyclerate.finder import FunctionTrainee, RangeTestResult, RangeTestSettings, range_test
+    from cyclerate.finder._prior import prior_lr
+    from cyclerate.finder._warmup import FindingCycle
+
+    x = np.random.default_rng(1).normal(size=(64, 8))
+    y, file, tested = x.sum(1), folder / "training.json", folder / "result.json"
+    weights = np.zeros(8)
+
+    def step(lr: float, rows: Any = slice(None)) -> float:
+        nonlocal weights
+        error = x[rows] @ weights - y[rows]
+        weights = weights - lr * 2 * x[rows].T @ error / len(error)
+        return float(np.mean(error**2))
+
+    if not tested.exists():
+        trainee = FunctionTrainee(lambda: weights.fill(0.0), step, lambda: step(0.0))
+        range_test(trainee, RangeTestSettings(seed=1)).save(tested)
+        weights = np.zeros(8)
+    found = RangeTestResult.load(tested)
+    cycle = FindingCycle(TOTAL_STEPS, prior_lr("sgd", batch_size=16, total_steps=TOTAL_STEPS))
+    mark, rates = weights, list[float]()
+    if file.exists():
+        kept = read_json(file, "training", dict)
+        cycle, rates = FindingCycle.from_state(kept["cycle"]), kept["rates"]
+        weights, mark = np.array(kept["weights"]), np.array(kept["mark"])
+    while not cycle.done:
+        mark = weights if cycle.keep else mark
+        rates.append(cycle.lr)
+        cycle.tell(step(cycle.lr, np.random.default_rng(cycle.step).permutation(64)[:16]))
+        weights = mark if cycle.go_back else weights
+        if cycle.step % EVERY == 0:
+            kept = {"weights": weights.tolist(), "mark": mark.tolist(), "rates": rates}
+            write_json(file, {**kept, "cycle": cycle.state()})
+    return {"rates": rates, "weights": weights.tolist(), "max_lr": found.max_lr}
+
+
 def in_compare(folder: Path) -> dict[str, Any]:
     """A comparison: cells of three policies and two seeds, and the record of them."""
     from tests.compare.small import compared
@@ -180,8 +220,9 @@ WORKS: dict[str, tuple[Callable[[Path], dict[str, Any]], str, str]] = {
     "PyTorch": (in_torch, "cyclerate.torch torch._dynamo", "training.pt"),
     "Keras on JAX": (in_keras, "cyclerate.keras", "*.keras *.npz"),
     "Optax": (in_optax, "cyclerate.optax", "training.npz"),
+    "NumPy": (in_numpy, "cyclerate.finder", "training.json result.json"),
     "a comparison": (in_compare, "tests.compare.small torch._dynamo", "kept"),
-    "a report": (in_report, "tests.compare.small torch._dynamo jinja2", "kept report.html"),
+    "a report": (in_report, "tests.compare.small torch._dynamo jinja2", "kept report.html *.png"),
 }
 """Each with what is imported before the clock starts, and the files that it may leave."""
 

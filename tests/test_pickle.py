@@ -40,7 +40,8 @@ MODULES = ["cyclerate", "cyclerate.keras", "cyclerate.torch", "cyclerate.optax",
 MODULES += [f"cyclerate.{name}" for name in ("compare", "tables", "sklearn")]
 MODULES += ["cyclerate.lightning", "cyclerate.transformers"]
 # The first are contracts, the last holds the user's functions, compiled: it has `state()`.
-NOT_MADE_HERE = {cr.Schedule, finder.Run, finder.Trainee, finder.FunctionTrainee, co.CycleTraining}
+NOT_MADE_HERE = {cr.Schedule, cr.Tracker, finder.Run, finder.Trainee, finder.FunctionTrainee}
+NOT_MADE_HERE |= {co.CycleTraining}
 LR = cr.Triangular(0.1, 0.4, 5)
 
 

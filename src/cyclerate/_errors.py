@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import operator
 from collections.abc import Collection, Hashable
@@ -54,7 +55,7 @@ def check_number(
     1.0
     """
     number = math.nan
-    if not isinstance(value, (bool, str, bytes, complex)):
+    if not (isinstance(value, (bool, str, bytes, complex)) or _is_bool_of_numpy(value)):
         with suppress(TypeError, ValueError, OverflowError):
             number = float(value)
     too_low = low is not None and (number <= low if low_open else number < low)
@@ -78,7 +79,7 @@ def check_count(name: str, value: Any, *, low: int = 1, below: int = _COUNT_LIMI
     2000
     """
     allowed = f"a whole number >= {low}"
-    if isinstance(value, (bool, str, bytes)):
+    if isinstance(value, (bool, str, bytes)) or _is_bool_of_numpy(value):
         raise bad_argument(name, allowed, value)
     try:
         count = operator.index(value)
@@ -96,6 +97,10 @@ def check_count(name: str, value: Any, *, low: int = 1, below: int = _COUNT_LIMI
     return count
 
 
+def _is_bool_of_numpy(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}
+
+
 def check_choice(name: str, value: T, choices: Collection[T]) -> T:
     """Returns `value` if it is one of `choices`.
 
@@ -108,6 +113,63 @@ def check_choice(name: str, value: T, choices: Collection[T]) -> T:
     if not known:
         listed = ", ".join(repr(choice) for choice in choices)
         raise bad_argument(name, f"one of {listed}", value)
+    return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns `value` as a bool if it is True or False.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return bool(check_choice(name, value, (True, False)))
+
+
+def check_items(name: str, value: Any, allowed: str) -> list[Any]:
+    """Returns what is in `value` if it is a collection of things, and no text.
+
+    Raises:
+        ValueError: It is not.
+
+    >>> check_items("seeds", 1.5, "whole numbers")
+    Traceback (most recent call last):
+        ...
+    ValueError: seeds must be whole numbers. Received: 1.5
+    """
+    with suppress(TypeError):  # an array of no dimensions says so only when it is asked
+        if not isinstance(value, (str, bytes)):
+            return list(value)
+    raise bad_argument(name, allowed, value)
+
+
+def check_function(name: str, value: Any, of: str, *, instead: str = "") -> Any:
+    """Returns `value` if it can be called with so many values.
+
+    Args:
+        name: The argument's.
+        value: What was given. Whatever does not say what it takes passes.
+        of: What it is called with, as "(model, batch)".
+        instead: What else is allowed, for the message.
+
+    Raises:
+        ValueError: It cannot; the message says what it is called with.
+
+    >>> check_function("score_fn", len, "(model, batch)")
+    Traceback (most recent call last):
+        ...
+    ValueError: score_fn must be a function of (model, batch). Received: <built-in function len>
+    """
+    # What makes a value of numbers or texts, as `int`, takes anything and understands nothing.
+    fits = callable(value) and not (isinstance(value, type) and value.__module__ == "builtins")
+    if fits:
+        with suppress(ValueError, TypeError):  # it does not say
+            signature = inspect.signature(value)
+            try:
+                signature.bind(*[part for part in of.strip("()").split(",") if part])
+            except TypeError:
+                fits = False
+    if not fits:
+        raise bad_argument(name, f"a function of {of}{instead}", value)
     return value
 
 

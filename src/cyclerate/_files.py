@@ -129,7 +129,7 @@ def read_json(path: str | os.PathLike[str], what: str, make: Callable[[Any], T])
         ValueError: It is not UTF-8 or not JSON, or `make` refuses it; the message names the file.
         OSError: It cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = Path(check_path("path", path)).read_bytes()
     try:
         return make(json.loads(content.decode("utf-8"), parse_constant=_refuse))
     except json.JSONDecodeError as error:

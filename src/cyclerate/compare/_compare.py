@@ -16,7 +16,13 @@ from cyclerate._files import write_json
 from cyclerate._plain import plain, provenance
 from cyclerate.compare._cells import Cell, read, refuse_others
 from cyclerate.compare._comparison import FILE_NAME, Comparison
-from cyclerate.compare._folds import Fold, class_of_rows, hold_out, make_folds
+from cyclerate.compare._folds import (
+    Fold,
+    class_of_rows,
+    group_of_rows,
+    hold_out,
+    make_folds,
+)
 from cyclerate.compare._learner import MakeModel
 from cyclerate.compare._policies import (
     DEFAULT_POLICIES,
@@ -160,9 +166,9 @@ def split_rows(
     x: Any, y: Any, folds: Any, groups: Any, validation: Any
 ) -> tuple[Data, tuple[Fold, ...]]:
     """Puts all rows together, and says which are trained on and which are held out."""
-    groups = None if groups is None else np.asarray(groups)
     if len(x) != len(y):
         raise bad_argument("y", f"as long as x ({len(x)} rows)", len(y))
+    groups = group_of_rows(groups, len(x))
     if folds is not None:
         return Data(x, y), make_folds(y, folds, groups)
     if not isinstance(validation, tuple):

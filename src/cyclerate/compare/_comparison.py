@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclerate._errors import require
+from cyclerate._errors import check_choice, require
 from cyclerate._files import built, read_json, without_schema, write_json
 from cyclerate._plain import plain
 from cyclerate._svg import notebook
@@ -117,8 +117,14 @@ class Comparison:
             policy: The policy.
             value: "loss" (held out, at the end), or the metric.
             than: The other policy. Default: the reference.
+
+        Raises:
+            ValueError: One of them is none of this comparison.
         """
-        than = than or self.reference
+        than = self.reference if than is None else than
+        check_choice("policy", policy, self.policies)
+        check_choice("than", than, self.policies)
+        check_choice("value", value, ("loss", *([self.metric] if self.metric else [])))
         curve = "heldout_loss" if value == "loss" else "heldout_metric"
         ends = [
             {run.place: final(getattr(run, curve)) for run in self._sound(name)}

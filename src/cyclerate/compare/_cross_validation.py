@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cyclerate._errors import bad_argument, check_choice, require
 from cyclerate._text import count
-from cyclerate.compare._folds import make_folds
+from cyclerate.compare._folds import group_of_rows, make_folds
 from cyclerate.compare._learner import MakeModel
 from cyclerate.compare._policies import Budget, Policy, PolicyLike, named_policies
 from cyclerate.compare._record import Place, Run, final
@@ -187,7 +187,7 @@ def cross_validate(
     """
     check_choice("reset", reset, RESETS)
     x, y = array("x", x), array("y", y)
-    groups = None if groups is None else np.asarray(groups)
+    groups = group_of_rows(groups, len(x))
     name = policy if isinstance(policy, str) else "policy"
     if len(x) != len(y):
         raise bad_argument("y", f"as long as x ({len(x)} rows)", len(y))
@@ -208,7 +208,7 @@ def cross_validate(
         executor=executor,
         verbose=verbose,
     )
-    return _validated(study, named_policies({name: policy})[0], reset)
+    return _validated(study, named_policies({name: policy}, "policy")[0], reset)
 
 
 def _validated(study: Study, policy: Policy, reset: str) -> CrossValidation:

@@ -36,7 +36,7 @@ def choose_engine(executor: Any, n_jobs: int | None) -> Execute | None:
         ValueError: The executor has no `submit`; or there are both an executor and processes.
     """
     if n_jobs is not None:
-        check_count("n_jobs", n_jobs)
+        check_count("n_jobs", n_jobs, below=2**15)
     if executor is not None:
         if not callable(getattr(executor, "submit", None)):
             raise bad_argument("executor", _SUBMIT, executor)

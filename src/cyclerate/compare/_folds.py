@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,15 @@ def make_folds(y: NDArray[Any], folds: Any, groups: NDArray[Any] | None = None) 
     >>> [fold.heldout.tolist() for fold in make_folds(np.array([0.5, 1.5, 2.5, 3.5]), folds=2)]
     [[2, 3], [0, 1]]
     """
-    if groups is not None and len(groups) != len(y):
-        raise bad_argument("groups", f"one for each of the {len(y)} rows", f"{len(groups)} of them")
-    if hasattr(folds, "split") and not isinstance(folds, str):
+    # Texts, arrays and modules have a `split` of their own.
+    splits = not (isinstance(folds, (str, bytes, ModuleType)) or hasattr(folds, "shape"))
+    if splits and hasattr(folds, "split"):
         return _folds_of(folds, y, class_of_rows(y, fewest=1), groups)
     if not isinstance(folds, (int, np.integer)) or isinstance(folds, bool):
         raise bad_argument("folds", _FOLDS, folds)
     number = check_count("folds", folds, low=2)
+    if number > len(y):
+        raise bad_argument("folds", f"at most as many as there are rows, {len(y)}", folds)
     sklearn = require("sklearn.model_selection", "cli")
     classes = class_of_rows(y, fewest=number)
     name = "KFold" if classes is None else "StratifiedKFold"
@@ -65,6 +68,21 @@ def make_folds(y: NDArray[Any], folds: Any, groups: NDArray[Any] | None = None) 
         name = "GroupKFold" if classes is None else "StratifiedGroupKFold"
     shuffled = {} if name == "GroupKFold" else {"shuffle": True, "random_state": _SPLIT_SEED}
     return _folds_of(getattr(sklearn, name)(number, **shuffled), y, classes, groups)
+
+
+def group_of_rows(groups: Any, rows: int) -> NDArray[Any] | None:
+    """Returns the group of each row as an array; None for None.
+
+    Raises:
+        ValueError: They are not one for each row.
+    """
+    if groups is None:
+        return None
+    array = np.asarray(groups)
+    if array.shape != (rows,) or array.dtype.kind not in "biufUSO":
+        shape = array.shape if array.ndim else groups
+        raise bad_argument("groups", f"one for each of the {rows} rows", shape)
+    return array
 
 
 def class_of_rows(y: NDArray[Any], fewest: int) -> NDArray[Any] | None:

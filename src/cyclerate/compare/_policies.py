@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_function,
+    check_items,
+    check_number,
+)
 from cyclerate.compare._record import PolicyInfo
 from cyclerate.schedules import (
     Constant,
@@ -58,7 +65,7 @@ def plan_budget(epochs: int, steps_per_epoch: int) -> Budget:
     >>> plan_budget(epochs=24, steps_per_epoch=218)
     Budget(steps_per_epoch=218, cycles=4, step_size=654)
     """
-    epochs = check_count("epochs", epochs)
+    epochs = check_count("epochs", epochs, below=2**31)
     steps = epochs * check_count("steps_per_epoch", steps_per_epoch)
     if steps < 2 * FEWEST_CYCLES:
         raise bad_argument("epochs", f"enough for {2 * FEWEST_CYCLES} optimizer steps", epochs)
@@ -180,7 +187,7 @@ DEFAULT_POLICIES = ("fixed", "triangular", "one_cycle")
 REFERENCE = "fixed"
 
 
-def named_policies(policies: Any) -> tuple[Policy, ...]:
+def named_policies(policies: Any, argument: str = "policies") -> tuple[Policy, ...]:
     """Turns names of the table, or a dict from names to schedules and functions, into policies.
 
     Raises:
@@ -189,25 +196,30 @@ def named_policies(policies: Any) -> tuple[Policy, ...]:
     """
     if isinstance(policies, str):
         policies = (policies,)
-    pairs = policies.items() if isinstance(policies, Mapping) else [(n, n) for n in policies]
-    named = tuple(_named(name, policy) for name, policy in dict(pairs).items())
+    allowed = f"some of {', '.join(POLICIES)}, or a dict"
+    pairs: Any = policies
+    if not isinstance(policies, Mapping):
+        pairs = [(name, name) for name in check_items(argument, policies, allowed)]
+        for name, _ in pairs:
+            check_choice(argument, name, POLICIES)
+    named = tuple(_named(name, policy, argument) for name, policy in dict(pairs).items())
     if not named:
-        raise bad_argument("policies", f"some of {', '.join(POLICIES)}, or a dict", policies)
+        raise bad_argument(argument, allowed, policies)
     return named
 
 
-def _named(name: Any, policy: Any) -> Policy:
+def _named(name: Any, policy: Any, argument: str) -> Policy:
     if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-        raise bad_argument("policies", "named by letters, digits, '_', '-' and '.'", name)
+        raise bad_argument(argument, "named by letters, digits, '_', '-' and '.'", name)
     if isinstance(policy, Schedule):
         return Policy(name, name, None, lambda _rates, _budget: policy, "A schedule of your own.")
     if isinstance(policy, str):
-        known = POLICIES[check_choice("policies", policy, POLICIES)]
+        known = POLICIES[check_choice(argument, policy, POLICIES)]
         return known if name == policy else replace(known, name=name, label=name)
     if not callable(policy):
         allowed = "names, schedules, or functions of (rates, budget)"
-        raise bad_argument("policies", allowed, {name: policy})
-    own: Any = policy
+        raise bad_argument(argument, allowed, {name: policy})
+    own: Any = check_function(argument, policy, "(rates, budget)", instead=", name or schedule")
     return Policy(name, name, "triangular", own, "Made by a function of your own.")
 
 

@@ -15,8 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate._files import built
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_items,
+    check_number,
+)
+from cyclerate._files import built, check_path
 from cyclerate._plain import digest
 from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._cells import Cell, Folder, finish
@@ -39,6 +45,7 @@ from cyclerate.finder._range_test import rate_of
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import Namespace
 
+_MOST_SEEDS = 10**6
 RANGE_TESTS = ("run", "fold")
 _FRAMEWORKS = {"keras": "Keras", "torch": "PyTorch"}
 
@@ -130,8 +137,16 @@ class Study:
     def __post_init__(self) -> None:
         check_choice("range_test", self.range_test, RANGE_TESTS)
         choose_engine(self.executor, self.n_jobs)  # refuses what is none
+        if self.metric is not None and not isinstance(self.metric, str):
+            raise bad_argument("metric", "the name of a metric, or None", self.metric)
+        for name in ("fixed_lr", "max_lr"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low=0, low_open=True)
+        if self.out is not None:
+            check_path("out", self.out)
         fewest = min(len(fold.train) for fold in self.folds)
-        if check_count("batch_size", self.batch_size) > fewest:
+        self.batch_size = check_count("batch_size", self.batch_size)
+        if self.batch_size > fewest:
             raise bad_argument("batch_size", f"at most the {fewest} training rows", self.batch_size)
         self.budgets = tuple(
             plan_budget(self.epochs, len(fold.train) // self.batch_size) for fold in self.folds
@@ -364,10 +379,12 @@ def make_learner(make_model: MakeModel, batch_size: int) -> Learner:
 def check_seeds(seeds: Any) -> tuple[int, ...]:
     """The seeds: so many from 0 on, or those given."""
     if isinstance(seeds, (int, np.integer)):
-        return tuple(range(check_count("seeds", seeds)))
-    given = tuple(dict.fromkeys(check_count("seeds", seed, low=0) for seed in seeds))
+        return tuple(range(check_count("seeds", seeds, below=_MOST_SEEDS)))
+    allowed = "a number of seeds, or some of them"
+    listed = check_items("seeds", seeds, allowed)
+    given = tuple(dict.fromkeys(check_count("seeds", seed, low=0) for seed in listed))
     if not given:
-        raise bad_argument("seeds", "a number of seeds, or some of them", seeds)
+        raise bad_argument("seeds", allowed, seeds)
     return given
 
 

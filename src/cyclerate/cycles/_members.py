@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
+from cyclerate._errors import CyclerateError, bad_argument, check_count, check_flag, check_number
 from cyclerate._files import built, check_path, read_json, replacing, without_schema, write_json
 from cyclerate._text import count, listed
 from cyclerate.schedules import Schedule
@@ -129,6 +129,7 @@ class MemberFolder:
         self._folder = Path(check_path("folder", folder))
         self._suffix = suffix
         self._keep = None if keep is None else check_count("keep", keep)
+        overwrite, resume = check_flag("overwrite", overwrite), check_flag("resume", resume)
         if overwrite and resume:
             raise bad_argument("overwrite, resume", "given one at a time", (overwrite, resume))
         self._manifest = Manifest(schedule.to_dict())

@@ -149,13 +149,20 @@ def way_to_find(find: str, max_lr: float | None, chosen: Mapping[str, tuple[Any,
         if find != "auto":
             raise bad_argument("find", "left out where max_lr is given", find)
         return "given"
-    own = [name for name, (value, default) in chosen.items() if value != default]
+    own = [name for name, (value, default) in chosen.items() if not _is(value, default)]
     if find == "warmup" and own:
         allowed = 'left out with find="warmup", whose cycle has its own form'
         raise bad_argument(own[0], allowed, chosen[own[0]][0])
     if find == "auto":
         return "probe" if own else "warmup"
     return find
+
+
+def _is(value: Any, default: Any) -> bool:
+    try:
+        return bool(value == default)
+    except Exception:  # noqa: BLE001 - what compares element by element is none of our defaults
+        return False
 
 
 def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> Schedule | None:

@@ -10,6 +10,7 @@ from cyclerate.finder._race import Race
 from cyclerate.finder._run import Run
 from cyclerate.finder._sweep import RangeTest
 
+VERBOSE = ("auto", 0, 1)
 QUIET_SECONDS = 2.0
 _EVERY_SECONDS = 0.1
 _WIDTH = 79
@@ -27,7 +28,7 @@ class StatusLine:
     """
 
     def __init__(self, verbose: str | int) -> None:
-        verbose = check_choice("verbose", verbose, ("auto", 0, 1))
+        verbose = check_choice("verbose", verbose, VERBOSE)
         self._wanted = bool(verbose == 1 or (verbose == "auto" and sys.stderr.isatty()))
         self._next = time.monotonic() + (QUIET_SECONDS if verbose == "auto" else 0.0)
         self._written = 0

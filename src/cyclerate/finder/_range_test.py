@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_flag
 from cyclerate._plain import now, versions
 from cyclerate._trackers import tell_found
 from cyclerate.finder._curve import Curve
@@ -20,7 +20,7 @@ from cyclerate.finder._probe import (
     POLICIES,
     Probe,
 )
-from cyclerate.finder._progress import Progress
+from cyclerate.finder._progress import VERBOSE, Progress
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import FunctionTrainee, Run, Trainee
 from cyclerate.finder._suggest import Suggestion, smooth_and_suggest
@@ -78,8 +78,9 @@ class RangeTestSettings:
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
         check_choice("policy", self.policy, POLICIES)
-        check_choice("stop_early", self.stop_early, (True, False))
-        set_fields(self, **checked_told(self), repeats=check_count("repeats", self.repeats))
+        check_flag("stop_early", self.stop_early)
+        repeats = check_count("repeats", self.repeats, below=STEPS_LIMIT)
+        set_fields(self, **checked_told(self), repeats=repeats)
         if self.horizon_steps is not None:
             set_fields(self, horizon_steps=check_count("horizon_steps", self.horizon_steps))
         most = max(DEFAULT_MAX_STEPS, self.sweep.steps + _USUAL_RACING_STEPS)
@@ -187,7 +188,7 @@ def shown(verbose: str | int, repeats: int, method: str) -> AbstractContextManag
     Raises:
         ValueError: As `Progress`.
     """
-    if verbose == 0:
+    if check_choice("verbose", verbose, VERBOSE) == 0:
         return nullcontext()
     return closing(Progress(verbose, repeats, method))
 

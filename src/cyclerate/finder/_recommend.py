@@ -18,7 +18,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import (
+    CyclerateError,
+    bad_argument,
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+)
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._probe import DECADES, POLICIES, RACES, Probe
 from cyclerate.finder._race import Race
@@ -207,7 +214,7 @@ class RecommendationSettings:
         if sum(budget is not None for budget in given) != 1:
             raise bad_argument("budget_steps, budget_minutes and epochs", "one given", given)
         check_choice("find", self.find, WAYS)
-        check_choice("fine_tuned", self.fine_tuned, (True, False))
+        check_flag("fine_tuned", self.fine_tuned)
         set_fields(self, policies=_checked(self.policies), **checked_told(self))
         if self.epochs is not None:
             set_fields(self, epochs=check_count("epochs", self.epochs))

@@ -215,7 +215,7 @@ class FunctionTrainee(Trainee):
         return self._score()
 
 
-def one_number(value: Any) -> float:
+def one_number(value: Any, name: str = "value") -> float:
     """Returns what a framework gives for a loss as a float.
 
     Raises:
@@ -223,11 +223,11 @@ def one_number(value: Any) -> float:
     """
     allowed = "a single number"
     if isinstance(value, (str, bytes)):
-        raise bad_argument("value", allowed, value)
+        raise bad_argument(name, allowed, value)
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise bad_argument("value", allowed, value) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise bad_argument(name, allowed, value) from error
 
 
 _FINGERPRINT_ROWS, _FINGERPRINT_VALUES = 4, 4096

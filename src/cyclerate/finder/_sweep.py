@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
 from cyclerate.finder._curve import MODES, SPACINGS, Curve, DivergenceMonitor
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run
@@ -114,7 +114,9 @@ def direction(metric: str, mode: str) -> str:
         return "min"
     if re.search(_HIGHER, metric.lower()):
         return "max"
-    raise bad_argument("mode", f'"min" or "max" for {metric!r}, whose name says neither', mode)
+    raise bad_argument(
+        "mode", f'"min" or "max" for the metric {metric!r}, whose name says neither', mode
+    )
 
 
 class _Told(Protocol):
@@ -223,7 +225,7 @@ class RangeTest(Run):
             self._lrs.tolist(), "this sweep is over; make a new RangeTest for another one"
         )
         self._values: list[float] = []
-        stops = check_choice("stop_early", stop_early, (True, False))
+        stops = check_flag("stop_early", stop_early)
         self._monitor = DivergenceMonitor() if stops else None
         self._stop_reason: StopReason | None = None
 

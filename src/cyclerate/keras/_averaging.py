@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
+from cyclerate._errors import CyclerateError, bad_argument, check_count, check_flag
 from cyclerate.cycles._combining import running_mean
 from cyclerate.keras._clock import CycleCallback, CycleEnd, up_to_date
 from cyclerate.keras._internals import data_adapter, layers_of
@@ -78,7 +78,7 @@ class WeightAveraging(CycleCallback):
         self.weights: list[Any] | None = None
         self.count = 0
         self._batch_norm_data, self._batch_size = batch_norm_data, batch_size
-        self._assign = check_choice("assign", assign, (True, False))
+        self._assign = check_flag("assign", assign)
 
     def assign_to(self, model: Any) -> None:
         """Gives a model of the same layers the mean, and the statistics that belong to it.

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_choice
+from cyclerate._errors import bad_argument, check_flag
 from cyclerate._files import check_path, replacing
 from cyclerate.cycles._ends import CycleJudge, epochs_that_end_cycles
 from cyclerate.finder._sweep import direction
@@ -108,7 +108,7 @@ class CycleEarlyStopping(_AtCycleEnds):
     ) -> None:
         super().__init__(schedule, monitor, mode)
         self._patience, self._min_delta = patience, min_delta
-        self._restore = check_choice("restore_best_weights", restore_best_weights, (True, False))
+        self._restore = check_flag("restore_best_weights", restore_best_weights)
         self._begin()
 
     def _begin(self) -> None:
@@ -191,7 +191,7 @@ class CycleCheckpoint(_AtCycleEnds):
         self._path = check_path("path", path)
         if not self._path.endswith(_SUFFIXES):
             raise bad_argument("path", f"a name that ends in {' or '.join(_SUFFIXES)}", path)
-        self._save_best_only = check_choice("save_best_only", save_best_only, (True, False))
+        self._save_best_only = check_flag("save_best_only", save_best_only)
         self._judge = CycleJudge(self._mode)
         self.saved: list[str] = []
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from cyclerate._errors import bad_argument, check_count
 from cyclerate._randomness import Gate, PutBack, after_closing, remember_order
@@ -102,6 +103,10 @@ def _bytes_in(dataset: Any) -> int:
 
 
 A_BATCH = "at least one batch of data"
+_DATA = (
+    "arrays, a tf.data.Dataset, a keras PyDataset, a torch DataLoader, an iterable of batches, or "
+    "a function that returns one"
+)
 
 
 def _nothing() -> Any:
@@ -140,9 +145,13 @@ def borrow(
 ) -> Data:
     """Looks at what kind of data this is, without reading any."""
     if batch_size is not None:
-        batch_size = check_count("batch_size", batch_size)
+        batch_size = check_count("batch_size", batch_size, below=2**31)
     if is_arrays(x):
         return _arrays(x, y, batch_size, sample_weight, class_weight)
+    if not (callable(x) or isinstance(x, Iterable)) or isinstance(
+        x, (list, tuple, dict, str, bytes)
+    ):
+        raise bad_argument("x", _DATA, x)
     alone = {"y": y, "sample_weight": sample_weight, "batch_size": batch_size}
     for name, value in alone.items():
         if value is not None:
@@ -187,7 +196,11 @@ def _name(x: Any) -> str:
 
 
 def is_arrays(x: Any) -> bool:
-    return {hasattr(leaf, "shape") for leaf in keras.tree.flatten(x) if leaf is not None} == {True}
+    return {*map(_is_array, (leaf for leaf in keras.tree.flatten(x) if leaf is not None))} == {True}
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and not callable(leaf.shape)  # as that of NumPy itself is
 
 
 def _is_torch_loader(x: Any) -> bool:
@@ -199,8 +212,9 @@ def _is_torch_loader(x: Any) -> bool:
 
 def _arrays(x: Any, y: Any, batch_size: Any, sample_weight: Any, class_weight: Any) -> Data:
     lengths = {leaf.shape[:1] for leaf in keras.tree.flatten(x) if leaf is not None}
-    if (0,) in lengths:
-        raise bad_argument("x", A_BATCH, "arrays of length 0")
+    if (0,) in lengths or () in lengths:
+        raise bad_argument("x", A_BATCH, f"arrays of shape {next(iter(lengths))}")
+    _check_rows("x", x, lengths)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             _check_rows(name, value, lengths)
@@ -218,9 +232,13 @@ def _arrays(x: Any, y: Any, batch_size: Any, sample_weight: Any, class_weight: A
 
 def _check_rows(name: str, value: Any, lengths: set[Any]) -> None:
     leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
-    found = {getattr(leaf, "shape", None) and leaf.shape[:1] for leaf in leaves}
+    found = {leaf.shape[:1] if _is_array(leaf) else None for leaf in leaves}
     if not found or found - lengths:
         raise bad_argument(name, "arrays of as many rows as x", value)
+    for leaf in leaves:
+        texts = isinstance(leaf, np.ndarray) and leaf.dtype == object
+        if texts and not all(isinstance(one, (str, bytes)) for one in leaf.ravel()):
+            raise bad_argument(name, "arrays of numbers or texts", f"an array of {leaf.dtype}")
 
 
 def _py_dataset(dataset: Any, weights: dict[str, Any]) -> Data:
@@ -279,12 +297,6 @@ def _torch_loader(loader: Any) -> Data:
 
 
 def _iterable(x: Any) -> Data:
-    if not callable(x) and (not isinstance(x, Iterable) or isinstance(x, (list, tuple, dict, str))):
-        allowed = (
-            "arrays, a tf.data.Dataset, a keras PyDataset, a torch DataLoader, an iterable of "
-            "batches, or a function that returns one"
-        )
-        raise bad_argument("x", allowed, x)
     make: Callable[[], Any]
     if callable(x):
         make = x

@@ -7,14 +7,21 @@ from contextlib import nullcontext
 from typing import Any
 
 import keras
+import numpy as np
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import rate_of
 from cyclerate.finder._recommend import part_of_training
 from cyclerate.keras._clock import StopAfter
-from cyclerate.keras._data import number_of_batches, rows_of_an_update, shuffled_by_keras
+from cyclerate.keras._data import (
+    borrow,
+    is_arrays,
+    number_of_batches,
+    rows_of_an_update,
+    shuffled_by_keras,
+)
 from cyclerate.keras._doors import check_model
 from cyclerate.keras._finder import range_test
 from cyclerate.keras._guard import DivergenceGuard
@@ -22,7 +29,11 @@ from cyclerate.keras._internals import has_momentum, innermost
 from cyclerate.keras._layers import LayerRates
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras._self_finding import SelfFindingCycle
+from cyclerate.keras._trainee import validation_of
 from cyclerate.schedules import Schedule
+from cyclerate.schedules._namespaces import FARTHEST
+
+_LARGEST_RATE = float(np.finfo(np.float32).max)
 
 
 class Fit:
@@ -67,6 +78,16 @@ class Fit:
         if (epochs is None) == (total_steps is None):
             raise bad_argument("epochs or total_steps", "given, one of them", (epochs, total_steps))
         x, batch_size = data["x"], data["batch_size"]
+        borrow(**data)  # its checks alone: nothing is read
+        for name, given in (("x", x), ("validation_data", validation_data)):
+            if callable(given) or isinstance(given, (set, frozenset, range)):
+                raise bad_argument(name, "what model.fit takes", given)
+        validation_of(validation_data, batch_size, endless=True)
+        one = not isinstance(validation_data, (tuple, list)) and is_arrays(validation_data)
+        if data["y"] is not None and one:
+            allowed = "(x, y), or with weights, or a data set, where y is given"
+            raise bad_argument("validation_data", allowed, type(validation_data))
+        check_choice("verbose", verbose, ("auto", 0, 1, 2))
         self._model, self._optimizer, self._data = model, innermost(model.optimizer), data
         self._callbacks: list[Any] = keras.tree.flatten([] if callbacks is None else callbacks)
         for callback in self._callbacks:
@@ -84,7 +105,9 @@ class Fit:
             self.updates = check_count("total_steps", total_steps)
         else:
             updates = self._epochs * self.batches_per_epoch // self.accumulated
-            self.updates = check_count("epochs, counted in updates of the weights", updates)
+            self.updates = check_count(
+                "epochs, counted in updates of the weights", updates, below=FARTHEST
+            )
 
     @property
     def rows_of_an_update(self) -> int | None:
@@ -97,6 +120,8 @@ class Fit:
         Raises:
             ValueError: `momentum` is not (lowest, highest).
         """
+        if policy.bounds[1] > _LARGEST_RATE:
+            raise bad_argument("max_lr", f"at most {_LARGEST_RATE:.2g}", policy.bounds[1])
         cycled = opposite_cycle(policy, momentum)
         return cycled if has_momentum(self._optimizer) else None
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_count, check_flag
 from cyclerate._files import replacing
 from cyclerate._randomness import lending
 from cyclerate.cycles._how_long import HowLong, at_the_end, ends_of_doublings, in_doublings
@@ -126,6 +126,7 @@ def fit_one_cycle(
         "guard": (guard, False),
         "range_test_options": (range_test_options, None),
     }
+    check_flag("guard", guard)
     way = way_to_find(find, max_lr, only_of_the_policy)
     data = {"x": x, "y": y, "batch_size": batch_size}
     fit = Fit(
@@ -233,6 +234,7 @@ def fit_cycles(
     >>> len(rates), max(rates), round(rates[7], 9), round(rates[-1], 9)
     (24, 0.4, 0.1, 0.1)
     """
+    check_flag("guard", guard)
     plan = plan_cycles(cycles, step_size_epochs, epochs)
     data = {"x": x, "y": y, "batch_size": batch_size}
     fit = Fit(
@@ -340,7 +342,7 @@ def how_long(
         allowed = '"loss", or with validation_data a name that begins with "val_"'
         raise bad_argument("metric", allowed, metric)
     check_count("seed", seed, low=0, below=2**32 - 64)
-    check_choice("fine_tuned", fine_tuned, (True, False))
+    check_flag("fine_tuned", fine_tuned)
     data = {"x": x, "y": y, "batch_size": batch_size}
     data |= {"sample_weight": sample_weight, "class_weight": class_weight}
     given = {

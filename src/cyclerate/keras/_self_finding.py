@@ -13,8 +13,8 @@ import numpy as np
 from cyclerate._errors import (
     CyclerateError,
     bad_argument,
-    check_choice,
     check_count,
+    check_flag,
     check_number,
 )
 from cyclerate._files import check_path, replacing
@@ -108,7 +108,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
         self.momentum = momentum
         self.batch_size = None if batch_size is None else check_count("batch_size", batch_size)
-        self.fine_tuned = check_choice("fine_tuned", fine_tuned, (True, False))
+        self.fine_tuned = check_flag("fine_tuned", fine_tuned)
         self.history: dict[str, list[float]] = {}
         self._cycle: FindingCycle | None = None
         self._mark: Snapshot | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate._errors import CyclerateError, bad_argument, check_function
 from cyclerate._plain import versions
 from cyclerate._randomness import PutBack, all_of, lending
 from cyclerate.finder import Run, Trainee
@@ -112,15 +112,15 @@ class KerasTrainee(Trainee):
         validation_data: Any,
         score_fn: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        if score_fn is not None and not callable(score_fn):
-            raise bad_argument("score_fn", "a function of the model and a batch, or None", score_fn)
+        if score_fn is not None:
+            check_function("score_fn", score_fn, "(model, batch)")
         self._model, self._metric, self._score_fn = model, metric, score_fn
         self._data = borrow(
             x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
         )
         self._given = x, y
         self._rows = rows_of_an_update(x, batch_size, innermost(model.optimizer))
-        self._validation_data = _validation(validation_data, batch_size)
+        self._validation_data = validation_of(validation_data, batch_size)
         self._validation: dict[str, Any] | None = None
         self._sample: dict[str, Any] | None = None
         self._seed: int | None = None
@@ -228,12 +228,21 @@ class KerasTrainee(Trainee):
             steps.look_at(steps.waiting)
 
 
-def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
+def validation_of(
+    validation_data: Any, batch_size: int | None, *, endless: bool = False
+) -> Data | None:
+    """Looks at what kind of validation data this is, without reading any; None for None.
+
+    Raises:
+        ValueError: It is none, or has no end where it must have one.
+    """
     if validation_data is None:
         return None
     allowed = "(x, y), (x, y, sample_weight) or a data set that ends"
+    if isinstance(validation_data, list):
+        validation_data = tuple(validation_data)  # as Keras does
     parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-    if len(parts) > 3:
+    if not 1 <= len(parts) <= 3:
         raise bad_argument("validation_data", allowed, validation_data)
     x, y, sample_weight = (*parts, None, None, None)[:3]
     size = batch_size if y is not None else None
@@ -241,7 +250,7 @@ def _validation(validation_data: Any, batch_size: int | None) -> Data | None:
         data = borrow(x, y, batch_size=size, sample_weight=sample_weight)
     except ValueError as error:
         raise bad_argument("validation_data", allowed, str(error)[:100]) from error
-    if data.endless:
+    if data.endless and not endless:
         raise bad_argument("validation_data", allowed, validation_data)
     return data
 

@@ -20,9 +20,16 @@ from torch import nn
 from torch.optim import Optimizer
 
 import cyclerate.torch as ct
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_flag,
+    check_function,
+)
 from cyclerate._trackers import tracking
 from cyclerate.finder import RangeTestResult, RangeTestSettings
+from cyclerate.finder._progress import VERBOSE
 from cyclerate.finder._sweep import settings_of
 from cyclerate.lightning._steps import (
     Steered,
@@ -34,6 +41,7 @@ from cyclerate.lightning._steps import (
     without_gradient,
 )
 from cyclerate.torch._scheduler import rate_of, set_rate
+from cyclerate.torch._state import PLACES
 
 _USUAL = ("lr", "learning_rate")
 
@@ -177,9 +185,9 @@ class RangeTestCallback(pl.Callback):
         epochs = at_epoch if isinstance(at_epoch, Iterable) else (at_epoch,)
         self._epochs = frozenset(check_count("at_epoch", epoch, low=0) for epoch in epochs)
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
-        self._apply = check_choice("apply", apply, (True, False))
-        if score_fn is not None and not callable(score_fn):
-            raise bad_argument("score_fn", "a function of (module, batch)", score_fn)
+        self._apply = check_flag("apply", apply)
+        if score_fn is not None:
+            check_function("score_fn", score_fn, "(module, batch)")
         self._attribute, self._score_fn = attribute, score_fn
         self._settings = settings_of(
             RangeTestSettings,
@@ -195,7 +203,8 @@ class RangeTestCallback(pl.Callback):
             seed=seed,
             repeats=repeats,
         )
-        self._place, self._verbose = snapshot, verbose
+        self._place = check_choice("snapshot", snapshot, PLACES)
+        self._verbose = check_choice("verbose", verbose, VERBOSE)
         self._applied: list[dict[str, Any]] = []
         self._loaded = False
         self.results: dict[int, RangeTestResult] = {}

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 
 import cyclerate.torch as ct
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_count, check_flag, check_number
 from cyclerate.lightning._callback import number_of
 from cyclerate.torch._data import rows_of_a_step
 
@@ -69,7 +69,7 @@ class SelfFindingCycle(pl.Callback):
             max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
         self._total_steps, self._batch_size, self._momentum = total_steps, batch_size, momentum
         self._max_lr = max_lr
-        self._fine_tuned = check_choice("fine_tuned", fine_tuned, (True, False))
+        self._fine_tuned = check_flag("fine_tuned", fine_tuned)
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
         self._loaded: dict[str, Any] | None = None
         self._seen_steps, self._loss = 0, 0.0

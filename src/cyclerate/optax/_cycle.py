@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import jax
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_count, check_flag, check_number
 from cyclerate.cycles._rules import momentum_at
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.optax._step import (
@@ -143,7 +143,7 @@ class CycleTraining:
     ) -> None:
         total_steps = check_count("total_steps", total_steps)
         batch_size = 64 if batch_size is None else check_count("batch_size", batch_size)
-        check_choice("fine_tuned", fine_tuned, (True, False))
+        check_flag("fine_tuned", fine_tuned)
         self._momentum = checked_momentum(momentum)
         check_key(rng)
         check_arrays("model_state", model_state)

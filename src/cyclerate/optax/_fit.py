@@ -193,8 +193,10 @@ def _steps_in(epochs: Any, batches: int | None, accumulation_steps: int) -> int:
         )
         raise bad_argument("epochs", allowed, epochs)
     accumulated = check_count("accumulation_steps", accumulation_steps)
+    if not batches:
+        raise bad_argument("data", "at least one batch", "none")
     updates = check_count("epochs", epochs) * batches // accumulated
-    return check_count("epochs, counted in updates", updates)
+    return check_count("epochs, counted in updates", updates, below=2**62)
 
 
 def _sized(find: str, steps: int, *, whole: bool) -> dict[str, Any]:

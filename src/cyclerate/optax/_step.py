@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_count, check_flag, check_function
 from cyclerate.finder._prior import Prior, prior_lr
 
 MakeOptimizer = Callable[..., optax.GradientTransformation]
@@ -57,9 +58,9 @@ class Objective:
     has_aux: bool
 
     def __post_init__(self) -> None:
-        if not callable(self.loss_fn):
-            raise bad_argument("loss_fn", "a function of (params, batch)", self.loss_fn)
-        check_choice("has_aux", self.has_aux, (True, False))
+        more = ["model_state"] * self.has_state + ["rng"] * self.has_rng
+        check_function("loss_fn", self.loss_fn, f"({', '.join(['params', 'batch', *more])})")
+        check_flag("has_aux", self.has_aux)
         if self.metric != "loss" and not self.has_aux:
             raise bad_argument("metric", '"loss" unless has_aux=True', self.metric)
 
@@ -78,7 +79,7 @@ class Objective:
         elif self.has_state:
             loss, new_state = _pair(loss, "(loss, model_state)")
         elif self.has_aux:
-            loss, aux = _pair(loss, "(loss, aux)")
+            loss, aux = _pair(loss, "(loss, aux), as has_aux=True says")
         elif isinstance(loss, tuple):
             allowed = "the loss alone unless has_aux=True"
             raise bad_argument("the output of loss_fn", allowed, f"a tuple of {len(loss)}")
@@ -119,7 +120,10 @@ def check_arrays(name: str, tree: Any, *, trained: bool = False) -> None:
     for path, leaf in leaves:
         try:
             dtype = dtype_in_jax(leaf)
-        except TypeError:
+        except (TypeError, ValueError):
+            dtype = None
+        # The name of a dtype, or itself, is none of an array.
+        if isinstance(leaf, (str, type, np.dtype, ModuleType, np.ma.MaskedArray)):
             dtype = None
         if dtype is None or (trained and not jnp.issubdtype(dtype, jnp.inexact)):
             received = f"{dtype or type(leaf).__name__} at {jax.tree_util.keystr(path) or 'it'}"
@@ -138,7 +142,7 @@ def check_key(rng: Any) -> None:
     """
     if rng is None:
         return
-    dtype = getattr(rng, "dtype", None)
+    dtype = rng.dtype if isinstance(rng, (jax.Array, np.ndarray)) else None
     new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and rng.shape == ()
     if not new and not (dtype == np.uint32 and rng.ndim == 1):
         raise bad_argument("rng", "a key, as jax.random.key(0) gives", type(rng).__name__)
@@ -172,9 +176,8 @@ class RatedOptimizer:
     def __init__(
         self, make_optimizer: MakeOptimizer, params: Any, knobs: tuple[float, ...] = (1.0,)
     ) -> None:
-        if not callable(make_optimizer):
-            allowed = "a function learning_rate -> optimizer, as optax.adam"
-            raise bad_argument("make_optimizer", allowed, make_optimizer)
+        of = "(learning_rate)" if len(knobs) == 1 else "(learning_rate, momentum)"
+        check_function("make_optimizer", make_optimizer, of, instead=", as optax.sgd")
         check_arrays("params", params, trained=True)
         self._make = make_optimizer
         self._layout: Any = None

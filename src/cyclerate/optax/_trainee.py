@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument, check_count, check_function
 from cyclerate._plain import versions
 from cyclerate._randomness import (
     all_of,
@@ -83,7 +83,7 @@ def rows_in(batch: Batch) -> int:
 
 
 def _are_arrays(data: Any) -> bool:
-    return hasattr(data, "shape") or isinstance(data, (tuple, Mapping))
+    return isinstance(data, (tuple, Mapping)) or isinstance(getattr(data, "shape", None), tuple)
 
 
 def _size(batch_size: int | None) -> int:
@@ -188,8 +188,9 @@ class OptaxTrainee(Trainee):
     ) -> None:
         check_key(rng)
         check_arrays("model_state", model_state)
-        if score_fn is not None and not callable(score_fn):
-            raise bad_argument("score_fn", "a function of (params, batch)", score_fn)
+        if score_fn is not None:
+            of = "(params, batch)" if model_state is None else "(params, batch, model_state)"
+            check_function("score_fn", score_fn, of)
         if again and isinstance(data, Iterator):
             allowed = 'what every run can go through again; an iterator is for method="range"'
             raise bad_argument("data", allowed, data)

@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
 from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
 from cyclerate.cycles._combining import mean_of, probabilities_from
 from cyclerate.sklearn._networks import Settings, Shape, Table, fit_networks, outputs_of
@@ -89,7 +89,7 @@ class _Cyclic(BaseEstimator):
         held_out = self.validation_fraction
         if held_out is not None:
             held_out = check_number("validation_fraction", held_out, low=0, low_open=True, high=0.5)
-        check_choice("standardize", self.standardize, (True, False))
+        check_flag("standardize", self.standardize)
         shape = Shape(
             (inputs, *hidden, outputs),
             loss,
@@ -106,8 +106,8 @@ class _Cyclic(BaseEstimator):
             max_lr=max_lr,
             networks=check_count("networks", self.networks),
             held_out=held_out or 0.0,
-            seed=int(check_random_state(self.random_state).randint(HIGHEST_SEED)),
-            verbose=self.verbose,
+            seed=_seed(self.random_state),
+            verbose=check_choice("verbose", self.verbose, (0, 1, 2)),
         )
 
     def _network_inputs(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,6 +121,22 @@ class _Cyclic(BaseEstimator):
         check_is_fitted(self)
         x = self._network_inputs(validate_data(self, x, dtype=np.float64, reset=False))
         return (outputs_of(weights, x) for weights in self._members)
+
+
+def _class_weights(class_weight: Any, y: NDArray[Any]) -> NDArray[np.float64]:
+    try:
+        return compute_sample_weight(class_weight, y)
+    except (ValueError, TypeError) as error:
+        allowed = '{label: weight}, "balanced" or None'
+        raise bad_argument("class_weight", allowed, class_weight) from error
+
+
+def _seed(random_state: Any) -> int:
+    try:
+        return int(check_random_state(random_state).randint(HIGHEST_SEED))
+    except (ValueError, TypeError) as error:
+        allowed = "None, a whole number or a RandomState"
+        raise bad_argument("random_state", allowed, random_state) from error
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:
@@ -242,7 +258,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         used, weights = _used(x, sample_weight)
-        weights = weights * compute_sample_weight(self.class_weight, y)
+        weights = weights * _class_weights(self.class_weight, y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         present = len(np.unique(numbers[used]))
         if present < 2:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate._files import check_path
 from cyclerate._text import count, listed, near_names
 
 _HEAD_BYTES = 65_536
@@ -66,10 +67,10 @@ def read_table(path: str | os.PathLike[str], sep: str | None = None) -> Read:
     Without `sep` the separator is found in the first lines. Only empty cells count as missing here:
     what "n/a" means is decided column by column, later.
     """
-    separator = {"\\t": "\t"}.get(sep or "", sep)
-    if separator is not None and len(separator) != 1:
+    separator = "\t" if isinstance(sep, str) and sep == "\\t" else sep
+    if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
         raise bad_argument("sep", "one character, such as ';'", sep)
-    file, notes = _existing_file(Path(path)), list[str]()
+    file, notes = _existing_file(Path(check_path("path", path))), list[str]()
     if (binary := _binary(file)) is not None:
         return Read(_named(binary, file), notes, ",")
     try:

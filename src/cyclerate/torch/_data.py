@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument, check_count, check_function
 from cyclerate.finder._run import Passes, length_of
 
 _BATCH_SIZE = 32
@@ -76,7 +76,7 @@ def check_device(device: Any) -> torch.device:
     """Returns a device by what names it."""
     try:
         return torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise bad_argument("device", 'a device of PyTorch, as "cpu"', device) from error
 
 
@@ -128,10 +128,15 @@ def _pass_over(name: str, data: Any, batch_size: int, *, shuffled: bool) -> Begi
         raise bad_argument(name, f"{_ALLOWED} (a Dataset goes into a DataLoader)", data)
     if isinstance(data, Iterator):
         raise bad_argument(name, f"{_ALLOWED} (an iterator would be used up)", data)
+    if isinstance(data, (str, bytes, dict)) or hasattr(data, "iloc"):  # texts and tables, not rows
+        raise bad_argument(name, _ALLOWED, data)
     if isinstance(data, Iterable):
+        if length_of(data) == 0:
+            raise bad_argument(name, "at least one batch", "none")
         return lambda: iter(data)
     if not callable(data):
         raise bad_argument(name, _ALLOWED, data)
+    check_function(name, data, "()", instead=" of no arguments, or batches")
     return lambda: _opened(name, data())
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate._errors import bad_argument, check_count, check_items, check_number
 from cyclerate._text import listed
 from cyclerate.cycles._rules import LAYER_DECAY, layer_factors, thaw_turns
 
@@ -125,9 +125,8 @@ def _parameters(
         own = (_trainable(module.parameters(recurse=False)) for module in model.modules())
         found = _each_once([group for group in own if group])
     else:
-        if not isinstance(layers, Iterable):
-            raise bad_argument("layers", "modules, or lists of them", layers)
-        found = [_trainable(_parameters_in(layer)) for layer in layers]
+        listed_layers = check_items("layers", layers, "modules, or lists of them")
+        found = [_trainable(_parameters_in(layer)) for layer in listed_layers]
     held = [id(parameter) for group in found for parameter in group]
     known = set(held)
     missing = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in known]
@@ -140,11 +139,11 @@ def _parameters(
 
 
 def _parameters_in(layer: Any) -> Iterable[Parameter]:
-    if not isinstance(layer, (nn.Module, Iterable)):
-        raise bad_argument("layers", "modules, or lists of them", layer)
-    for module in [layer] if isinstance(layer, nn.Module) else layer:
+    allowed = "modules, or lists of them"
+    modules = [layer] if isinstance(layer, nn.Module) else check_items("layers", layer, allowed)
+    for module in modules:
         if not isinstance(module, nn.Module):
-            raise bad_argument("layers", "modules, or lists of them", module)
+            raise bad_argument("layers", allowed, module)
         yield from module.parameters()
 
 

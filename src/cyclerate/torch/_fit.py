@@ -138,7 +138,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         "guard": (guard, False),
         "range_test_options": (range_test_options, None),
     }
-    way = way_to_find(find, max_lr, only_of_the_policy)
+    way, watch = way_to_find(find, max_lr, only_of_the_policy), Watch(guard)
     fit = Fit(
         model,
         optimizer,
@@ -167,7 +167,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         policy,
         momentum,
         steps=steps,
-        watch=Watch(guard),
+        watch=watch,
         found=found,
     )
 
@@ -246,7 +246,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
     >>> len(rates), max(rates), rates[15], rates[-1]
     (48, 0.04, 0.01, 0.01)
     """
-    plan = plan_cycles(cycles, step_size_epochs, epochs)
+    plan, watch = plan_cycles(cycles, step_size_epochs, epochs), Watch(guard, patience_cycles)
     settings = Options(**options)
     fit = Fit(
         model,
@@ -271,7 +271,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
         schedule,
         momentum,
         steps=steps,
-        watch=Watch(guard, patience_cycles),
+        watch=watch,
         found=found,
         start_step=FIRST_STEP,
     )

@@ -302,7 +302,7 @@ def _scales(
         return tuple(decay ** (count - 1 - i) for i in range(count))
     if group_scale is None:
         return None
-    if group_scale == "keep":
+    if isinstance(group_scale, str) and group_scale == "keep":
         # Once a scheduler has been attached, a group's own rate is under this name.
         return rate_ratios(group.get("initial_lr", group["lr"]) for group in groups)
     allowed = f"{count} factors, one for each parameter group, or 'keep'"

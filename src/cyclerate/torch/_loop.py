@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count
+from cyclerate._errors import bad_argument, check_count, check_flag
 from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.cycles._guard import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
@@ -88,6 +88,11 @@ class Watch:
 
     guard: bool = False
     patience_cycles: int | None = None
+
+    def __post_init__(self) -> None:
+        check_flag("guard", self.guard)
+        if self.patience_cycles is not None:
+            check_count("patience_cycles", self.patience_cycles)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cyclerate._errors import bad_argument, check_count, check_number
 from cyclerate.schedules import Schedule
+from cyclerate.schedules._namespaces import FARTHEST
 from cyclerate.torch._depth import scaling
 from cyclerate.torch._groups import (
     Grouped,
@@ -98,7 +99,7 @@ class ScheduledLR(LRScheduler):
         self._rates = rate_setting(groups, lr, layer_decay, group_scale)
         others = [momentum_setting(groups, momentum), weight_decay_setting(groups, weight_decay)]
         self._others = [setting for setting in others if setting is not None]
-        last_epoch = check_count("last_epoch", last_epoch, low=-1)
+        last_epoch = check_count("last_epoch", last_epoch, low=-1, below=FARTHEST)
         leave_out(type(self), ScheduledLR, LookAhead, Shared, Grouped, updated, copied)
         for group in groups:  # PyTorch asks for it where last_epoch is given
             group.setdefault("initial_lr", copied(group["lr"]))

@@ -14,7 +14,7 @@ from torch.nn import utils
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_choice, check_count
+from cyclerate._errors import bad_argument, check_count, check_flag
 from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._run import one_number
 from cyclerate.finder._warmup import FindingCycle
@@ -100,7 +100,9 @@ class SelfFindingCycle:
         if against is not None and not 0 <= against.bounds[0] <= against.bounds[1] < 1:
             raise bad_argument("momentum", "(lowest, highest) in [0, 1), or None", momentum)
         check_count("total_steps", total_steps)
-        check_choice("fine_tuned", fine_tuned, (True, False))
+        check_flag("fine_tuned", fine_tuned)
+        if batch_size is not None:
+            batch_size = check_count("batch_size", batch_size)
         self._ranks = ranks_of([model], ranks)
         rows = most(self._ranks, batch_size)
         prior = prior_of(optimizer, rows, total_steps, fine_tuned=fine_tuned)
@@ -260,7 +262,7 @@ class SelfFindingCycle:
             length = value.new_full((), math.nan) if norm is None else whole(norm).to(value)
             told = torch.stack([value, length]).tolist()  # read at once, for it waits
         else:
-            told = [one_number(loss), math.nan if norm is None else float(whole(norm))]
+            told = [one_number(loss, "loss"), math.nan if norm is None else float(whole(norm))]
         told.append(stepped)
         return told if self._ranks is None else self._ranks.mean(told)
 

@@ -18,7 +18,13 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
+from cyclerate._errors import (
+    CyclerateError,
+    bad_argument,
+    check_count,
+    check_function,
+    check_number,
+)
 from cyclerate.torch._data import batches_of, check_device, moved, rows_in
 from cyclerate.torch._groups import current_ratios, updated
 from cyclerate.torch._ranks import AUTO, Ranks, agreed, ranks_of
@@ -97,13 +103,10 @@ class Training:
         forward, scaler = options.forward, options.scaler
         if not isinstance(model, nn.Module):
             raise bad_argument("model", "a torch.nn.Module", model)
-        if not callable(loss_fn) and not (loss_fn is None and forward is not None):
-            allowed = "a function of (output, target), or None if forward returns the loss"
-            raise bad_argument("loss_fn", allowed, loss_fn)
-        if forward is not None and not callable(forward):
-            raise bad_argument("forward", "a function of (model, batch)", forward)
-        if options.score_fn is not None and not callable(options.score_fn):
-            raise bad_argument("score_fn", "a function of (model, batch)", options.score_fn)
+        _check_functions(loss_fn, forward, options.score_fn)
+        listed = isinstance(validation_data, (list, range, set, frozenset))
+        if forward is None and listed and validation_data:
+            _pair_in(next(iter(validation_data)))  # not after the first epoch of a training
         _check_optimizer(optimizer)
         if scaler is not None and not isinstance(scaler, GradScaler):
             raise bad_argument("scaler", "a torch.amp.GradScaler", scaler)
@@ -259,10 +262,7 @@ class Training:
 
     def _run(self, batch: Any) -> Any:
         if self._forward is None:
-            if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-                allowed = "given for batches that are not (input, target)"
-                raise bad_argument("forward", allowed, f"None, and a {type(batch).__name__}")
-            *inputs, target = batch
+            inputs, target = _pair_in(batch)
             return self._called(self.model, *inputs), target
         given = self._forward(self.model, batch)
         if given is None:
@@ -308,6 +308,24 @@ class Training:
         return scaler.get_scale() >= scale
 
 
+def _pair_in(batch: Any) -> tuple[list[Any], Any]:
+    """The inputs and the target of a batch that `forward` does not take apart."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+        allowed = "given for data whose batches are not (input, target)"
+        raise bad_argument("forward", allowed, f"None, and a {type(batch).__name__}")
+    *inputs, target = batch
+    return inputs, target
+
+
+def _check_functions(loss_fn: Any, forward: Any, score_fn: Any) -> None:
+    if loss_fn is not None or forward is None:
+        instead = ", or None if forward returns the loss"
+        check_function("loss_fn", loss_fn, "(output, target)", instead=instead)
+    for name, function in (("forward", forward), ("score_fn", score_fn)):
+        if function is not None:
+            check_function(name, function, "(model, batch)")
+
+
 def _check_optimizer(optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         raise bad_argument("optimizer", "one torch.optim.Optimizer", optimizer)
@@ -345,14 +363,13 @@ def metric_of(metric: Any, loss_fn: Any, *, validated: bool) -> tuple[str, Metri
             raise bad_argument("validation_data", f"given for the metric {metric!r}", None)
         metric = metric.removeprefix(VALIDATION)
     prefix = VALIDATION if validated else ""
-    if metric == "loss":
+    if isinstance(metric, str) and metric == "loss":
         return f"{prefix}loss", None
-    if metric != "accuracy" and not callable(metric):
-        allowed = "'loss', 'accuracy' or a function of (output, target)"
-        raise bad_argument("metric", allowed, metric)
+    if not isinstance(metric, str) or metric != "accuracy":
+        check_function("metric", metric, "(output, target)", instead=", 'loss' or 'accuracy'")
     if loss_fn is None:
         raise bad_argument("metric", "'loss' where forward returns the loss itself", metric)
-    if metric == "accuracy":
+    if isinstance(metric, str):
         threshold = 0.5 if isinstance(loss_fn, nn.BCELoss) else 0.0
         classes = None
         if isinstance(loss_fn, nn.CrossEntropyLoss) or loss_fn is functional.cross_entropy:

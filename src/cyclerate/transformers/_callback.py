@@ -23,14 +23,23 @@ from transformers import (
 from transformers.training_args import ParallelMode
 
 import cyclerate.torch as ct
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_flag,
+    check_function,
+    check_number,
+)
 from cyclerate._files import replacing
 from cyclerate._trackers import tell_cycle
 from cyclerate.cycles._rules import opposite_cycle
 from cyclerate.finder import RangeTestResult, RangeTestSettings
+from cyclerate.finder._progress import VERBOSE
 from cyclerate.finder._sweep import settings_of
 from cyclerate.schedules import Linear
 from cyclerate.torch._scheduler import set_rate
+from cyclerate.torch._state import PLACES
 
 ComputeLoss = Callable[[Any, Any], Any]
 """Of a model and a batch."""
@@ -142,11 +151,10 @@ class RangeTestCallback(TrainerCallback):
         settings: RangeTestSettings | None = None,
         verbose: str | int = "auto",
     ) -> None:
-        if compute_loss is not None and not callable(compute_loss):
-            raise bad_argument("compute_loss", "a function of (model, batch)", compute_loss)
-        self._apply = check_choice("apply", apply, (True, False))
-        if score_fn is not None and not callable(score_fn):
-            raise bad_argument("score_fn", "a function of (model, batch)", score_fn)
+        for name, function in (("compute_loss", compute_loss), ("score_fn", score_fn)):
+            if function is not None:
+                check_function(name, function, "(model, batch)")
+        self._apply = check_flag("apply", apply)
         self._compute_loss, self._score_fn = compute_loss, score_fn
         self._settings = settings_of(
             RangeTestSettings,
@@ -160,7 +168,8 @@ class RangeTestCallback(TrainerCallback):
             seed=seed,
             repeats=repeats,
         )
-        self._place, self._verbose = snapshot, verbose
+        self._place = check_choice("snapshot", snapshot, PLACES)
+        self._verbose = check_choice("verbose", verbose, VERBOSE)
         self.result: RangeTestResult | None = None
 
     def on_train_begin(
@@ -306,7 +315,7 @@ class SelfFindingCycle(TrainerCallback):
         opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
         self._total_steps, self._max_lr, self._momentum = total_steps, max_lr, momentum
         self._batch_size = batch_size
-        self._fine_tuned = check_choice("fine_tuned", fine_tuned, (True, False))
+        self._fine_tuned = check_flag("fine_tuned", fine_tuned)
         self._losses: list[Any] = []
         self._trainer: Trainer | None = None
         self.cycle: ct.SelfFindingCycle | None = None

@@ -102,7 +102,7 @@ def test_a_function_without_a_name_cannot_be_saved():
     ("make", "message"),
     [
         (lambda: ck.Triangular2CyclicalLearningRate(0.1, 0.5, 3, "iterations"), "scale_mode"),
-        (lambda: ck.TriangularCyclicalLearningRate(0.5, 0.1, 3), "base_lr must be at most"),
+        (lambda: ck.TriangularCyclicalLearningRate(0.5, 0.1, 3), "maximal_learning_rate must be"),
         (lambda: ck.ExponentialCyclicalLearningRate(0.1, 0.5, -3), "step_size"),
         (
             lambda: ck.CyclicalLearningRate(0.1, 0.5, 3, scale_fn="triangular"),  # pyright: ignore[reportArgumentType]

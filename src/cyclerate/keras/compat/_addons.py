@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import check_choice
+from cyclerate._errors import check_choice, check_number
 from cyclerate.keras._schedule import KerasSchedule
 from cyclerate.keras.compat._cyclic_lr import SCALE_MODES, scaled_by_function, whole_step_size
 from cyclerate.schedules import Cyclic, ExpRange, Schedule, Triangular, Triangular2, from_dict
@@ -25,6 +25,8 @@ class _AddonsSchedule(KerasSchedule):
     step_size: float
 
     def __post_init__(self) -> None:
+        low = check_number("initial_learning_rate", self.initial_learning_rate, low=0)
+        check_number("maximal_learning_rate", self.maximal_learning_rate, low=low)
         super().__init__(self._policy(self.initial_learning_rate, self.maximal_learning_rate))
 
     def _policy(self, base_lr: float, max_lr: float) -> Schedule:

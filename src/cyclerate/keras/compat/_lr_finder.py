@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from cyclerate._errors import (
     CyclerateError,
     bad_argument,
-    check_choice,
     check_count,
+    check_flag,
     check_number,
     require,
 )
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep
+from cyclerate.finder._sweep import MIN_STEPS, STEPS_LIMIT
 from cyclerate.keras._finder import range_test
 from cyclerate.keras._stepwise import StepwiseCallback
 
@@ -93,7 +94,7 @@ class LRFinder(StepwiseCallback):
         steps_per_epoch: int | None = None,
         show: bool = True,
     ) -> None:
-        super().__init__(gives_back=check_choice("reload_weights", reload_weights, (True, False)))
+        super().__init__(gives_back=check_flag("reload_weights", reload_weights))
         self.min_lr = check_number("min_lr", min_lr, low=0, low_open=True)
         self.max_lr = check_number("max_lr", max_lr, low=self.min_lr, low_open=True)
         self.mom = check_number("mom", mom, low=0, high=1, high_open=True)
@@ -104,7 +105,7 @@ class LRFinder(StepwiseCallback):
         if steps_per_epoch is not None:
             check_count("steps_per_epoch", steps_per_epoch)
         self.steps_per_epoch = steps_per_epoch
-        self.show = check_choice("show", show, (True, False))
+        self.show = check_flag("show", show)
         if self.show:
             require("matplotlib.pyplot", "plot")
         self.learning_rates: list[float] = []
@@ -218,7 +219,9 @@ def lr_find(
     >>> 0.01 < found.max_lr < 1.0
     True
     """
-    check_choice("show_plot", show_plot, (True, False))
+    check_flag("show_plot", show_plot)
+    check_flag("stop_div", stop_div)
+    check_count("num_it", num_it, low=MIN_STEPS, below=STEPS_LIMIT)
     rates = {"start_lr": start_lr, "end_lr": end_lr, "steps": num_it, "stop_early": stop_div}
     found = range_test(model, x, y, method="range", **rates, **options)
     if show_plot:
