@@ -413,7 +413,9 @@ def usual_seconds(entry: Entry) -> float:
 
 def _called(entry: Entry, parameter: str, arguments: dict[str, Any]) -> tuple[str, str]:
     try:
-        with _alarm(MOST_SECONDS):
+        # Text is a folder's name for some: it is not made here.
+        folder = tempfile.TemporaryDirectory()
+        with folder as name, contextlib.chdir(name), _alarm(MOST_SECONDS):
             entry.function(**arguments)
     except (ValueError, CyclerateError) as error:
         words = " ".join(str(error).split())
