@@ -49,6 +49,11 @@ def test_every_page_is_in_the_site():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_stands_below_a_line_that_installs_what_it_needs(page: Path):
+    assert [block.line for block in blocks(page, "python") if block.extras is None] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_console_line_calls_what_exists(page: Path):
     lines = [line for block in blocks(page, "console") for line in block.code.splitlines()]
     commands = [shlex.split(line.removeprefix("$ ")) for line in lines if line.startswith("$ ")]
