@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,9 @@ os.environ["KERAS_HOME"] = KERAS_HOME.name
 COMPILED = tempfile.TemporaryDirectory(prefix="cyclerate-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# A shell ignores Ctrl-C for what it has put into the background, and Python then keeps to that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixed examples: the suite gives the same answer twice. HYPOTHESIS_PROFILE=explore looks further.
 settings.register_profile(

@@ -135,26 +135,37 @@ class Folder:
 
         The lock is a file, made by one alone on any file system, that is touched while it is held.
         It is free when its owner is gone: a process of this machine that runs no longer, or one of
-        another machine that has not touched it for `STALE_SECONDS`.
+        another machine that has not touched it for `STALE_SECONDS`. Such a file stays, and who
+        comes next makes the one of the next number: of several that try, one succeeds.
         """
         if self.path is None:
             yield True
             return
         file = self._file(cell, "lock")
         file.parent.mkdir(parents=True, exist_ok=True)
-        if (mine := _take(file)) is None:
+        if (held := _take(file)) is None:
             yield False
             return
+        mine = _owner(held)
         released = threading.Event()
-        beats = threading.Thread(target=_touch, args=(file, mine, released), daemon=True)
+        beats = threading.Thread(target=_touch, args=(held, mine, released), daemon=True)
         beats.start()
         try:
             yield True
         finally:
             released.set()
             beats.join()
-            if _owner(file) == mine:
-                file.unlink(missing_ok=True)
+            if _owner(held) == mine:  # the highest goes last: until then the cell is held
+                for earlier in [number for number in _numbers(file) if number < _number(held)]:
+                    _numbered(file, earlier).unlink(missing_ok=True)
+                held.unlink(missing_ok=True)
+
+    def tidy(self, cells: Iterable[Cell]) -> None:
+        """Removes what processes that were killed right after a cell was finished have left."""
+        for cell in cells if self.path is not None else ():
+            if _numbers(self._file(cell, "lock")):
+                with self.locked(cell):
+                    pass
 
     def _file(self, cell: Cell, kind: str) -> Path:
         return Path(str(self.path)) / f"{cell.name}.{kind}"
@@ -168,30 +179,44 @@ class Folder:
         return array if digest([array]) == wanted else None
 
 
-def _take(file: Path) -> dict[str, Any] | None:
-    """Makes a lock file, in place of one whose owner is gone; None if somebody holds it."""
+def _take(file: Path) -> Path | None:
+    """Makes a lock file, after one whose owner is gone; None if somebody holds it."""
     process, token = os.getpid(), uuid.uuid4().hex
     started = process_start(process)
     mine = {"host": _host(), "process": process, "started": started, "token": token}
-    for _ in range(2):
+    for _ in range(3):
+        highest = max(_numbers(file), default=None)
+        before = None if highest is None else _numbered(file, highest)
+        if before is not None and not _is_gone(_owner(before), before):
+            return None
+        next_one = _numbered(file, 0 if highest is None else highest + 1)
         with suppress(FileExistsError):
-            descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            descriptor = os.open(next_one, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
             with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
                 json.dump(mine, handle)
-            return mine
-        there = _owner(file)
-        if not _is_gone(there, file):
-            return None
-        # Renamed first: of two that found the same lock stale, one removes it, and the other, which
-        # may have moved a newer one aside, puts that back.
-        aside = file.with_name(f".{file.name}.{token}")
-        with suppress(FileNotFoundError):
-            file.rename(aside)
-            if _owner(aside) != there:
-                with suppress(OSError):
-                    os.link(aside, file)
-            aside.unlink()
+            if before is None or before.exists():
+                return next_one
+            # Somebody else came after it and is through, and a third may hold the cell by now.
+            next_one.unlink(missing_ok=True)
     return None
+
+
+def _numbers(file: Path) -> list[int]:
+    """The numbers of a cell's lock files that there are; the first has none in its name."""
+    start = f"{file.name}."
+    with suppress(FileNotFoundError):
+        names = [path.name for path in file.parent.iterdir()]
+        later = [name[len(start) :] for name in names if name.startswith(start)]
+        return [0] * (file.name in names) + [int(rest) for rest in later if rest.isdecimal()]
+    return []
+
+
+def _numbered(file: Path, number: int) -> Path:
+    return file if number == 0 else file.with_name(f"{file.name}.{number}")
+
+
+def _number(held: Path) -> int:
+    return int(held.suffix[1:]) if held.suffix[1:].isdecimal() else 0
 
 
 def _touch(file: Path, mine: dict[str, Any], released: threading.Event) -> None:
@@ -276,6 +301,7 @@ def finish(
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         elsewhere = waiting
+    folder.tidy(cells)
 
 
 def _compute(cell: Cell, *, work: Work, folder: Folder) -> Done | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +185,7 @@ def range_test(result: RangeTestResult) -> Figure:
     )
     swept = [
         (number(float(result.lrs[i])), "sweep", number(float(result.smoothed[i])))
-        for i in _some(np.arange(len(result.lrs)))
+        for i in _some(range(len(result.lrs)))
     ]
     raced = [
         (number(lr), "race", "diverged" if score is None else number(score))
@@ -225,23 +226,24 @@ def schedules(answer: Answer) -> Figure:
     heads = ["Step", *(answer.label(policy.name) for policy, _ in shown)]
     table = [
         [whole(step), *(rate(schedule(int(step))) for _, schedule in shown)]
-        for step in _some(np.arange(about.total_steps))
+        for step in _some(range(about.total_steps))
     ]
     return Figure("".join(panels), caption, heads, table)
 
 
 def schedule_figure(schedule: Schedule, steps: int) -> Figure:
     """Draws one schedule over a training."""
-    table = [[whole(step), number(schedule(int(step)))] for step in _some(np.arange(steps))]
+    table = [[whole(step), number(schedule(int(step)))] for step in _some(range(steps))]
     caption = "The learning rate at every step of the training, as chosen below."
     return Figure(draw_schedule(schedule, steps), caption, ["Step", "Learning rate"], table)
 
 
-def _some(values: np.ndarray) -> np.ndarray:
+def _some(values: Sequence[Any] | np.ndarray) -> list[Any]:
     """At most 13 of the values, evenly spread, the first and the last among them."""
     if not len(values):
-        return values
-    return values[np.unique(np.linspace(0, len(values) - 1, MOST_ROWS).round().astype(int))]
+        return []
+    places = np.unique(np.linspace(0, len(values) - 1, MOST_ROWS).round().astype(int))
+    return [values[place] for place in places.tolist()]
 
 
 def _writer(numbers: Numbers) -> Callable[[float], str]:
