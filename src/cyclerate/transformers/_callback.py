@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import (
     Trainer,
@@ -120,8 +121,8 @@ class RangeTestCallback(TrainerCallback):
         result: What was found, a `RangeTestResult`; None before.
 
     Raises:
-        ValueError: A wrong argument; or, when the training begins, one that is spread over several
-            devices, or a model that returns no loss.
+        ValueError: A wrong argument; or, when the training begins, one that is spread over devices
+            in another way than by DistributedDataParallel, or a model that returns no loss.
 
     Source: Smith 2017, arXiv 1506.01186, section 3.3.
 
@@ -203,7 +204,7 @@ class RangeTestCallback(TrainerCallback):
         optimizer: Any,
         loader: Any,
     ) -> RangeTestResult:
-        check_alone(args, "use cyclerate.torch.range_test before a parallel one")
+        model = trained_model(self, args, model)
         loss = self._compute_loss or loss_of_the_trainer(self)
         return ct.range_test(
             model,
@@ -227,14 +228,24 @@ class RangeTestCallback(TrainerCallback):
         )
 
 
-def check_alone(args: TrainingArguments, way_out: str) -> None:
-    """Refuses a training that is spread over several devices.
+def trained_model(callback: TrainerCallback, args: TrainingArguments, model: nn.Module) -> Any:
+    """Returns what the Trainer trains: of several processes, the model in its wrapper.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is spread over several devices in another way than by
+            DistributedDataParallel.
     """
-    if args.parallel_mode is not ParallelMode.NOT_PARALLEL:
-        raise bad_argument("the training", f"on one device ({way_out})", args.parallel_mode.value)
+    if args.parallel_mode is ParallelMode.NOT_PARALLEL:
+        return model
+    trainer = trainer_of(callback)
+    wrapped = None if trainer is None else trainer.model_wrapped
+    if args.parallel_mode is ParallelMode.DISTRIBUTED and isinstance(
+        wrapped, DistributedDataParallel
+    ):
+        return wrapped
+    kind = args.parallel_mode.value if wrapped is None else type(wrapped).__name__
+    allowed = "on one device, or in processes of one each, by DistributedDataParallel"
+    raise bad_argument("the training", allowed, kind)
 
 
 def _unwrapped(optimizer: Any) -> Any:
@@ -288,8 +299,9 @@ class SelfFindingCycle(TrainerCallback):
             `found` and `verdict` say what happened.
 
     Raises:
-        ValueError: A wrong argument; or, when the training begins, several devices, a scheduler
-            that goes by a metric, or a checkpoint without its cycle.
+        ValueError: A wrong argument; or, when the training begins, one that is spread over devices
+            in another way than by DistributedDataParallel, a scheduler that goes by a metric, or a
+            checkpoint without its cycle.
 
     Source: `docs/budget.md`.
 
@@ -328,7 +340,6 @@ class SelfFindingCycle(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Begins the cycle, or goes on with the one of the checkpoint."""
-        check_alone(args, "in a loop of one's own, cyclerate.torch.SelfFindingCycle works on ranks")
         trainer = trainer_of(self)
         if trainer is None:
             raise bad_argument("callbacks", "given to a Trainer of Transformers", self)
@@ -339,7 +350,7 @@ class SelfFindingCycle(TrainerCallback):
         if rows is None:
             rows = args.train_batch_size * args.gradient_accumulation_steps
         self.cycle = ct.SelfFindingCycle(
-            kwargs["model"],
+            trained_model(self, args, kwargs["model"]),
             _unwrapped(optimizer),
             self._total_steps or state.max_steps,
             max_lr=self._max_lr,
@@ -386,9 +397,12 @@ class SelfFindingCycle(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Writes the cycle into the checkpoint."""
-        if self.cycle is not None:
+        if self.cycle is None:
+            return
+        cycle = self.cycle.state_dict()  # on all ranks, which have the same
+        if args.should_save:
             with replacing(_checkpoint(args, state) / _CYCLE_FILE) as temporary:
-                torch.save(self.cycle.state_dict(), temporary)
+                torch.save(cycle, temporary)
 
     def on_train_end(
         self,
