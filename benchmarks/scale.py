@@ -1,10 +1,11 @@
-"""How does the cost of a self-finding cycle and of its marks grow with the size of the model?
+"""How does the cost grow: with the size of the model, the ranks, the runs of a comparison, workers?
 
     python benchmarks/scale.py            (fitted exponents; docs/overhead.md gets the tables)
 
 Models are chains of square layers, 10^4 to 10^8 numbers, trained by SGD with momentum in PyTorch on
-batches of 32. Each figure is that of the processor's clock, the middle one of several. A law is a
-straight line through the logarithms.
+batches of 32. Each figure is that of the processor's clock, the middle one of several. What ranks
+exchange, and what is computed by several processes, is timed on the wall. A law is a straight line
+through the logarithms.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import multiprocessing
+import os
 import platform
+import socket
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,15 +27,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 import cyclerate.torch as ct
 from benchmarks._page import write_generated
+from cyclerate.compare._cells import Cell, Folder, finish
 from cyclerate.torch._state import Snapshot
 
 PAGE = Path(__file__).parents[1] / "docs" / "overhead.md"
 LAYERS, ROWS, REPEATS = 4, 32, 5
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
+RANKS, CELLS, WORKERS = (1, 2, 4), (10, 100, 1000), (1, 2, 4)
 GIB = 2**30
 
 
@@ -80,7 +87,118 @@ def costs(parameters: int) -> dict[str, float]:
         cycle.step(loss + 1.0)
     told["step of a cycle"] = (time.process_time() - began) / steps
     cycle.close()
+    told["range test"] = swept(model, optimizer, batch, steps)
     return told
+
+
+def swept(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, steps: int) -> float:
+    """Of a sweep of `steps` steps, copy and way back included: the time of a step."""
+    count = max(steps, 20)
+    began = time.process_time()
+    ct.range_test(
+        model,
+        optimizer,
+        nn.functional.mse_loss,
+        [batch],
+        method="range",
+        steps=count,
+        start_lr=1e-9,
+        end_lr=1e-8,
+        verbose=0,
+    )
+    return (time.process_time() - began) / count
+
+
+def of_ranks(rank: int, ranks: int, port: int, answers: Any) -> None:
+    """Of a rank: milliseconds that a step of a self-finding cycle waits for the others."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", rank=rank, world_size=ranks)
+    torch.manual_seed(0)
+    model = nn.parallel.DistributedDataParallel(nn.Linear(64, 64))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    batch, took = (torch.randn(ROWS, 64), torch.randn(ROWS, 64)), 0.0
+    cycle = ct.SelfFindingCycle(model, optimizer, 400, max_lr=1e-3)
+    while not cycle.done:
+        step(model, optimizer, batch)
+        distributed.barrier()
+        began = time.perf_counter()
+        cycle.step(1.0)
+        took += time.perf_counter() - began
+    answers.put(1000 * took / 400)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def with_ranks(ranks: int) -> float:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=of_ranks, args=(rank, ranks, port, answers)) for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    told = [answers.get(timeout=300) for _ in processes]
+    for process in processes:
+        process.join()
+    return max(told)
+
+
+def work_of(cell: Cell) -> dict[str, float]:
+    """Computes for about a hundredth of a second."""
+    until = time.process_time() + 0.01
+    while time.process_time() < until:
+        pass
+    return {"loss": float(cell.settings["seed"])}
+
+
+def share(folder: str, count: int) -> None:
+    cells = [Cell(f"cells/{i}", {"seed": i}) for i in range(count)]
+    assert len(list(finish(cells, work_of, Folder(Path(folder))))) == count
+
+
+def of_cells(count: int, workers: int) -> float:
+    """Seconds until workers on one folder have computed so many cells."""
+    context = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [context.Process(target=share, args=(folder, count)) for _ in range(workers)]
+        began = time.perf_counter()
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        return time.perf_counter() - began
+
+
+def page_of_many() -> list[str]:
+    waits = [with_ranks(ranks) for ranks in RANKS]
+    told = ", ".join(
+        f"{wait:.2f} ms with {ranks}" for wait, ranks in zip(waits, RANKS, strict=True)
+    )
+    lines = [
+        "",
+        f"A step of a cycle of its own, without the training, by ranks on two cores: {told}.",
+    ]
+    lines += [
+        "",
+        f"| cells | {' | '.join(f'{w} workers' for w in WORKERS)} | a cell more than its work |",
+    ]
+    lines.append("|---" * (len(WORKERS) + 2) + "|")
+    alone: list[float] = []
+    for count in CELLS:
+        times = [of_cells(count, workers) for workers in WORKERS]
+        alone.append(times[0])
+        more = 1000 * (times[0] / count - 0.01)
+        lines.append(f"| {count:,} | {' | '.join(f'{t:.2f} s' for t in times)} | {more:.1f} ms |")
+    law = exponent(CELLS, alone)
+    lines.append("")
+    lines.append(
+        f"Each cell computes for .01 s. The exponent of the cells, of one worker: {law:.2f}."
+    )
+    return lines
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -115,6 +233,7 @@ def page(most: int) -> str:
         lines.append(
             f"| {parameters / 1e9:.0f} B | {ranks:,} | {on_paper(10, parameters, ranks)} |"
         )
+    lines += page_of_many()
     versions = (
         f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
     )

@@ -441,14 +441,17 @@ REFUSED = {
     "number": ({"data": 3}, r"data must be a DataLoader"),
     "uneven": ({"data": (X, Y[:3])}, r"data must be .*equal length. Received: \[\(48, 4\), \(3,"),
     "no rows": ({"data": (X[:0], Y[:0])}, r"data must be a DataLoader"),
-    "no batches": ({"data": []}, r"data must be at least one batch .*none in pass 1"),
+    "no batches": ({"data": []}, r"data must be at least one batch. Received: 'none'"),
     "function of nothing": (
         {"data": lambda: None},
         r"data must be .*a function that returned None",
     ),
     "batch_size": ({"batch_size": 0, "data": (X, Y)}, r"batch_size must be a whole number >= 1"),
     "batch_size of batches": ({"batch_size": 8}, r"batch_size must be None where the data come"),
-    "batch": ({"data": [X]}, r"forward must be given for batches that are not \(input, target\)"),
+    "batch": (
+        {"data": [X]},
+        r"forward must be given for data whose batches are not \(input, target\)",
+    ),
     "steps": ({"steps": 3}, r"steps must be a whole number >= 10"),
     "end_lr": ({"end_lr": 1e-9}, r"end_lr must be a finite number > "),
     "spacing": ({"spacing": "log"}, r"spacing must be one of"),
@@ -458,7 +461,10 @@ REFUSED = {
         {"method": "probe", "max_steps": 49},
         r"max_steps must be at least 50 with this sweep\. Received: 49",
     ),
-    "metric": ({"metric": "auc"}, r"metric must be 'loss', 'accuracy' or a function"),
+    "metric": (
+        {"metric": "auc"},
+        r"metric must be a function of \(output, target\), 'loss' or 'accuracy'",
+    ),
     "metric of a loss": (
         {"metric": "accuracy", "loss_fn": None, "forward": lambda model, batch: None},
         r"metric must be 'loss' where forward returns the loss",

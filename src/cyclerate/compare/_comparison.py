@@ -105,7 +105,12 @@ class Comparison:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """Each other policy less the reference, pair by pair: the loss, and the metric."""
+        """Each other policy less the reference, pair by pair: the loss, and the metric.
+
+        None where the reference has no runs, as in a comparison that has just begun.
+        """
+        if self.reference not in self.policies:
+            return ()
         others = [name for name in self.policies if name != self.reference]
         values = ["loss", *([self.metric] if self.metric else [])]
         return tuple(self.difference(name, value) for name in others for value in values)
