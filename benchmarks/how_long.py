@@ -21,12 +21,13 @@ import numpy as np
 import torch
 
 from benchmarks._page import write_generated
-from benchmarks.budget.methods.warmup import drive, prior_of
+from benchmarks.budget.methods.warmup import drive, follow, prior_of
 from benchmarks.finders import cache
 from benchmarks.finders.task import Task
 from benchmarks.finders.tasks import EVERY
 from benchmarks.finders.trainee import Trainee
 from cyclerate.cycles._how_long import HowLong, ends_of_doublings, in_doublings
+from cyclerate.cycles._rules import CycleOptions
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._warmup import FindingCycle
 
@@ -47,18 +48,9 @@ class Learner:
         self._batches = self.trainee.batches()
 
     def train(self, steps: int, max_lr: float | None, seed: int) -> tuple[float, dict[str, float]]:
-        trainee, cycle = self.trainee, FindingCycle(steps, self.prior(steps), top=max_lr)
-        mark = trainee.snapshot()
-        while not cycle.done or cycle.go_back:
-            if cycle.go_back:
-                trainee.put_back(mark)
-            if cycle.keep:
-                mark = trainee.snapshot()
-            if cycle.done:
-                break
-            batch = next(self._batches)
-            cycle.tell(*trainee.clipped_step(cycle.lr, batch, cycle.clip_norm))
-        return cycle.top, measured(trainee)
+        cycle = FindingCycle(steps, self.prior(steps), top=max_lr)
+        follow(self.trainee, cycle, self._batches)
+        return cycle.top, measured(self.trainee)
 
     def prior(self, total_steps: int) -> Prior:
         return prior_of(self.trainee, total_steps)
@@ -84,8 +76,8 @@ def record(task: Task, seed: int = 0) -> bool:
     ends = ends_of_doublings(total, POINTS)
     learner = Learner(task, seed)
     start = measured(learner.trainee)
-    told: dict[str, Any] = {"metric": "val_loss", "max_lr": None, "settings": {}, "folder": None}
-    found = in_doublings(learner, ends, seed=seed, **told)
+    told: dict[str, Any] = {"metric": "val_loss", "settings": {}, "folder": None}
+    found = in_doublings(learner, total, POINTS, options=CycleOptions(), seed=seed, **told)
     alone: dict[str, list[float]] = {"loss": [], "val_loss": []}
     for steps in (*ends, *(factor * total for factor in FACTORS)):
         trainee = Trainee(task, seed)

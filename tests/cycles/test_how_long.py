@@ -19,6 +19,7 @@ from cyclerate.cycles._how_long import (
     ends_of_doublings,
     in_doublings,
 )
+from cyclerate.cycles._rules import CycleOptions
 from cyclerate.finder._prior import prior_lr
 
 STEPS = (50, 100, 200, 400, 800)
@@ -220,8 +221,9 @@ class Counting:
 
 
 def run(learner: Counting, folder: Path | None = None, **told: Any) -> HowLong:
-    options = {"metric": "val_loss", "max_lr": None, "seed": 7, "settings": {"batch_size": 32}}
-    return in_doublings(learner, (25, 50, 100, 200), folder=folder, **{**options, **told})
+    asked = CycleOptions(max_lr=told.pop("max_lr", None))
+    options = {"metric": "val_loss", "options": asked, "seed": 7, "settings": {"batch_size": 32}}
+    return in_doublings(learner, 200, 4, folder=folder, **{**options, **told})
 
 
 class TestRun:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from torch import Tensor
 
 from benchmarks.finders.task import Task
 from benchmarks.finders.trainee import Trainee
@@ -33,10 +36,17 @@ def without_way_up(trainee: Trainee, steps: int) -> FindingCycle:
 
 
 def drive(trainee: Trainee, cycle: FindingCycle) -> dict[str, Any]:
-    """Does what a cycle asks for, to its end; returns its history."""
+    """Does what a cycle asks for, from the start of the task to its end; returns its history."""
     trainee.restore()
     trainee.model.train()
-    batches = trainee.batches()
+    follow(trainee, cycle, trainee.batches())
+    history = cycle.history()
+    sweep = history.pop("sweep")
+    return {**history, "sweep_steps": len(sweep["lrs"]) if sweep else 0}
+
+
+def follow(trainee: Trainee, cycle: FindingCycle, batches: Iterator[Tensor]) -> None:
+    """Does what a cycle asks for, from where the training stands."""
     mark = trainee.snapshot()
     while True:
         if cycle.go_back:
@@ -46,6 +56,3 @@ def drive(trainee: Trainee, cycle: FindingCycle) -> dict[str, Any]:
         if cycle.done:
             break
         cycle.tell(*trainee.clipped_step(cycle.lr, next(batches), cycle.clip_norm))
-    history = cycle.history()
-    sweep = history.pop("sweep")
-    return {**history, "sweep_steps": len(sweep["lrs"]) if sweep else 0}

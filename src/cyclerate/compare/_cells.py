@@ -162,7 +162,9 @@ class Folder:
 
     def tidy(self, cells: Iterable[Cell]) -> None:
         """Removes what processes that were killed right after a cell was finished have left."""
-        for cell in cells if self.path is not None else ():
+        if self.path is None or not any(Path(self.path).rglob("*.lock*")):
+            return
+        for cell in cells:
             if _numbers(self._file(cell, "lock")):
                 with self.locked(cell):
                     pass

@@ -138,6 +138,7 @@ class Packed:
         with _turn:
             if self.key != _last.key:
                 self._choose_backend()
+                # What the comparison has packed itself, and an engine has carried here: no file.
                 _last.key, _last.call = self.key, pickle.loads(self.content)  # noqa: S301
             return _last.call(cell)
 

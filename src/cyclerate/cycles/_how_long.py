@@ -23,6 +23,7 @@ from cyclerate._errors import bad_argument, check_choice, check_count, require
 from cyclerate._files import built, check_path, read_json, without_schema, write_json
 from cyclerate._plain import versions
 from cyclerate.cycles._members import MemberFolder
+from cyclerate.cycles._rules import CycleOptions
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Linear, Sequence as SequenceOfSchedules
@@ -377,10 +378,11 @@ def at_the_end(losses: Sequence[float]) -> float:
 
 def in_doublings(
     learner: Learner,
-    ends: tuple[int, ...],
+    total_steps: int,
+    points: int,
     *,
     metric: str,
-    max_lr: float | None,
+    options: CycleOptions,
     seed: int,
     settings: dict[str, Any],
     folder: str | os.PathLike[str] | None,
@@ -388,8 +390,13 @@ def in_doublings(
     """Trains cycle by cycle, and measures at the end of each.
 
     A rate that is found is that of the first cycle's length; a longer training has the lower one
-    that the prior says. With a folder, every point is kept in it, and the same call goes on.
+    that the prior says. With a folder, every point is kept in it, and the same call goes on; it is
+    the same if all that is named here is, and `settings`, which hold what an adapter adds.
     """
+    ends, max_lr = ends_of_doublings(total_steps, points), options.max_lr
+    seed = check_count("seed", seed, low=0, below=2**32 - 64)
+    asked = {"max_lr": max_lr, "momentum": options.momentum, "fine_tuned": options.fine_tuned}
+    settings = {"total_steps": ends[-1], "points": points, "seed": seed, **asked, **settings}
     # As they come back from a file.
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
     result, place = HowLong((), {metric: ()}, metric, provenance=settings), None

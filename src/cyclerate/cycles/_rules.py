@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
 from cyclerate.schedules import (
     Constant,
     ExpRange,
@@ -177,6 +177,44 @@ def opposite_cycle(schedule: Schedule, momentum: tuple[float, float] | None) -> 
     if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
         raise bad_argument("momentum", "(lowest, highest) or None", momentum)
     return schedule.mirrored(*momentum)
+
+
+@dataclass(frozen=True)
+class CycleOptions:
+    """What a cycle that finds its own top is asked for, in any framework.
+
+    Args:
+        total_steps: All the optimizer steps there are; None for those of the training.
+        max_lr: The highest rate, where it is known.
+        momentum: (lowest, highest), or None.
+        batch_size: Rows of a step, for the rate to expect; None for what the data say.
+        fine_tuned: Whether the weights were trained before.
+
+    Raises:
+        ValueError: One of them is not as described.
+
+    >>> CycleOptions(total_steps=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: total_steps must be a whole number >= 1. Received: 0
+    """
+
+    total_steps: int | None = None
+    max_lr: float | None = None
+    momentum: tuple[float, float] | None = None
+    batch_size: int | None = None
+    fine_tuned: bool = False
+
+    def __post_init__(self) -> None:
+        checked: dict[str, Any] = {"fine_tuned": check_flag("fine_tuned", self.fine_tuned)}
+        for name in ("total_steps", "batch_size"):
+            if (count := getattr(self, name)) is not None:
+                checked[name] = check_count(name, count)
+        if self.max_lr is not None:
+            checked["max_lr"] = check_number("max_lr", self.max_lr, low=0, low_open=True)
+        opposite_cycle(Linear(0.0, 1.0, 1), self.momentum)  # refuses what is no range
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def momentum_at(height: float, momentum: tuple[float, float]) -> float:

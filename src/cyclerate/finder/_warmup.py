@@ -212,12 +212,11 @@ class FindingCycle:
         """Returns what happened so far, as plain JSON.
 
         Keys: `top`, the rate that was found; its `source`: "prior", "sweep", "sweep and prior" or
-        "given";
-        `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and `stop_reason`;
-        `returned_to`, the step of the mark that the way down began from; `repairs`, each with its
-        `step`, `why`, the `top` from then on and the step it `returned_to`; `clipped_steps`;
-        `given_back`, whether the training ended worse than it began and the mark was put in its
-        place.
+        "given"; `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and
+        `stop_reason`; `returned_to`, the step of the mark that the way down began from; `repairs`,
+        each with its `step`, `why`, the `top` from then on and the step it `returned_to`;
+        `clipped_steps`; `given_back`, whether the training ended worse than it began and the mark
+        was put in its place.
         """
         return copy.deepcopy(self._history)
 

@@ -11,11 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_count, check_flag
+from cyclerate._errors import bad_argument, check_flag
 from cyclerate._files import replacing
 from cyclerate._randomness import lending
-from cyclerate.cycles._how_long import HowLong, at_the_end, ends_of_doublings, in_doublings
-from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
+from cyclerate.cycles._how_long import HowLong, at_the_end, in_doublings
+from cyclerate.cycles._rules import FIRST_STEP, CycleOptions, cycle_policy, plan_cycles, way_to_find
 from cyclerate.finder._prior import Prior
 from cyclerate.keras._data import borrow
 from cyclerate.keras._fit import Fit
@@ -341,8 +341,7 @@ def how_long(
     if metric != "loss" and (validation_data is None or not str(metric).startswith("val_")):
         allowed = '"loss", or with validation_data a name that begins with "val_"'
         raise bad_argument("metric", allowed, metric)
-    check_count("seed", seed, low=0, below=2**32 - 64)
-    check_flag("fine_tuned", fine_tuned)
+    asked = CycleOptions(None, max_lr, momentum, None, fine_tuned)
     data = {"x": x, "y": y, "batch_size": batch_size}
     data |= {"sample_weight": sample_weight, "class_weight": class_weight}
     given = {
@@ -352,22 +351,16 @@ def how_long(
         "verbose": verbose,
         "options": fit_options,
     }
-    learner = _Learner(model, data, given, metric, momentum, fine_tuned)
-    steps = learner.fit(epochs=epochs, total_steps=total_steps).updates
-    ends = ends_of_doublings(steps, points)
-    SelfFindingCycle(steps, max_lr=max_lr, momentum=momentum)  # refuses before anything is tried
-    asked = {
-        "total_steps": steps,
-        "points": points,
-        "max_lr": max_lr,
-        "momentum": momentum,
-        "fine_tuned": fine_tuned,
-        "seed": seed,
-        "batch_size": batch_size,
-        "data": told_of_data(x, y),
-    }
+    learner = _Learner(model, data, given, metric, asked)
     return in_doublings(
-        learner, ends, metric=metric, max_lr=max_lr, seed=seed, settings=asked, folder=folder
+        learner,
+        learner.fit(epochs=epochs, total_steps=total_steps).updates,
+        points,
+        metric=metric,
+        options=asked,
+        seed=seed,
+        settings={"batch_size": batch_size, "data": told_of_data(x, y)},
+        folder=folder,
     )
 
 
@@ -379,8 +372,7 @@ class _Learner:
     data: dict[str, Any]
     given: dict[str, Any]
     metric: str
-    momentum: tuple[float, float] | None
-    fine_tuned: bool
+    asked: CycleOptions
     suffix = ".keras"
 
     def fit(self, *, epochs: int | None = None, total_steps: int | None = None) -> Fit:
@@ -395,9 +387,9 @@ class _Learner:
             cycle = SelfFindingCycle(
                 steps,
                 max_lr=max_lr,
-                momentum=self.momentum,
+                momentum=self.asked.momentum,
                 batch_size=fit.rows_of_an_update,
-                fine_tuned=self.fine_tuned,
+                fine_tuned=self.asked.fine_tuned,
             )
             logged = fit.run_finding(cycle).history
         measured = {"loss": at_the_end(cycle.history["loss"])}
@@ -408,7 +400,7 @@ class _Learner:
 
     def prior(self, total_steps: int) -> Prior:
         rows = self.fit(total_steps=total_steps).rows_of_an_update
-        return prior_of(self.model, rows, total_steps, fine_tuned=self.fine_tuned)
+        return prior_of(self.model, rows, total_steps, fine_tuned=self.asked.fine_tuned)
 
     def provenance(self) -> dict[str, Any]:
         return provenance_of(self.model, self.data["x"], self.data["y"])

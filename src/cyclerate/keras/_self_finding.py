@@ -14,12 +14,10 @@ from cyclerate._errors import (
     CyclerateError,
     bad_argument,
     check_count,
-    check_flag,
-    check_number,
 )
 from cyclerate._files import check_path, replacing
 from cyclerate._trackers import tell_cycle
-from cyclerate.cycles._rules import momentum_at, opposite_cycle
+from cyclerate.cycles._rules import CycleOptions, momentum_at
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.keras._clock import OwnLosses, batches_counted, up_to_date
 from cyclerate.keras._internals import (
@@ -35,7 +33,6 @@ from cyclerate.keras._steering import Steered, Steering, steering_of
 from cyclerate.keras._step import STEPS_WITH_ITS_OPTIMIZER, Updates, build_from_iterator
 from cyclerate.keras._train_function import install, remove
 from cyclerate.keras._trainee import prior_of
-from cyclerate.schedules import Linear
 
 _FORMAT = "cyclerate_self_finding_cycle_1"
 
@@ -101,14 +98,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         fine_tuned: bool = False,
     ) -> None:
         super().__init__()
-        self.max_lr = max_lr
-        if max_lr is not None:
-            self.max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
-        self.total_steps = None if total_steps is None else check_count("total_steps", total_steps)
-        opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
-        self.momentum = momentum
-        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size)
-        self.fine_tuned = check_flag("fine_tuned", fine_tuned)
+        self._asked = CycleOptions(total_steps, max_lr, momentum, batch_size, fine_tuned)
         self.history: dict[str, list[float]] = {}
         self._cycle: FindingCycle | None = None
         self._mark: Snapshot | None = None
@@ -148,7 +138,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
             allowed = "a new SelfFindingCycle: this one has taken all its steps"
             raise bad_argument("callbacks", allowed, self)
         attributes = [RATE]
-        if self.momentum is not None and has_momentum(optimizer):
+        if self._asked.momentum is not None and has_momentum(optimizer):
             attributes.append(momentum_attribute(optimizer))
         self._steering: Steering = steering_of(model)
         plans = tuple(Steered(attribute, self._steering) for attribute in attributes)
@@ -172,7 +162,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._steer()
 
     def _new_cycle(self, epoch: int) -> FindingCycle:
-        optimizer, total = self._optimizer, self.total_steps
+        optimizer, total = self._optimizer, self._asked.total_steps
         if total is None:
             if self.params.get("steps") is None:
                 allowed = "given where the fit does not know how many batches it has"
@@ -180,8 +170,9 @@ class SelfFindingCycle(keras.callbacks.Callback):
             batches = (self.params["epochs"] - epoch) * self.params["steps"]
             updates = batches // (optimizer.gradient_accumulation_steps or 1)
             total = check_count("epochs, counted in updates of the weights", updates)
-        prior = prior_of(self._fitted, self.batch_size, total, fine_tuned=self.fine_tuned)
-        return FindingCycle(total, prior, top=self.max_lr)
+        asked = self._asked
+        prior = prior_of(self._fitted, asked.batch_size, total, fine_tuned=asked.fine_tuned)
+        return FindingCycle(total, prior, top=asked.max_lr)
 
     def _build_and_begin(self, iterator: Any) -> None:
         build_from_iterator(self._fitted, iterator)
@@ -224,8 +215,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
     def _steer(self) -> None:
         cycle, steering = self._running, self._steering
         steering.lr, steering.clip_norm = cycle.lr, cycle.clip_norm
-        if self.momentum is not None:
-            steering.momentum = momentum_at(cycle.height, self.momentum)
+        if self._asked.momentum is not None:
+            steering.momentum = momentum_at(cycle.height, self._asked.momentum)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self.history:
@@ -262,7 +253,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         told = {
             "cycle": self._running.state(),
             "history": self.history,
-            "momentum": self.momentum,
+            "momentum": self._asked.momentum,
         }
         with replacing(path) as temporary, temporary.open("wb") as file:
             parts: dict[str, Any] = {_FORMAT: np.array(json.dumps(told)), **packed(mark)}

@@ -9,7 +9,8 @@ import lightning.pytorch as pl
 from torch import Tensor, nn
 
 import cyclerate.torch as ct
-from cyclerate._errors import bad_argument, check_count, check_flag, check_number
+from cyclerate._errors import bad_argument, check_count
+from cyclerate.cycles._rules import CycleOptions
 from cyclerate.lightning._callback import number_of
 from cyclerate.torch._data import rows_of_a_step
 
@@ -61,15 +62,7 @@ class SelfFindingCycle(pl.Callback):
         fine_tuned: bool = False,
         optimizer: int | None = None,
     ) -> None:
-        if total_steps is not None:
-            total_steps = check_count("total_steps", total_steps)
-        if batch_size is not None:
-            batch_size = check_count("batch_size", batch_size)
-        if max_lr is not None:
-            max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
-        self._total_steps, self._batch_size, self._momentum = total_steps, batch_size, momentum
-        self._max_lr = max_lr
-        self._fine_tuned = check_flag("fine_tuned", fine_tuned)
+        self._asked = CycleOptions(total_steps, max_lr, momentum, batch_size, fine_tuned)
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
         self._loaded: dict[str, Any] | None = None
         self._seen_steps, self._loss = 0, 0.0
@@ -93,18 +86,18 @@ class SelfFindingCycle(pl.Callback):
             raise bad_argument("configure_optimizers", allowed, f"schedulers {kinds}")
         done = 0 if self._loaded is None else self._loaded["cycle"]["step"]
         coming = trainer.estimated_stepping_batches - trainer.global_step + done
-        if self._total_steps is None and not 1 <= coming < math.inf:
+        if self._asked.total_steps is None and not 1 <= coming < math.inf:
             allowed = "given where the Trainer does not know how many steps are to come"
             raise bad_argument("total_steps", allowed, None)
         rows = rows_of_a_step(trainer.train_dataloader, None, trainer.accumulate_grad_batches)
         self.cycle = ct.SelfFindingCycle(
             cast(nn.Module, trainer.strategy.model),
             trainer.optimizers[number_of(trainer, self._number)],
-            self._total_steps or int(coming),
-            max_lr=self._max_lr,
-            momentum=self._momentum,
-            batch_size=self._batch_size or rows,
-            fine_tuned=self._fine_tuned,
+            self._asked.total_steps or int(coming),
+            max_lr=self._asked.max_lr,
+            momentum=self._asked.momentum,
+            batch_size=self._asked.batch_size or rows,
+            fine_tuned=self._asked.fine_tuned,
             scaler=getattr(trainer.precision_plugin, "scaler", None),
         )
         if self._loaded is not None:

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count, require
+from cyclerate._errors import bad_argument, require
 from cyclerate._files import replacing
 from cyclerate._randomness import lending, remember_global_randomness, seed_global_randomness
-from cyclerate.cycles._how_long import HowLong, at_the_end, ends_of_doublings, in_doublings
-from cyclerate.cycles._rules import FIRST_STEP, cycle_policy, plan_cycles, way_to_find
+from cyclerate.cycles._how_long import HowLong, at_the_end, in_doublings
+from cyclerate.cycles._rules import FIRST_STEP, CycleOptions, cycle_policy, plan_cycles, way_to_find
 from cyclerate.finder._prior import Prior
 from cyclerate.schedules import OneCycle
 from cyclerate.torch._data import rows_of_a_step
@@ -352,33 +352,24 @@ def how_long(  # noqa: PLR0917 - in the order of the one for Keras
     settings = Options(**options)
     if folder is not None and settings.ranks is not None:
         raise bad_argument("folder", "None where several processes train together", folder)
-    check_count("seed", seed, low=0, below=2**32 - 64)
+    asked = CycleOptions(None, max_lr, momentum, None, fine_tuned)
     given: dict[str, Any] = {
         "validation_data": validation_data,
         "metric": metric,
         "steps_per_epoch": steps_per_epoch,
         "options": settings,
     }
-    learner = _Learner(model, optimizer, loss_fn, data, given, momentum, fine_tuned)
-    steps = learner.fit(total_steps).steps(epochs)
-    ends = ends_of_doublings(steps, points)
-    asked = {
-        "total_steps": steps,
-        "points": points,
-        "max_lr": max_lr,
-        "momentum": momentum,
-        "fine_tuned": fine_tuned,
-        "seed": seed,
-        "batch_size": settings.batch_size,
-        "data": learner.provenance()["data"],
-    }
+    learner = _Learner(model, optimizer, loss_fn, data, given, asked)
+    fit = learner.fit(total_steps)
+    told = {"batch_size": settings.batch_size, "data": learner.provenance()["data"]}
     return in_doublings(
         learner,
-        ends,
-        metric=learner.fit(steps).measured_name,
-        max_lr=max_lr,
+        fit.steps(epochs),
+        points,
+        metric=fit.measured_name,
+        options=asked,
         seed=seed,
-        settings=asked,
+        settings=told,
         folder=folder,
     )
 
@@ -392,8 +383,7 @@ class _Learner:
     loss_fn: Callable[..., Any] | None
     data: Any
     given: dict[str, Any]
-    momentum: tuple[float, float] | None
-    fine_tuned: bool
+    asked: CycleOptions
     suffix = ".safetensors"
 
     def fit(self, total_steps: int | None) -> Fit:
@@ -413,7 +403,7 @@ class _Learner:
             seed_global_randomness(seed)
             fit = self.fit(steps)
             history = fit.run_finding(
-                self.momentum, steps=steps, fine_tuned=self.fine_tuned, max_lr=max_lr
+                self.asked.momentum, steps=steps, fine_tuned=self.asked.fine_tuned, max_lr=max_lr
             )
         measured = {"loss": at_the_end(history.steps["loss"])}
         if fit.measured_name != "loss":
@@ -423,7 +413,7 @@ class _Learner:
     def prior(self, total_steps: int) -> Prior:
         options: Options = self.given["options"]
         rows = rows_of_a_step(self.data, options.batch_size, options.accumulation_steps)
-        return prior_of(self.optimizer, rows, total_steps, fine_tuned=self.fine_tuned)
+        return prior_of(self.optimizer, rows, total_steps, fine_tuned=self.asked.fine_tuned)
 
     def provenance(self) -> dict[str, Any]:
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))

@@ -27,18 +27,15 @@ import cyclerate.torch as ct
 from cyclerate._errors import (
     bad_argument,
     check_choice,
-    check_count,
     check_flag,
     check_function,
-    check_number,
 )
 from cyclerate._files import replacing
 from cyclerate._trackers import tell_cycle
-from cyclerate.cycles._rules import opposite_cycle
+from cyclerate.cycles._rules import CycleOptions
 from cyclerate.finder import RangeTestResult, RangeTestSettings
 from cyclerate.finder._progress import VERBOSE
 from cyclerate.finder._sweep import settings_of
-from cyclerate.schedules import Linear
 from cyclerate.torch._scheduler import set_rate
 from cyclerate.torch._state import PLACES
 
@@ -318,16 +315,7 @@ class SelfFindingCycle(TrainerCallback):
         batch_size: int | None = None,
         fine_tuned: bool = True,
     ) -> None:
-        if total_steps is not None:
-            total_steps = check_count("total_steps", total_steps)
-        if batch_size is not None:
-            batch_size = check_count("batch_size", batch_size)
-        if max_lr is not None:
-            max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
-        opposite_cycle(Linear(0.0, 1.0, 1), momentum)  # refuses what is no range
-        self._total_steps, self._max_lr, self._momentum = total_steps, max_lr, momentum
-        self._batch_size = batch_size
-        self._fine_tuned = check_flag("fine_tuned", fine_tuned)
+        self._asked = CycleOptions(total_steps, max_lr, momentum, batch_size, fine_tuned)
         self._losses: list[Any] = []
         self._trainer: Trainer | None = None
         self.cycle: ct.SelfFindingCycle | None = None
@@ -346,17 +334,17 @@ class SelfFindingCycle(TrainerCallback):
         if isinstance(kwargs["lr_scheduler"], ReduceLROnPlateau):
             raise bad_argument("lr_scheduler_type", "one that goes by steps alone", "by a metric")
         self._let_go()
-        optimizer, rows = kwargs["optimizer"], self._batch_size
+        optimizer, rows = kwargs["optimizer"], self._asked.batch_size
         if rows is None:
             rows = args.train_batch_size * args.gradient_accumulation_steps
         self.cycle = ct.SelfFindingCycle(
             trained_model(self, args, kwargs["model"]),
             _unwrapped(optimizer),
-            self._total_steps or state.max_steps,
-            max_lr=self._max_lr,
-            momentum=self._momentum,
+            self._asked.total_steps or state.max_steps,
+            max_lr=self._asked.max_lr,
+            momentum=self._asked.momentum,
             batch_size=rows,
-            fine_tuned=self._fine_tuned,
+            fine_tuned=self._asked.fine_tuned,
             scaler=getattr(optimizer, "scaler", None),
         )
         if state.global_step:
