@@ -2,7 +2,8 @@
 
     python scripts/audit.py                  every pin of requirements/ must stand in the answer
     python scripts/audit.py --database DIR   writes the answer anew, from a clone of
-                                             https://github.com/pypa/advisory-database
+                                             https://github.com/pypa/advisory-database; --source
+                                             names a fork of it, where the clone is of one
 
 The answer, scripts/audit.json, says of which commit of that database it is, of which day, and what
 it had on each pin. A pin that it does not know fails, and so does one with an advisory.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,11 +72,10 @@ def inside(events: list[dict[str, str]], version: Version) -> bool:
     within = False
     for event in events:
         for kind, told in event.items():
-            try:
-                reached = version >= Version(told)
-                past = version > Version(told)
-            except InvalidVersion:  # it is of an old scheme, which none of the pins is
+            bound = bound_of(told)
+            if bound is None:  # no number at all: it says nothing of any pin
                 continue
+            reached, past = version >= bound, version > bound
             if kind == "introduced" and reached:
                 within = True
             if (kind == "fixed" and reached) or (kind == "last_affected" and past):
@@ -82,15 +83,27 @@ def inside(events: list[dict[str, str]], version: Version) -> bool:
     return within
 
 
+def bound_of(told: str) -> Version | None:
+    """A version that an advisory names, or the release that one of no scheme begins with.
+
+    >>> bound_of("2.6.0-cu124")
+    <Version('2.6.0')>
+    """
+    try:
+        return Version(told)
+    except InvalidVersion:
+        release = re.match(r"[0-9]+(\.[0-9]+)*", told)
+        return None if release is None else Version(release.group())
+
+
 def git(database: Path, *arguments: str) -> str:
     command = ["git", "-C", str(database), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
 
 
-def ask(database: Path) -> None:
+def ask(database: Path, source: str) -> None:
     """Writes the answer."""
     commit, day = git(database, "log", "-1", "--format=%H %cs").split()
-    source = "https://github.com/pypa/advisory-database"
     found = {f"{n}=={v}": advisories(database, n, v) for n, v in pins()}
     told = {"source": source, "commit": commit, "date": day, "pins": found}
     ANSWER.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -111,9 +124,10 @@ def complaints(told: dict[str, Any]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--database", type=Path)
+    parser.add_argument("--source", default="https://github.com/pypa/advisory-database")
     arguments = parser.parse_args()
     if arguments.database is not None:
-        ask(arguments.database)
+        ask(arguments.database, arguments.source)
     told = json.loads(ANSWER.read_text(encoding="utf-8"))
     wrong = complaints(told)
     for line in wrong:

@@ -7,7 +7,7 @@ import json
 import pytest
 from packaging.version import Version
 
-from scripts.audit import ANSWER, complaints, concerns, inside, pins
+from scripts.audit import ANSWER, bound_of, complaints, concerns, inside, pins
 
 
 def stored():
@@ -46,3 +46,11 @@ def test_a_range_has_its_versions(version: str, expected: bool):
     affected = [{"versions": ["7"], "ranges": [{"type": "ECOSYSTEM", "events": events}]}]
     assert concerns({"affected": affected}, version) is expected
     assert concerns({"affected": affected}, "7")
+
+
+def test_a_bound_of_no_scheme_is_the_release_it_begins_with():
+    events = [{"introduced": "0"}, {"last_affected": "2.6.0-cu124"}]
+    found = {told: inside(events, Version(told)) for told in ("2.5.0", "2.6.0", "2.6.1", "2.13.0")}
+    assert found == {"2.5.0": True, "2.6.0": True, "2.6.1": False, "2.13.0": False}
+    assert bound_of("unknown") is None
+    assert inside([{"introduced": "0"}, {"last_affected": "unknown"}], Version("9.9"))
