@@ -22,6 +22,7 @@ PEERS := .venv-peers
 DOCS := .venv-docs
 OLDEST := .venv-oldest
 TRACKERS := .venv-trackers
+AXE := build/axe.min.js
 # Compiling every package ahead takes longer than installing it. What is imported is compiled on its
 # first import instead, and kept, also where the environment says not to.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,7 +44,7 @@ PACKAGE := $(VENV)/.installed-package
 demo: $(DEMO) $(PACKAGE)
 	$(BIN)/cyclerate demo
 
-test: $(DEV) $(PACKAGE)
+test: $(DEV) $(PACKAGE) $(AXE)
 	scripts/test $(BIN)/python
 
 test-fast: $(DEV) $(PACKAGE)
@@ -127,6 +128,10 @@ $(OLDEST)/.installed: requirements/oldest.txt
 	@echo "Installing $< into $(OLDEST) (once; many minutes)"
 	@$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
+
+# The tests of accessibility; out of reach, they are left out, and say so.
+$(AXE): scripts/axe.py | $(DEV)
+	-@$(BIN)/python $<
 
 # The pinned build back end comes with the requirements; nothing is fetched here.
 $(PACKAGE): pyproject.toml | $(DEMO)

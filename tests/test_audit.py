@@ -7,6 +7,7 @@ import json
 import pytest
 from packaging.version import Version
 
+from scripts import axe
 from scripts.audit import ANSWER, bound_of, complaints, concerns, inside, pins
 
 
@@ -54,3 +55,8 @@ def test_a_bound_of_no_scheme_is_the_release_it_begins_with():
     assert found == {"2.5.0": True, "2.6.0": True, "2.6.1": False, "2.13.0": False}
     assert bound_of("unknown") is None
     assert inside([{"introduced": "0"}, {"last_affected": "unknown"}], Version("9.9"))
+
+
+def test_another_package_than_the_pinned_one_is_not_unpacked():
+    with pytest.raises(ValueError, match="not the pinned one"):
+        axe.unpacked(b"another one")

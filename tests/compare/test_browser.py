@@ -1,7 +1,7 @@
 """The page in a real browser: what is dragged, typed and chosen on it is what Python computes.
 
 Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`); the rules of
-accessibility also axe-core (`npm install axe-core`). What is missing is skipped, with the reason.
+accessibility also axe-core (`scripts/axe.py`). What is missing is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from tests.compare.records import SCHEDULES, raced, range_result, record
 from tests.compare.test_page import hostile
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the path"
@@ -530,9 +529,7 @@ def test_a_million_steps_are_there_within_a_second(browser: Browser, tmp_path: P
     assert kept_least == pytest.approx(least, rel=1e-5)  # no extreme is lost
 
 
-@pytest.mark.skipif(
-    not (AXE.is_file() or "AXE" in os.environ), reason="needs node_modules/axe-core"
-)
+@pytest.mark.skipif(not AXE.is_file(), reason="needs build/axe.min.js: scripts/axe.py brings it")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", EVERY)
 def test_the_rules_of_accessibility_hold(
@@ -540,9 +537,8 @@ def test_the_rules_of_accessibility_hold(
 ):
     browser.open(pages[name], scheme=scheme)
     browser.run("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
-    axe = Path(os.environ.get("AXE", AXE))
     # Through the DevTools: the page itself would not let another script run.
-    browser.tell("Runtime.evaluate", {"expression": axe.read_text(encoding="utf-8")})
+    browser.tell("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
     script = """axe.run().then((found) => JSON.stringify(
         found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)])))"""
     found = browser.tell("Runtime.evaluate", {"expression": script, "awaitPromise": True})
