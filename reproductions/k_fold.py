@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclerate.compare._comparison import Difference, difference
 from cyclerate.compare._cross_validation import CrossValidation, cross_validate
-from cyclerate.compare._paired import Difference, difference
 from cyclerate.compare._policies import Budget, Rates
 from cyclerate.compare._wording import MISSING
 from cyclerate.schedules import Schedule, Triangular, from_dict

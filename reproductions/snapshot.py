@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclerate._text import count
+from cyclerate._errors import count
 from cyclerate.compare._networks import OPTIMIZERS
 from cyclerate.compare._wording import MISSING
 from cyclerate.cycles._rules import fge_schedule

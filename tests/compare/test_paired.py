@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cyclerate.compare._paired import Difference, difference
+from cyclerate.compare._comparison import Difference, difference
 
 
 def of(gaps: list[float]) -> Difference:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cyclerate.cycles._combining import mean_of, probabilities_from, running_mean
+from cyclerate.cycles._members import mean_of, probabilities_from, running_mean
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [1000.0, -1000.0, 0.0]])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import cyclerate as cr
-from cyclerate.cycles._guard import Explosion, Guard
+from cyclerate.cycles._ends import Explosion, Guard
 
 SCHEDULE = cr.Triangular(0.1, 1.1, step_size=100)
 

@@ -9,8 +9,7 @@ import typer
 import cyclerate
 from cyclerate.cli._compare import compare, demo, report, work
 from cyclerate.cli._console import Boundary
-from cyclerate.cli._design import design
-from cyclerate.cli._plot import plot
+from cyclerate.cli._plot import design, plot
 from cyclerate.cli._range_test import range_test
 
 app = typer.Typer(

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cyclerate._errors import check_count
-from cyclerate._text import count
+from cyclerate._errors import check_count, count
 from cyclerate.cli._console import Console, Mistake, asking
 from cyclerate.cli._options import (
     Json,

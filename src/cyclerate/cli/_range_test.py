@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cyclerate._errors import check_count
-from cyclerate._text import listed, near_names
+from cyclerate._errors import check_count, listed, near_names
 from cyclerate.cli._console import Console, Mistake, asking
 from cyclerate.cli._options import Json, Quiet, check_folder, choose_backend, prefer_backend
 from cyclerate.finder._probe import ASSUMED_HORIZON_STEPS

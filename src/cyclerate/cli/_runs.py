@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyclerate._text import count
+from cyclerate._errors import count
 from cyclerate.cli._console import Console, asking, wrapped
 from cyclerate.cli._options import check_folder, choose_backend
 from cyclerate.cli._plan import Plan, clear

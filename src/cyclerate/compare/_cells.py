@@ -36,10 +36,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import CyclerateError
+from cyclerate._errors import CyclerateError, listed
 from cyclerate._files import built, process_start, write_bytes, write_json
 from cyclerate._plain import digest, plain, provenance
-from cyclerate._text import listed
 
 SCHEMA = 2
 HEARTBEAT_SECONDS = 10.0

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import bad_argument, check_choice, require
-from cyclerate._text import count
+from cyclerate._errors import bad_argument, check_choice, count, require
 from cyclerate.compare._folds import group_of_rows, make_folds
 from cyclerate.compare._learner import MakeModel
 from cyclerate.compare._policies import Budget, Policy, PolicyLike, named_policies

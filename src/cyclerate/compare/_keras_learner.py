@@ -20,8 +20,7 @@ from cyclerate.compare._networks import OPTIMIZERS, Objective, keras_loss, make_
 from cyclerate.compare._record import ModelInfo
 from cyclerate.keras import as_schedule, range_test
 from cyclerate.keras._data import borrow
-from cyclerate.keras._doors import check_model
-from cyclerate.keras._internals import innermost, rate_of
+from cyclerate.keras._internals import check_model, innermost, rate_of
 from cyclerate.keras._state import remember_all_randomness, seed_all_randomness
 from cyclerate.keras._step import build
 from cyclerate.schedules import Schedule

@@ -1,16 +1,16 @@
 """cyclerate for Keras 3, on JAX, TensorFlow and PyTorch."""
 
-from cyclerate.keras._averaging import (
-    WeightAveraging as WeightAveraging,
-    update_batch_norm as update_batch_norm,
-)
 from cyclerate.keras._cycle_callbacks import (
     CycleCheckpoint as CycleCheckpoint,
     CycleEarlyStopping as CycleEarlyStopping,
+    DivergenceGuard as DivergenceGuard,
 )
-from cyclerate.keras._ensemble import SnapshotEnsemble as SnapshotEnsemble
+from cyclerate.keras._ensemble import (
+    SnapshotEnsemble as SnapshotEnsemble,
+    WeightAveraging as WeightAveraging,
+    update_batch_norm as update_batch_norm,
+)
 from cyclerate.keras._finder import range_test as range_test, recommend as recommend
-from cyclerate.keras._guard import DivergenceGuard as DivergenceGuard
 from cyclerate.keras._layers import LayerRates as LayerRates
 from cyclerate.keras._recipes import (
     fit_cycles as fit_cycles,

@@ -18,8 +18,7 @@ from cyclerate.finder import (
 from cyclerate.finder._recommend import USUAL_POLICIES
 from cyclerate.finder._sweep import settings_of
 from cyclerate.keras._data import number_of_batches
-from cyclerate.keras._doors import check_model
-from cyclerate.keras._internals import innermost
+from cyclerate.keras._internals import check_model, innermost
 from cyclerate.keras._trainee import HIGHEST_SEED, VALIDATION, KerasTrainee
 
 

@@ -15,6 +15,7 @@ from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import rate_of
 from cyclerate.finder._recommend import part_of_training
 from cyclerate.keras._clock import StopAfter
+from cyclerate.keras._cycle_callbacks import DivergenceGuard
 from cyclerate.keras._data import (
     borrow,
     is_arrays,
@@ -22,10 +23,8 @@ from cyclerate.keras._data import (
     rows_of_an_update,
     shuffled_by_keras,
 )
-from cyclerate.keras._doors import check_model
 from cyclerate.keras._finder import range_test
-from cyclerate.keras._guard import DivergenceGuard
-from cyclerate.keras._internals import has_momentum, innermost
+from cyclerate.keras._internals import check_model, has_momentum, innermost
 from cyclerate.keras._layers import LayerRates
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras._self_finding import SelfFindingCycle

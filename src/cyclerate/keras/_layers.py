@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from cyclerate._errors import bad_argument, check_count
-from cyclerate._text import listed
+from cyclerate._errors import bad_argument, check_count, listed
 from cyclerate.cycles._rules import LAYER_DECAY, factor_schedule, layer_factors, thaw_turns
 from cyclerate.keras._internals import innermost, raw_iterations
 from cyclerate.keras._train_function import Shares, install, remove

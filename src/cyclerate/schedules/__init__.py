@@ -4,6 +4,7 @@ from cyclerate.schedules._base import (
     Mirrored as Mirrored,
     Schedule as Schedule,
     Sequence as Sequence,
+    from_dict as from_dict,
 )
 from cyclerate.schedules._cyclic import (
     Cyclic as Cyclic,
@@ -24,4 +25,3 @@ from cyclerate.schedules._restarts import (
     WarmRestarts as WarmRestarts,
     WarmupStableDecay as WarmupStableDecay,
 )
-from cyclerate.schedules._serialization import from_dict as from_dict

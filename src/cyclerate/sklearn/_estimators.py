@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
 from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
-from cyclerate.cycles._combining import mean_of, probabilities_from
+from cyclerate.cycles._members import mean_of, probabilities_from
 from cyclerate.sklearn._networks import Settings, Shape, Table, fit_networks, outputs_of
 
 HIGHEST_SEED = 2**31 - 1

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclerate._errors import check_choice
-from cyclerate._text import count, listed
+from cyclerate._errors import check_choice, count, listed
 from cyclerate.tables._read import DataMistake
 from cyclerate.tables._values import (
     DATES,

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from cyclerate._errors import bad_argument, check_choice
-from cyclerate._text import count, listed
+from cyclerate._errors import bad_argument, check_choice, count, listed
 from cyclerate.tables._columns import Target, choose_columns, read_target
 from cyclerate.tables._preprocessing import (
     TRANSFORMS,

@@ -19,9 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from cyclerate._errors import bad_argument, check_choice, check_number
+from cyclerate._errors import bad_argument, check_choice, check_number, listed
 from cyclerate._files import read_json, write_json
-from cyclerate._text import listed
 from cyclerate.tables._columns import MOST_CATEGORIES, TASKS
 from cyclerate.tables._read import check_columns
 from cyclerate.tables._values import DATES, LARGEST, STYLES, matrix_of, texts, to_dates

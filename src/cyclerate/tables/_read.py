@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from cyclerate._errors import CyclerateError, bad_argument
+from cyclerate._errors import CyclerateError, bad_argument, count, listed, near_names
 from cyclerate._files import check_path
-from cyclerate._text import count, listed, near_names
 
 _HEAD_BYTES = 65_536
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

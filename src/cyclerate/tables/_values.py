@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclerate._text import count, listed
+from cyclerate._errors import count, listed
 
 PLAIN, DECIMAL_COMMA, THOUSANDS_COMMA = "plain", "decimal comma", "thousands comma"
 STYLES = (PLAIN, DECIMAL_COMMA, THOUSANDS_COMMA)

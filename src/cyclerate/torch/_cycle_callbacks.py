@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cyclerate._errors import CyclerateError, bad_argument, check_count
-from cyclerate.cycles._ends import CycleEnds, CycleJudge
-from cyclerate.cycles._guard import Explosion, Guard, LastGood
+from cyclerate.cycles._ends import CycleEnds, CycleJudge, Explosion, Guard, LastGood
 from cyclerate.schedules import Schedule
 from cyclerate.torch._data import check_device, moved
 from cyclerate.torch._ranks import agreed, ranks_of

@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count, check_items, check_number
-from cyclerate._text import listed
+from cyclerate._errors import bad_argument, check_count, check_items, check_number, listed
 from cyclerate.cycles._rules import LAYER_DECAY, layer_factors, thaw_turns
 
 

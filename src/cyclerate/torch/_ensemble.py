@@ -19,8 +19,14 @@ from torch.utils.data import (
 )
 
 from cyclerate._errors import bad_argument, check_count, require
-from cyclerate.cycles._combining import Outputs, mean_of, probabilities_from
-from cyclerate.cycles._members import Member, MemberFolder, Members
+from cyclerate.cycles._members import (
+    Member,
+    MemberFolder,
+    Members,
+    Outputs,
+    mean_of,
+    probabilities_from,
+)
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleCounter
 from cyclerate.torch._data import moved

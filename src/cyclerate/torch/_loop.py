@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_flag
 from cyclerate._trackers import tell_cycle, tell_steps
-from cyclerate.cycles._guard import Explosion
+from cyclerate.cycles._ends import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine

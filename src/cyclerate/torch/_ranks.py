@@ -20,8 +20,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cyclerate._errors import CyclerateError, bad_argument
-from cyclerate._text import listed
+from cyclerate._errors import CyclerateError, bad_argument, listed
 
 T = TypeVar("T")
 

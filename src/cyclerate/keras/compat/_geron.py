@@ -7,7 +7,7 @@ from typing import Any
 from cyclerate._errors import check_count, check_number
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._schedule import ScheduleCallback
-from cyclerate.keras._stepwise import StepwiseCallback
+from cyclerate.keras.compat._lr_finder import StepwiseCallback
 from cyclerate.schedules import Linear, Schedule, Sequence
 
 
