@@ -77,6 +77,9 @@ def run(
         int | None, typer.Option(help="Runs of each cell.", show_default="by the experiment")
     ] = None,
     scale: Annotated[float, typer.Option(help="Factor on the epochs of every training.")] = 1.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A cell to run; again for more.", show_default="all")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results.", show_default="runs/NAME")
     ] = None,
@@ -96,6 +99,8 @@ def run(
         check_number("--scale", scale, low=0, low_open=True)
         usual = 1 if quick else experiment.seeds
         size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
+        named = [cell.name for cell in experiment.cells(size)]
+        chosen = [check_choice("--only", cell, named) for cell in only or ()]
     folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))
     console.say(f"{experiment.title}. {experiment.source}.")
     with console.bar("loading Keras"):
@@ -107,6 +112,7 @@ def run(
             folder,
             command_line(context).replace("cyclerate run", PROGRAM, 1),
             lambda done, number, what: bar(done, f"{done}/{number} {what}"[:60]),
+            only=chosen,
         )
     _tell(experiment, record, folder, console)
 

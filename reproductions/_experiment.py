@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,8 @@ def run(
     out_dir: Path,
     command: str = "",
     progress: Progress = lambda _done, _all, _next: None,
+    *,
+    only: Sequence[str] = (),
 ) -> Reproduction:
     """Runs an experiment, or the rest of it; several processes may share the folder.
 
@@ -116,6 +118,7 @@ def run(
             again.
         command: The command that does this again.
         progress: Told before every run, and at the end.
+        only: The names of the cells to run. Default: all.
 
     Returns:
         The record with all its runs.
@@ -143,7 +146,8 @@ def run(
         [(_, done)] = engine.finish([piece(name, seed)], work, folder)
         return built(Outcome, done.result, name)
 
-    wanted = [piece(c.name, seed) for c in cells.values() for seed in size.seeds[: c.most_seeds]]
+    chosen = [cells[name] for name in only or cells]
+    wanted = [piece(cell.name, seed) for cell in chosen for seed in size.seeds[: cell.most_seeds]]
     try:
         for it, done in engine.finish(wanted, work, folder):
             cell, seed = cells[it.settings["cell"]], it.settings["seed"]

@@ -93,13 +93,15 @@ def warnings(experiment: Experiment, record: Reproduction) -> list[str]:
     told: list[str] = []
     if record.size.scale != 1.0:
         told.append(f"Every training was {record.size.scale:g} times as long as in the experiment.")
-    missing = [
-        cell.label
-        for cell in experiment.cells(record.size)
-        if len(record.of(cell.name)) < len(record.size.seeds[: cell.most_seeds])
+    wanted = [(cell, len(record.of(cell.name))) for cell in experiment.cells(record.size)]
+    missing = [cell.label for cell, runs in wanted if not runs]
+    some = [
+        cell.label for cell, runs in wanted if 0 < runs < len(record.size.seeds[: cell.most_seeds])
     ]
     if missing:
-        told.append(f"Not yet run with every seed: {', '.join(missing)}.")
+        told.append(f"Not run yet: {', '.join(missing)}.")
+    if some:
+        told.append(f"Not yet run with every seed: {', '.join(some)}.")
     return told
 
 

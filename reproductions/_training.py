@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CLASSES = 10
 OF_IMAGES = make_objective(classes=CLASSES)
 _QUICK_ROWS = (600, 300)
+_ALL_AT_ONCE = 1000
 _RANGE_TEST: dict[str, Any] = {
     "method": "probe",
     "start_lr": 1e-6,
@@ -192,7 +194,7 @@ class Trainer:
             self.learner,
             lambda rows: (x[rows], y[rows]),
             DataOrder(len(x), seed, self.batch_size, len(x) // self.batch_size),
-            self._judged,
+            lambda: self._judged(self.learner.predict(self.split.x_heldout)),
             policy="",
             schedule=schedule,
             total_steps=self.steps,
@@ -210,8 +212,56 @@ class Trainer:
             seconds=run.seconds,
         )
 
-    def _judged(self) -> tuple[float, float]:
-        outputs, y = self.learner.predict(self.split.x_heldout), self.split.y_heldout
+    def find_on_the_way(self, seed: int) -> Outcome:
+        """Trains by a cycle that finds its own top, in exactly these steps.
+
+        Values and curves are those of `train`, with "max_lr", the top that was found, "repairs",
+        and the curve "learning_rate"; it is judged after every epoch.
+        """
+        import keras
+
+        import cyclerate.keras as ck
+
+        keras.utils.set_random_seed(seed)
+        model = self.learner.make_model(seed)
+        curves: dict[str, list[float]] = {"steps": [], "loss": [], "metric": [], "train_loss": []}
+        steps, judging = 0, 0.0
+
+        def count(batch: int, logs: Any) -> None:  # noqa: ARG001 - names that Keras gives
+            nonlocal steps
+            steps += 1
+
+        def judge(epoch: int, logs: dict[str, float]) -> None:  # noqa: ARG001
+            nonlocal judging
+            began = time.perf_counter()
+            outputs = model.predict(self.split.x_heldout, _ALL_AT_ONCE, verbose=0)
+            told = (float(steps), *self._judged(outputs), logs["loss"])
+            for curve, value in zip(curves.values(), told, strict=True):
+                curve.append(value)
+            judging += time.perf_counter() - began
+
+        began = time.perf_counter()
+        history: Any = ck.fit_one_cycle(
+            model,
+            self.split.x_train,
+            self.split.y_train,
+            total_steps=self.steps,
+            find="warmup",
+            batch_size=self.batch_size,
+            callbacks=[
+                keras.callbacks.LambdaCallback(on_train_batch_end=count, on_epoch_end=judge)
+            ],
+            verbose=0,
+        )
+        seconds = time.perf_counter() - began - judging
+        ends = {name: curves[name][-1] for name in ("loss", "metric", "train_loss")}
+        found, lrs = history.finding, history.steps["learning_rate"]
+        more = {"max_lr": found["top"], "repairs": float(len(found["repairs"])), "diverged": 0.0}
+        curves["learning_rate"] = [lrs[int(step) - 1] for step in curves["steps"]]
+        return Outcome({**ends, **more}, {k: tuple(c) for k, c in curves.items()}, seconds=seconds)
+
+    def _judged(self, outputs: NDArray[Any]) -> tuple[float, float]:
+        y = self.split.y_heldout
         return self.objective.loss(outputs, y), self.objective.score(outputs, y)
 
 

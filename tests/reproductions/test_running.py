@@ -145,6 +145,14 @@ def test_what_is_no_record_is_refused(text: str, tmp_path: Path):
         run(toy(Toy(), a=1), SIZE, tmp_path)
 
 
+def test_some_of_the_cells_are_run_alone_and_the_others_kept(tmp_path: Path):
+    run(toy(Toy(), a=1, b=2), Size((0,)), tmp_path, only=["b"])
+    stage = Toy()
+    record = run(toy(stage, a=1, b=2), SIZE, tmp_path, only=["a"])
+    assert stage.ran == BOTH[:2]
+    assert [(r.cell, r.seed) for r in record.runs] == BOTH[:3]
+
+
 def test_scale_lengthens_and_quick_does_not_look_at_it():
     assert Size((0,), scale=2.5).epochs(4) == 10
     assert Size((0,), scale=0.01).epochs(4) == 1

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cyclerate._plain import plain
 from cyclerate.schedules import OneCycle
-from reproductions import smith2017
+from reproductions import _page, _record, smith2017
 from reproductions._record import Reproduction, Run, Size
 from tests.reproductions.records import found as range_test
 from tests.reproductions.toys import MADE, outcome
 
 PAPER = {"fixed": 0.814, "triangular2-staged": 0.814, "decay": 0.785, "exp": 0.791}
-ALL = {**PAPER, "exp_range": 0.822, "triangular2": 0.80, "one_cycle": 0.83}
+OURS = {"one_cycle": 0.83, "one_cycle-short": 0.81, "warmup": 0.84, "warmup-short": 0.82}
+ALL = {**PAPER, "exp_range": 0.822, "triangular2": 0.80, **OURS}
 NOTE = "The images are JPEG."
 
 
@@ -33,6 +35,10 @@ def record(
                 schedule = cell.settings["schedule"] or OneCycle(0.01, 10).to_dict()
                 values = {"loss": 0.5, "metric": accuracy}
                 done = dataclasses.replace(outcome(0.5), values=values, schedule=schedule)
+                if "find" in cell.settings:
+                    curves = {**done.curves, "learning_rate": (0.02, 0.0)}
+                    values = {**values, "max_lr": 0.02}
+                    done = dataclasses.replace(done, values=values, curves=curves, schedule=None)
             runs.append(Run(cell.name, seed, cell.settings, done, MADE))
     return Reproduction("smith2017", size, data, tuple(runs))
 
@@ -65,6 +71,7 @@ def test_every_cell_has_the_paper_s_iterations_times_the_scale():
     steps = {cell.name: cell.settings["steps"] for cell in smith2017.cells(Size((0,), 0.1))}
     assert steps == {
         "range test": 2500,
+        "range test, short": 1000,
         "fixed": 7000,
         "triangular2-staged": 2500,
         "triangular2": 2500,
@@ -72,6 +79,18 @@ def test_every_cell_has_the_paper_s_iterations_times_the_scale():
         "exp": 7000,
         "exp_range": 4200,
         "one_cycle": 2500,
+        "one_cycle-short": 1000,
+        "warmup": 2500,
+        "warmup-short": 1000,
+    }
+
+
+def test_the_settings_of_a_stored_cell_are_those_of_now():
+    stored = _record.stored("smith2017")
+    assert stored is not None
+    cells = {cell.name: plain(cell.settings) for cell in smith2017.cells(stored.size)}
+    assert {run.cell: run.settings for run in stored.runs} == {
+        run.cell: cells[run.cell] for run in stored.runs
     }
 
 
@@ -105,38 +124,51 @@ def test_the_network_sees_pixels_without_their_mean():
 
 def test_the_table_sets_the_paper_beside_what_was_found():
     (table,) = smith2017.tables(record(scale=0.1, seeds=2))
-    rows = {row[0]: row[1:5] for row in table.rows}
-    assert rows["fixed"] == ("70,000", "81.4 %", "7,000", "81.4 % ± 0.1")
-    assert rows["exp_range"] == ("42,000", "82.2 %", "4,200", "82.2 % ± 0.1")
-    assert rows["1cycle"] == ("\N{EN DASH}", "\N{EN DASH}", "2,500", "83.0 % ± 0.1")
-    assert len(rows) == 7
+    rows = {row[0]: row[1:7] for row in table.rows}
+    none = "\N{EN DASH}"
+    assert rows["fixed"] == ("70,000", "81.4 %", none, "7,000", "81.4 % ± 0.1", none)
+    assert rows["exp_range"] == ("42,000", "82.2 %", "+0.8", "4,200", "82.2 % ± 0.1", "+0.8")
+    assert rows["decay"][2::3] == ("-2.9", "-2.9")
+    assert rows["1cycle"] == (none, none, none, "2,500", "83.0 % ± 0.1", "+1.6")
+    assert rows["warmup, short"] == (none, none, none, "1,000", "82.0 % ± 0.1", "+0.6")
+    assert len(rows) == 10
     assert "over 2 seeds" in table.legend
-    assert "1cycle rises to 0.01," in table.legend
+    assert "1cycle 0.01, by a range test of 60 more iterations; 1cycle, short 0.01" in table.legend
+    assert "warmup 0.02, on its way up; warmup, short 0.02, on its way up." in table.legend
 
 
 def test_figures_that_are_not_the_paper_s_are_called_so():
     def first(kept: Reproduction) -> str:
         return smith2017.lessons(kept)[0]
 
-    assert "is 0.1 times the paper's. Compare" in first(record(scale=0.1))
-    both = first(record(scale=0.1, data=("CIFAR-10", NOTE)))
-    assert "0.1 times the paper's and the images are a copy as JPEG" in both
+    assert "is 0.1 times the paper's. All that differs comes to +0.0 points" in first(
+        record(scale=0.1)
+    )
+    both = first(record(scale=0.1, data=("CIFAR-10", NOTE), fixed=0.8))
+    assert "0.1 times the paper's and the images are a copy as JPEG. All that differs" in both
+    assert "-1.4 points for the fixed rate (81.4 % there, 80.0 % here). Compare" in both
     assert "not the paper's figures: the images are a copy" in first(record(data=("a", NOTE)))
     assert first(record()).startswith("The paper's cycles")
 
 
 def test_what_is_said_follows_the_numbers():
     better = record(seeds=2, fixed=0.5, exp=0.6)
-    cycles, falling, one_cycle, order = smith2017.lessons(better)
+    cycles, ours, beside, speed, falling, order = smith2017.lessons(better)
     assert "81.4 % after 25,000 iterations" in cycles
     # The toy's curve has 50 % after two steps.
     assert "50.0 % after 70,000 (before its cuts, after 25,000: 50.0 %). Set against" in cycles
     assert cycles.endswith("Set against it: above it by 31.4 points.")
+    assert ours.startswith(
+        "Ours, set against the fixed rate (50.0 % after 70,000 iterations): 1cycle 83.0 % ± 0.1 "
+        "after 25,000, above it by 33.0 points; 1cycle, short 81.0 % ± 0.1 after 10,000, above it"
+    )
+    assert "the paper's cycles (81.4 % after 25,000 iterations): 1cycle 83.0 %" in beside
+    assert beside.endswith("warmup, short 82.0 % ± 0.1 after 10,000, above it by 0.6 points.")
+    assert "The fixed rate ends at 50.0 %. So high, for the first time, is: fixed after 2" in speed
     assert (
         "triangular2 set against decay: above it by 2.9 points, in the paper +2.9 points" in falling
     )
     assert "exp_range set against exp: above it by 22.2 points, in the paper +3.1 points" in falling
-    assert one_cycle.endswith("as long: above it by 1.6 points.")
     assert order == (
         "From the best to the worst, in the paper: exp_range, fixed = triangular2, exp, decay. "
         "Here: exp_range, triangular2, decay, exp, fixed."
@@ -144,22 +176,47 @@ def test_what_is_said_follows_the_numbers():
     staged: dict[str, Any] = {"triangular2-staged": 0.4}
     worse = smith2017.lessons(record(seeds=2, **staged))
     assert "Set against it: below it by 41.4 points." in worse[0]
+    # Its curve never has what the fixed rate ends with.
+    assert "is: never fixed, triangular2" in worse[3]
     assert "(with one seed)" in smith2017.lessons(record())[0]
 
 
-def test_a_record_that_has_not_all_cells_says_what_it_can():
+@pytest.mark.parametrize(
+    "there",
+    [
+        ["fixed"],
+        ["range test"],
+        ["range test", "triangular2-staged"],
+        ["range test, short", "fixed", "triangular2-staged", "one_cycle-short", "warmup-short"],
+        ["one_cycle", "warmup"],
+    ],
+)
+def test_a_record_that_has_not_all_cells_says_what_it_can(there: list[str]):
     whole = record()
-    part = dataclasses.replace(whole, runs=tuple(r for r in whole.runs if r.cell == "fixed"))
-    assert smith2017.lessons(part) == ()
-    assert [row[0] for row in smith2017.tables(part)[0].rows] == ["fixed"]
+    part = dataclasses.replace(whole, runs=tuple(r for r in whole.runs if r.cell in there))
+    labels = [cell.label for cell in smith2017.cells(whole.size) if cell.name in there]
+    (table,) = smith2017.tables(part)
+    assert [row[0] for row in table.rows] == [a for a in labels if "range test" not in a]
+    absent = {cell.label for cell in smith2017.cells(whole.size)} - set(labels)
+    said = " ".join((table.legend, *smith2017.lessons(part)))
+    for label in absent - {"fixed", "triangular2", "1cycle", "warmup", "exp", "decay"}:
+        assert label not in said.replace("halved cycles: by", "")
+    (warning,) = _page.warnings(smith2017.EXPERIMENT, part)
+    assert warning.startswith("Not run yet: ")
+    assert all(label in warning for label in absent)
     drawn = {chart.name: [a.name for a in chart.drawn] for chart in smith2017.charts(part)}
-    assert drawn["rates"] == drawn["accuracy_cycles"] == ["fixed"]
+    assert drawn["rates"] == [row[0] for row in table.rows]
+    known = {name for name in PAPER | {"exp_range": 0} if name in there}
+    order = [a for a in smith2017.lessons(part) if "best to the worst" in a]
+    assert len(order) == (len(known) > 1)
+    assert all(a.startswith("Of those that were run, from the best") for a in order)
 
 
 def test_the_rates_are_drawn_over_the_length_of_each_policy():
     charts = {chart.name: chart for chart in smith2017.charts(record(scale=0.1))}
     lines = {a.name: a for a in charts["rates"].drawn}
-    assert len(lines) == 7
+    assert len(lines) == 10
     assert (lines["fixed"].x[-1], lines["fixed"].y[-1]) == (6999, pytest.approx(1e-5))
     assert (lines["decay"].x[-1], lines["decay"].y[-1]) == (2499, pytest.approx(1e-3))
     assert max(y for y in lines["triangular2"].y if y) == pytest.approx(5e-3, rel=0.02)
+    assert list(lines["warmup"].y) == [0.02, 0.0]
