@@ -155,9 +155,15 @@ MUTANTS = [
         CHOICE,
     ),
     Mutant(
-        "interval: a probe's reaches further up than down",
-        "_INTERVAL_DECADES = (0.4, 0.3)",
-        "_INTERVAL_DECADES = (0.3, 0.4)",
+        "interval: what lies below and above a reading changes places",
+        "z = off / np.where(off < 0, self.below, self.above)",
+        "z = off / np.where(off < 0, self.above, self.below)",
+        "tests/finder/test_prior.py",
+    ),
+    Mutant(
+        "probe: races go on where they can no longer change the answer",
+        "return worth[most] if most >= 0 else None",
+        "return worth.get(most)",
         PROBE,
     ),
     Mutant(

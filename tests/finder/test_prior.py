@@ -2,10 +2,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from cyclerate.finder._prior import Prior, kind_of, prior_lr
+from cyclerate.finder._prior import (
+    Prior,
+    RateReading,
+    density_of,
+    grid_of,
+    kind_of,
+    prior_lr,
+    quantile_of,
+    share_below,
+)
 
 KINDS = ("adam", "adamw", "rmsprop", "adagrad", "lion", "momentum", "nesterov", "sgd")
 
@@ -97,3 +107,27 @@ def test_in_another_unit_of_the_rate_it_is_the_same_rate(prior: Prior, reading: 
     low, high = prior.times(unit).interval
     assert (low, high) == pytest.approx((unit * prior.interval[0], unit * prior.interval[1]))
     assert low < prior.lr * unit < high
+
+
+def test_a_reading_reaches_further_where_less_is_known():
+    reading = RateReading("races", 0.01, below=0.1, above=0.5)
+    log_lrs = grid_of([reading])
+    density = density_of([reading], log_lrs)
+    assert np.sum(density[log_lrs > -2]) > 4 * np.sum(density[log_lrs < -2])
+    likelihood = reading.log_likelihood(np.array([-2.1, -2.0, -1.5]))
+    assert likelihood == pytest.approx([-2.5 * np.log(1.25), 0.0, -2.5 * np.log(1.25)])
+    middle, low, high = (quantile_of([reading], share) for share in (0.5, 0.05, 0.95))
+    assert low < -2 < middle < high
+    assert high - middle > 2 * (middle - low)
+    assert share_below([reading], middle) == pytest.approx(0.5)
+
+
+def test_sources_that_agree_are_surer_than_each_and_one_far_off_is_outvoted():
+    near = [RateReading("prior", 0.01, 0.3, 0.3), RateReading("sweep", 0.012, 0.3, 0.3)]
+    odd = RateReading("races", 10.0, 0.3, 0.3)
+
+    def width(readings: list[RateReading]) -> float:
+        return quantile_of(readings, 0.8) - quantile_of(readings, 0.2)
+
+    assert width(near) < 0.8 * width(near[:1])
+    assert quantile_of([*near, odd], 0.5) == pytest.approx(-1.96, abs=0.1)

@@ -233,8 +233,10 @@ def test_a_large_budget_or_a_wish_is_probed(options: dict):
     recommender = settings.new(clock=bowl.clock, expect=expecting(0.05))
     drive(recommender, restore=bowl.restore, step=bowl.step, score=bowl.loss)
     found = recommender.recommendation()
-    alone = driven(Bowl(), **{"budget_steps": 1000, **options}).recommendation()
-    assert found == alone
+    sources = [reading.source for reading in found.range_test.readings]
+    assert sources == ["prior", "sweep", "races"]
+    assert found.max_lr is not None
+    assert 0.02 < found.max_lr < 0.08
     assert (found.find, found.range_test.method) == ("probe", "probe")
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.finder._prior import RateReading
 from tests.finder.curves import fall_and_blow_up, noise, sweep_over
 
 
@@ -21,7 +22,12 @@ def results() -> list[RangeTestResult]:
         sweep_over([2.0, 1.0, math.inf]),
         sweep_over([0.5] * 20, Sweep(0.0, 1.0, 20, "linear"), metric="accuracy", mode="max"),
         RangeTest().result(seconds=0.5),
-        dataclasses.replace(good[0], method="probe", races=[(0.1, 0.5), (0.3, math.inf)]),
+        dataclasses.replace(
+            good[0],
+            method="probe",
+            races=[(0.1, 0.5), (0.3, math.inf)],
+            readings=[RateReading("prior", 0.02, 0.3, 0.3), RateReading("races", 0.1, 0.2, 0.4)],
+        ),
     ]
 
 
@@ -63,11 +69,13 @@ def valid() -> dict[str, Any]:
 
 def test_files_from_before_the_races_are_loaded():
     values = valid()
-    del values["races"]
+    del values["races"], values["readings"]
     assert RangeTestResult.from_dict(values) == RangeTestResult.from_dict(valid())
 
 
-@pytest.mark.parametrize("key", sorted(valid().keys() - {"races", "fallback_lr", "provenance"}))
+@pytest.mark.parametrize(
+    "key", sorted(valid().keys() - {"races", "readings", "fallback_lr", "provenance"})
+)
 def test_every_key_is_needed(key: str, tmp_path: Path):
     values = valid()
     del values[key]
@@ -104,6 +112,9 @@ def test_every_key_is_needed(key: str, tmp_path: Path):
         ({"runs": None}, "runs must be a list"),
         ({"runs": [3]}, "a range test result must be"),
         ({"runs": [{}]}, "schema"),
+        ({"readings": [{}]}, "readings must be objects with above, below, lr, source"),
+        ({"readings": [{"source": "?", "lr": 1, "below": 1, "above": 1}]}, "source must be one of"),
+        ({"readings": [{"source": "prior", "lr": 0, "below": 1, "above": 1}]}, "lr must be"),
     ],
     ids=str,
 )

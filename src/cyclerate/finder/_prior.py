@@ -1,4 +1,4 @@
-"""The rate to expect before any step, and what it makes of a reading of a sweep.
+"""The rate to expect before any step, and what it, a sweep and races say of it together.
 
 The rate follows from the kind of optimizer, batch, length and size:
 
@@ -15,7 +15,11 @@ square); the published rates are met within a factor of 3.5.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cyclerate._errors import check_choice, check_count, check_number
 
@@ -46,6 +50,9 @@ _SGD_POWERS = {"batch": 0.58, "size": -0.05, "tuned": -0.14, "steps": -0.09}
 _ADAPTIVE_DECADES, _SGD_DECADES = 0.30, 0.45
 _DECADES_PER_DECADE_OF_SIZE = 0.1  # away from the small tasks that it was fitted on
 
+# Where the best rates of 1cycle lie beside what a sweep reads; on the design tasks, in decades.
+_BESIDE_READING = {"sgd": 0.6, "adagrad": 0.75, "rmsprop": 0.5}
+
 # What the reading of a sweep is to be multiplied by before a linear way down; on the design tasks.
 _SWEEP_FACTORS = {"rmsprop": 1.2, "sgd": 1.3, "momentum": 1.4, "nesterov": 1.4, "adagrad": 1.7}
 
@@ -58,12 +65,14 @@ class Prior:
         lr: The rate.
         decades: Its standard deviation, in decades.
         sweep_factor: Where the best rate of this kind of optimizer lies, times the reading of a
-            sweep.
+            sweep, where the way down is a straight line and gradients are clipped.
+        reading_decades: Where it lies beside that reading for 1cycle as it is, in decades.
     """
 
     lr: float
     decades: float
     sweep_factor: float = 1.0
+    reading_decades: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("lr", self.lr, low=0, low_open=True)
@@ -152,6 +161,7 @@ def prior_lr(
         lr=10**log_lr,
         decades=math.hypot(spread, _DECADES_PER_DECADE_OF_SIZE * size),
         sweep_factor=_SWEEP_FACTORS.get(kind, 1.0),
+        reading_decades=_BESIDE_READING.get(kind, 0.0),
     )
 
 
@@ -167,3 +177,94 @@ def kind_of(name: str, *, momentum: float = 0.0, nesterov: bool = False) -> str:
     return next(
         (kind for kind in ("adamw", "rmsprop", "adagrad", "lion") if kind == lowered), "adam"
     )
+
+
+SOURCES = ("prior", "sweep", "races")
+
+_TAIL = 4.0  # degrees of freedom: a source that is far off the others is wrong, not half right
+_GRID_DECADES = 0.02
+_GRID_SPREADS = 5.0
+
+
+@dataclass(frozen=True)
+class RateReading:
+    """What one source says of the highest rate to train with.
+
+    Its likelihood is Student's t with four degrees of freedom in the logarithm of the rate, with a
+    spread for either side.
+
+    Attributes:
+        source: "prior", what is expected before any step; "sweep"; or "races".
+        lr: The rate that it says.
+        below: How far lower the best rate may be, in decades.
+        above: How far higher.
+
+    >>> RateReading("prior", lr=0.01, below=0.3, above=0.3).lr
+    0.01
+    """
+
+    source: str
+    lr: float
+    below: float
+    above: float
+
+    def __post_init__(self) -> None:
+        check_choice("source", self.source, SOURCES)
+        for name in ("lr", "below", "above"):
+            object.__setattr__(
+                self, name, check_number(name, getattr(self, name), low=0, low_open=True)
+            )
+
+    def log_likelihood(self, log_lrs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns that of every rate, by decimal logarithms, but for a constant."""
+        off = log_lrs - math.log10(self.lr)
+        z = off / np.where(off < 0, self.below, self.above)
+        return np.asarray(-(_TAIL + 1) / 2 * np.log1p(z**2 / _TAIL))
+
+
+def quantile_of(readings: Sequence[RateReading], share: float) -> float:
+    """Returns the decimal logarithm of the rate below which this share of their product lies.
+
+    >>> round(quantile_of([RateReading("prior", 0.01, 0.3, 0.3)], 0.5), 2)
+    -2.0
+    """
+    log_lrs = grid_of(readings)
+    return float(np.interp(share, _shares_below(readings, log_lrs), log_lrs))
+
+
+def share_below(readings: Sequence[RateReading], log_lr: float) -> float:
+    """Returns the share of their product that lies below a rate."""
+    log_lrs = grid_of(readings)
+    return float(np.interp(log_lr, log_lrs, _shares_below(readings, log_lrs)))
+
+
+def _shares_below(
+    readings: Sequence[RateReading], log_lrs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    density = density_of(readings, log_lrs)
+    return np.asarray((np.cumsum(density) - density / 2) * _GRID_DECADES)
+
+
+def grid_of(readings: Sequence[RateReading]) -> NDArray[np.float64]:
+    """Returns the decimal logarithms of rates that reach as far as any of the readings."""
+    lowest = min(math.log10(r.lr) - _GRID_SPREADS * r.below for r in readings)
+    highest = max(math.log10(r.lr) + _GRID_SPREADS * r.above for r in readings)
+    first, last = math.floor(lowest / _GRID_DECADES), math.ceil(highest / _GRID_DECADES)
+    return np.asarray(_GRID_DECADES * np.arange(first, last + 1), dtype=np.float64)
+
+
+def density_of(
+    readings: Sequence[RateReading], log_lrs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns the product of their likelihoods, per decade: it sums up to 1.
+
+    >>> readings = [RateReading("prior", 0.01, 0.3, 0.3), RateReading("sweep", 0.04, 0.3, 0.3)]
+    >>> log_lrs = grid_of(readings)
+    >>> f"{10 ** log_lrs[np.argmax(density_of(readings, log_lrs))]:.2f}"
+    '0.02'
+    """
+    log_product: NDArray[np.float64] = np.sum(
+        [reading.log_likelihood(log_lrs) for reading in readings], axis=0
+    )
+    product = np.exp(log_product - np.max(log_product)).astype(np.float64)
+    return product / (np.sum(product) * _GRID_DECADES)

@@ -22,15 +22,19 @@ import numpy as np
 
 from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_count
 from cyclerate.finder._curve import noise_level, running_median, to_minimise
+from cyclerate.finder._prior import Prior, RateReading, quantile_of, share_below
 from cyclerate.finder._race import (
     DECADES_PER_TENFOLD,
     OFFSETS_PER_DECADE,
+    WIDE,
     Look,
     Race,
     best_offset,
-    next_offset,
+    noisiness,
     offset_for,
-    valley,
+    open_offsets,
+    smallness,
+    spreads,
 )
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, one_number
@@ -49,10 +53,19 @@ MIN_RACE_STEPS = 10
 LEAST_RACING_STEPS = RACES * MIN_RACE_STEPS
 
 ASSUMED_HORIZON_STEPS = 1000
-_INTERVAL_DECADES = (0.4, 0.3)  # below and above
+# Of the posterior. All of these: benchmarks/finders, on the design and validation tasks.
+_ANSWER_SHARE, _NOISY_SHARE = 0.5, 0.15  # lies below the answer
+# The posterior is of the best rate. The interval holds a good one in nine cases of ten, so less of
+# the posterior is enough.
+_INTERVAL_SHARE = 0.6
+_WORTH_SHARE, _BETWEEN_SHARE = 0.15, 0.65  # nearer to a rate: it is raced
+_READING_DECADES, _UNKNOWN_READING_DECADES = 0.4, 0.45
+_UNKNOWN_BESIDE_DECADES = 0.2
+_BREAKDOWN_DECADES = 0.4
 # Of the noise from batch to batch, what a race must gain: a score, of more rows, has less of it.
 _CLEAR_FALL_SDS = 0.15
 _SUMMIT_FALLS = 4.0  # of what the sweep fell below the untrained level
+_NOTHING_FRAC = 3e-6  # of the level: a score in float32 tells no smaller gain
 _SAME_FRAC = 1e-6  # what rounding makes of the same race run twice
 _BREAKDOWN_FACTOR = 20.0
 _SCOUT_DECADES = 0.5
@@ -106,6 +119,7 @@ class Probe:
         metric: Name of what is told, for the result. Default "loss".
         mode: "min" if lower values of it are better, "max" if higher ones are.
         stop_early: Whether the sweep stops when the metric diverges.
+        prior: The rate to expect of this policy, from `Trainee.prior`. Default None: not known.
 
     Raises:
         ValueError: An argument is not as described.
@@ -136,7 +150,11 @@ class Probe:
         metric: str = "loss",
         mode: str = "min",
         stop_early: bool = True,
+        prior: Prior | None = None,
     ) -> None:
+        self._prior = prior
+        self._read: RateReading | None = None
+        self._noise_sd = math.nan
         self._sweep = RangeTest(sweep, metric=metric, mode=mode, stop_early=stop_early)
         self.policy = check_choice("policy", policy, POLICIES)
         self.horizon_steps = (
@@ -254,16 +272,57 @@ class Probe:
         }
         if why_none is None:
             answer = self._answer()
-        races = tuple(sorted(self._raced))
-        return dataclasses.replace(swept, steps=self._spent_steps, races=races, **answer)
+        return dataclasses.replace(
+            swept,
+            steps=self._spent_steps,
+            races=tuple(sorted(self._raced)),
+            readings=self._readings(),
+            **answer,
+        )
+
+    def _readings(self) -> tuple[RateReading, ...]:
+        """Returns what prior, sweep and races say of the rate."""
+        found: list[RateReading] = []
+        if self._prior is not None:
+            decades = self._prior.decades
+            found.append(RateReading("prior", self._prior.lr, decades, decades))
+        if self._read is not None:
+            found.append(self._read)
+        if math.isfinite(min(self._scores.values(), default=math.inf)):
+            lr = self._lr(self._chosen())
+            found.append(RateReading("races", lr, *self._spreads()))
+        return tuple(found)
+
+    def _spreads(self) -> tuple[float, float]:
+        """Returns how far off the races may be: the more, the less they gained beside the noise."""
+        gain = self._start - min(self._scores.values())
+        more = 1 + smallness(gain, min(self._noise(), self._noise_of_best()))
+        below, above = spreads(self._scores, self._start)
+        return below * more, above * more
+
+    def _reading_of(self, swept: RangeTestResult) -> RateReading | None:
+        """Returns what the sweep says: by its answer, or by where it broke down."""
+        beside = DECADES[self.policy]
+        if self._prior is not None:
+            beside += self._prior.reading_decades
+        if swept.max_lr is not None:
+            known = self._prior is not None
+            lr, decades = swept.max_lr, _READING_DECADES if known else _UNKNOWN_READING_DECADES
+            beside += 0.0 if known else _UNKNOWN_BESIDE_DECADES
+        elif swept.diverged_at is not None:
+            lr, decades = swept.diverged_at / _BREAKDOWN_FACTOR, _BREAKDOWN_DECADES
+        else:
+            return None
+        return RateReading("sweep", max(lr, self._lowest_lr) * 10**beside, decades, decades)
 
     def _after_sweep(self) -> None:
         self._spent_steps = self._sweep.index
         swept = self._sweep.result()
         self._take_level(swept)
-        self._centre = self._centre_of(swept)
-        self._scouts_left = SCOUTS if swept.max_lr is None else 0
+        self._read = self._reading_of(swept)
+        self._scouts_left = SCOUTS if swept.max_lr is None and self._prior is None else 0
         self._plan_races()
+        self._centre = self._centre_of(swept)
         self.run = self._next_run()
 
     def _plan_races(self) -> None:
@@ -304,8 +363,10 @@ class Probe:
     def _centre_of(self, swept: RangeTestResult) -> float:
         """Returns the sweep's answer; without one, far below where it broke down, or its middle."""
         sweep = self._sweep.sweep
-        if swept.max_lr is not None:
-            return math.log10(swept.max_lr)
+        if swept.max_lr is not None or self._prior is not None:
+            shift = DECADES_PER_TENFOLD * self._tenfolds
+            centre = quantile_of(self._readings(), _ANSWER_SHARE) + shift
+            return min(max(centre, math.log10(self._lowest_lr)), math.log10(sweep.end_lr))
         if swept.stop_reason in (StopReason.DIVERGED, StopReason.NON_FINITE):
             return math.log10(max(swept.lrs[-1] / _BREAKDOWN_FACTOR, self._lowest_lr))
         return (math.log10(self._lowest_lr) + math.log10(sweep.end_lr)) / 2
@@ -317,7 +378,7 @@ class Probe:
         """
         if self._scouts_left:
             return self._race(10**self._centre, max(1, self._race_steps // SCOUTS), self.policy)
-        while (offset := next_offset(self._scores)) is not None:
+        while (offset := self._next_offset()) is not None:
             lr = self._lr(offset)
             if self._lowest_lr * 0.999 <= lr <= self._sweep.sweep.end_lr * 1.001:
                 if self._spent_steps + self._race_steps > self.max_steps:
@@ -328,6 +389,24 @@ class Probe:
             if all(map(math.isinf, self._scores.values())):
                 return None
         return None
+
+    def _next_offset(self) -> int | None:
+        """Returns the next offset to race; None where another race would hardly change the answer.
+
+        That is: where the best rate hardly lies nearer to any that could be raced next.
+        """
+        offsets = open_offsets(self._scores)
+        if not self._scores or math.isinf(min(self._scores.values())):
+            return offsets[0]
+        readings, best = self._readings(), best_offset(self._scores)
+        shift = DECADES_PER_TENFOLD * self._tenfolds
+        worth: dict[float, int] = {}
+        for offset in offsets:
+            below = share_below(readings, math.log10(self._lr((best + offset) / 2)) - shift)
+            least = _WORTH_SHARE if abs(offset - best) == WIDE else _BETWEEN_SHARE
+            worth[(below if offset < best else 1 - below) - least] = offset
+        most = max(worth, default=-1.0)
+        return worth[most] if most >= 0 else None
 
     def _race(self, max_lr: float, steps: int, policy: str) -> Race:
         lrs = POLICIES[policy](max_lr, steps)(np.arange(steps)).tolist()
@@ -346,7 +425,7 @@ class Probe:
         metric = self._sweep.metric
         scores = [score for score in self._scores.values() if math.isfinite(score)]
         fall = self._start - min(scores, default=self._start)
-        if not fall > max(_CLEAR_FALL_SDS * self._noise(), _SAME_FRAC * abs(self._start)):
+        if not fall > max(_CLEAR_FALL_SDS * self._noise(), _NOTHING_FRAC * abs(self._start)):
             return (
                 f"none of {len(self._scores)} short trainings improved the {metric} by more than "
                 f"chance would{self._little()}; check that this model can learn from this data"
@@ -370,38 +449,67 @@ class Probe:
 
         And no less than rounding makes: batches may be alike where a model gives a constant.
         """
-        first = self._sweep.result().losses[:_NOISE_STEPS]
-        finite = np.abs(first[np.isfinite(first)])
-        return max(noise_level(first), _SAME_FRAC * float(np.median(finite)) if len(finite) else 0)
+        if math.isnan(self._noise_sd):
+            first = self._sweep.result().losses[:_NOISE_STEPS]
+            finite = np.abs(first[np.isfinite(first)])
+            least = _SAME_FRAC * float(np.median(finite)) if len(finite) else 0.0
+            noise = max(noise_level(first), least)
+            if not self._sweep.done:
+                return noise
+            self._noise_sd = noise
+        return self._noise_sd
 
     def _noise_of_best(self) -> float:
         """Returns that of the best race's second half: a loss that fell far has less of it."""
+        if not self._courses:
+            return math.inf
         _, told = min(self._courses)
         return noise_level(np.array(told[-max(_FIRST_STEPS, len(told) // 2) :]))
 
-    def _answer(self) -> dict[str, Any]:
-        horizon_steps = self.horizon_steps or max(ASSUMED_HORIZON_STEPS, self._race_steps)
-        tenfolds = math.log10(horizon_steps / self._race_steps)
-        raced_best = self._lr(valley(self._scores, self._start))
-        chosen = offset_for(
+    @property
+    def _horizon(self) -> int:
+        return self.horizon_steps or max(ASSUMED_HORIZON_STEPS, self._race_steps)
+
+    @property
+    def _tenfolds(self) -> float:
+        """The decimal logarithm of the training's length over a race's."""
+        return math.log10(self._horizon / self._race_steps)
+
+    def _chosen(self) -> float:
+        """Returns the offset that the races alone say."""
+        return offset_for(
             self._scores,
             self._start,
             noise=self._noise(),
             least_noise=self._noise_of_best(),
-            tenfolds=tenfolds,
+            tenfolds=self._tenfolds,
         )
-        max_lr = self._lr(chosen)
-        usual = raced_best / 10 ** (DECADES_PER_TENFOLD * tenfolds)
-        low, high = _INTERVAL_DECADES
+
+    def _answer_share(self) -> float:
+        """Returns the share of the posterior that is to lie below the answer.
+
+        Too high a rate costs more than one too low, and most where batches differ much: a long
+        training meets worse ones than any race.
+        """
+        gain = self._start - min(self._scores.values())
+        noisy = noisiness(gain, self._noise()) * min(1.0, self._tenfolds)
+        return _ANSWER_SHARE + noisy * (_NOISY_SHARE - _ANSWER_SHARE)
+
+    def _answer(self) -> dict[str, Any]:
+        readings = self._readings()
+        tail = (1 - _INTERVAL_SHARE) / 2
+        max_lr = 10 ** quantile_of(readings, self._answer_share())
+        low, high = (10 ** quantile_of(readings, share) for share in (tail, 1 - tail))
         count = len(self._scores) - [*self._scores.values()].count(math.inf)
+        races = "1 race" if count == 1 else f"{count} races"
         return {
             "base_lr": BASE_FRAC * max_lr,
             "max_lr": max_lr,
-            "interval": (min(max_lr, usual) / 10**low, max(max_lr, usual) * 10**high),
+            "interval": (min(low, max_lr), max(high, max_lr)),
             "verdict": (
-                f"Of {count} races of {self._race_steps} steps the best rate was "
+                f"Of {races} of {self._race_steps} steps the best rate was "
                 f"{self._lr(best_offset(self._scores)):.2g}; "
-                f"for {horizon_steps} steps that is {max_lr:.2g}"
+                f"for {self._horizon} steps that is {max_lr:.2g}"
                 f"{self._caution()}."
             ),
         }

@@ -18,7 +18,7 @@ import numpy as np
 from cyclerate.finder._run import Run
 
 OFFSETS_PER_DECADE = 4
-_WIDE = 2  # half a decade
+WIDE = 2  # half a decade
 _NARROW = 1
 _WORST = 0.25  # of the fall above the start: how much worse a failure counts in a parabola
 
@@ -34,21 +34,28 @@ def next_offset(scores: Mapping[int, float]) -> int | None:
     >>> next_offset({-2: 0.7, 0: 0.5, 2: 0.9}), next_offset({-2: 0.7, -1: 0.6, 0: 0.5, 2: 0.9})
     (-1, 1)
     """
+    return next(iter(open_offsets(scores)), None)
+
+
+def open_offsets(scores: Mapping[int, float]) -> list[int]:
+    """Returns the offsets that would enclose the best more closely, the usual next one first.
+
+    >>> open_offsets({0: 0.5}), open_offsets({-2: 0.7, 0: 0.5, 2: 0.9})
+    ([2, -2], [-1, 1])
+    """
     if not scores:
-        return 0
+        return [0]
     best = best_offset(scores)
     if math.isinf(scores[best]):
-        return min(scores) - OFFSETS_PER_DECADE
+        return [min(scores) - OFFSETS_PER_DECADE]
     below, above = _neighbours(scores, best)
-    if above is None:
-        return best + _WIDE
-    if below is None:
-        return best - _WIDE
-    sides = sorted((scores[side], side) for side in (below, above))
-    open_sides = [side for _, side in sides if abs(side - best) > _NARROW]
-    if not open_sides:
-        return None
-    return best + _NARROW if open_sides[0] > best else best - _NARROW
+    wide, narrow = [], []
+    for sign, side in ((1, above), (-1, below)):
+        if side is None or abs(side - best) > WIDE:
+            wide.append(best + sign * WIDE)
+        elif abs(side - best) > _NARROW:
+            narrow.append((scores[side], best + sign * _NARROW))
+    return [*wide, *(offset for _, offset in sorted(narrow))]
 
 
 def best_offset(scores: Mapping[int, float]) -> int:
@@ -87,6 +94,42 @@ def valley(scores: Mapping[int, float], start: float) -> float:
     return best + (left * c**2 - right * a**2) / (2 * curvature)
 
 
+_GIVEN_UP = 0.03  # of the gain: where so much is lost, the best rate is hardly to be found
+_SURE_DECADES = 0.2
+_OPEN_DECADES = 0.5
+_FLAT_DECADES = 0.4
+_REACH_FRAC = 0.3
+
+
+def spreads(scores: Mapping[int, float], start: float) -> tuple[float, float]:
+    """Returns how far below and above the valley the best rate of a training may lie, in decades.
+
+    Far on a side that was not raced, or where nothing is lost on it; near where much is.
+
+    Args:
+        scores: What was found at each offset, one of them at least no failure.
+        start: What the untouched model scores.
+
+    >>> [round(decades, 2) for decades in spreads({-2: 0.9, 0: 0.1}, start=1.0)]
+    [0.2, 0.5]
+    """
+    best = best_offset(scores)
+    gain = start - scores[best]
+    found = []
+    for side in _neighbours(scores, best):
+        if side is None:
+            found.append(_OPEN_DECADES)
+            continue
+        raced = abs(side - best) / OFFSETS_PER_DECADE
+        lost = (min(scores[side], start) - scores[best]) / gain if gain > 0 else 0.0
+        if lost > _GIVEN_UP:
+            reach = raced * math.sqrt(_GIVEN_UP / lost)
+        else:
+            reach = max(raced, _FLAT_DECADES)
+        found.append(math.hypot(_SURE_DECADES, _REACH_FRAC * reach))
+    return found[0], found[1]
+
+
 DECADES_PER_TENFOLD = 0.2
 
 # A gain of so many standard deviations calls for all caution, for none.
@@ -123,12 +166,30 @@ def offset_for(
     (-0.8, -1.01)
     """
     gain = start - scores[best_offset(scores)]
-    small = float(np.clip(2 - _in_sds(gain, min(noise, least_noise)) / _SMALL_GAIN_SDS, 0, 1))
-    noisy = float(np.interp(_in_sds(gain, noise), _NOISY_GAIN_SDS, (1.0, 0.0)))
+    small = smallness(gain, min(noise, least_noise))
+    noisy = noisiness(gain, noise)
     down = _reach(scores, start, -1, _GIVEN_UP_FRAC * tenfolds * noisy * (1 - small))
     up = _reach(scores, start, +1, _TAKEN_UP_FRAC * tenfolds * small)
     shift = DECADES_PER_TENFOLD * OFFSETS_PER_DECADE * tenfolds * (1 - small)
     return valley(scores, start) + up - down - shift
+
+
+def smallness(gain: float, noise: float) -> float:
+    """Returns how little a gain is beside the noise: 0 to 1.
+
+    >>> smallness(gain=1.0, noise=0.1), smallness(gain=1.0, noise=1.0)
+    (0.0, 1.0)
+    """
+    return float(np.clip(2 - _in_sds(gain, noise) / _SMALL_GAIN_SDS, 0, 1))
+
+
+def noisiness(gain: float, noise: float) -> float:
+    """Returns how much caution the noise from batch to batch calls for: 0 to 1.
+
+    >>> noisiness(gain=1.0, noise=0.01), noisiness(gain=1.0, noise=1.0)
+    (0.0, 1.0)
+    """
+    return float(np.interp(_in_sds(gain, noise), _NOISY_GAIN_SDS, (1.0, 0.0)))
 
 
 def _in_sds(gain: float, noise: float) -> float:

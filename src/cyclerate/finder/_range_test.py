@@ -13,6 +13,7 @@ from cyclerate._errors import CyclerateError, bad_argument, check_choice, check_
 from cyclerate._plain import now, versions
 from cyclerate._trackers import tell_found
 from cyclerate.finder._curve import Curve
+from cyclerate.finder._prior import Prior
 from cyclerate.finder._probe import (
     ASSUMED_HORIZON_STEPS,
     DECADES,
@@ -91,8 +92,12 @@ class RangeTestSettings:
             raise bad_argument("max_steps", f"at least {least} with this sweep", self.max_steps)
         set_fields(self, max_steps=most)
 
-    def new(self) -> Procedure:
-        """Returns a procedure that has not begun; one for each repeat."""
+    def new(self, prior: Prior | None = None) -> Procedure:
+        """Returns a procedure that has not begun; one for each repeat.
+
+        Args:
+            prior: The rate to expect, for a probe. Default None: not known.
+        """
         told: dict[str, Any] = {
             "metric": self.metric,
             "mode": self.mode,
@@ -105,6 +110,7 @@ class RangeTestSettings:
             policy=self.policy,
             horizon_steps=self.horizon_steps,
             max_steps=cast(int, self.max_steps),
+            prior=prior,
             **told,
         )
 
@@ -248,8 +254,10 @@ def range_test(
     began = trainee.clock() if since is None else since
     results: list[RangeTestResult] = []
     with shown(verbose, settings.repeats, settings.method) as progress, trainee.lent():
+        prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
+        prior = prior and prior.times(10 ** DECADES[settings.policy])
         for repeat in range(settings.repeats):
-            procedure = settings.new()
+            procedure = settings.new(prior)
             conduct(procedure, trainee, seed=settings.seed + repeat, progress=progress)
             if progress is not None:
                 progress.sweep += 1
@@ -258,9 +266,7 @@ def range_test(
             began = ended
     result = results[0] if len(results) == 1 else combine(results)
     result = replace(result, provenance=provenance_of(trainee, settings))
-    if result.max_lr is None:
-        prior = trainee.prior(settings.horizon_steps or ASSUMED_HORIZON_STEPS)
-        result = result.with_fallback(prior and prior.times(10 ** DECADES[settings.policy]))
+    result = result.with_fallback(prior)
     _tell_trackers(result)
     return result
 

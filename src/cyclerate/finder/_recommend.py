@@ -26,7 +26,7 @@ from cyclerate._errors import (
     check_flag,
     check_number,
 )
-from cyclerate.finder._prior import Prior
+from cyclerate.finder._prior import Prior, RateReading
 from cyclerate.finder._probe import DECADES, POLICIES, RACES, Probe
 from cyclerate.finder._race import Race
 from cyclerate.finder._range_test import conduct, provenance_of, shown
@@ -442,6 +442,7 @@ class Recommender:
             verdict="Optimizer, batch, length and size let this rate be expected.",
             stop_reason=StopReason.CUT_SHORT,
             method="prior",
+            readings=(RateReading("prior", prior.lr, prior.decades, prior.decades),),
             steps=0,
             planned_steps=1,
             metric=self._settings.metric,
@@ -458,6 +459,7 @@ class Recommender:
             max_steps=tuning.probe_steps,
             metric=self._settings.metric,
             mode=self._settings.mode,
+            prior=self._prior,
         )
         self._parts = probe, tuning
 

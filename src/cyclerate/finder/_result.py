@@ -18,7 +18,7 @@ from cyclerate._errors import bad_argument, check_choice, check_count, check_num
 from cyclerate._files import read_json, write_json
 from cyclerate._svg import notebook, paragraphs
 from cyclerate.finder._curve import MODES, SPACINGS, Curve
-from cyclerate.finder._prior import Prior
+from cyclerate.finder._prior import SOURCES, Prior, RateReading, density_of, grid_of
 from cyclerate.finder._suggest import RULES, suggest_by
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ SCHEMA = 1
 
 CURVES = ("lrs", "losses", "smoothed")
 
-_ADDED: dict[str, Any] = {"races": [], "fallback_lr": None, "provenance": None}
+_ADDED: dict[str, Any] = {"races": [], "readings": [], "fallback_lr": None, "provenance": None}
 """Keys that older files do not have, with what they mean there."""
 
 
@@ -68,6 +68,7 @@ def to_values(result: RangeTestResult) -> dict[str, Any]:
     values["stop_reason"] = result.stop_reason.name
     values["runs"] = [to_values(run) for run in result.runs]
     values["races"] = [list(race) for race in result.races]
+    values["readings"] = [dataclasses.asdict(reading) for reading in result.readings]
     return {"schema": SCHEMA, **values}
 
 
@@ -91,6 +92,7 @@ def from_values(cls: type[RangeTestResult], values: Any) -> dict[str, Any]:
         "stop_reason": lambda name, value: StopReason[check_choice(name, value, _REASONS)],
         "runs": lambda name, value: tuple(cls.from_dict(run) for run in _list(name, value)),
         "races": lambda name, value: tuple(_list(name, value)),
+        "readings": lambda name, value: tuple(map(_reading, _list(name, value))),
     }
     return {
         name: readers[name](name, values[name]) if name in readers else values[name]
@@ -99,6 +101,13 @@ def from_values(cls: type[RangeTestResult], values: Any) -> dict[str, Any]:
 
 
 _REASONS = list(StopReason.__members__)
+
+
+def _reading(value: Any) -> RateReading:
+    names = {field.name for field in dataclasses.fields(RateReading)}
+    if not isinstance(value, dict) or set(value) != names:
+        raise bad_argument("readings", f"objects with {', '.join(sorted(names))}", value)
+    return RateReading(**value)
 
 
 def _names(cls: type[RangeTestResult]) -> list[str]:
@@ -139,8 +148,9 @@ class RangeTestResult:
         base_lr: Lower bound of a cycle: max_lr / 4.
             None if there is no clear answer, as are `max_lr` and `interval`.
         max_lr: Upper bound of a cycle: the highest rate to train with.
-        interval: (low, high) for `max_lr`: where three readings of the curve lie, give or take a
-            factor of 2.
+        interval: (low, high) for `max_lr`. Of a probe: a rate as good as the best one lies there in
+            nine cases of ten. Of a sweep alone: where three readings of the curve lie, give or take
+            a factor of 2.
         verdict: How the rates were read, or why there are none.
         stop_reason: Why the sweep ended; its value is advice.
         method: The procedure: "range" is a sweep alone, "probe" a sweep and races, "prior" nothing:
@@ -154,6 +164,8 @@ class RangeTestResult:
         runs: The single sweeps or probes, if it was repeated.
         races: (rate, score) of every whole race of a probe: its highest rate, and the metric after
             it on a fixed sample, None where it diverged. A sweep alone has no races.
+        readings: What the prior, the sweep and the races say of `max_lr`, each with its spread;
+            empty where nothing was read. `posterior` is all of them together.
         fallback_lr: Without a clear answer, the rate for whoever has to train all the same: the one
             that optimizer, batch, length and size let expect, kept below the rate that diverged.
             None with an answer, and where nothing is known of these.
@@ -187,6 +199,7 @@ class RangeTestResult:
     seconds: float | None = None
     runs: tuple[RangeTestResult, ...] = ()
     races: tuple[tuple[float, float | None], ...] = ()
+    readings: tuple[RateReading, ...] = ()
     fallback_lr: float | None = None
     provenance: dict[str, Any] | None = None
 
@@ -221,6 +234,9 @@ class RangeTestResult:
         object.__setattr__(self, "races", races)
 
     def _check_rates(self) -> None:
+        object.__setattr__(self, "readings", tuple(self.readings))
+        if not all(isinstance(reading, RateReading) for reading in self.readings):
+            raise bad_argument("readings", "of prior, sweep and races", self.readings)
         rates = (self.base_lr, self.max_lr, self.interval)
         if self.base_lr is None and self.max_lr is None and self.interval is None:
             return
@@ -237,6 +253,51 @@ class RangeTestResult:
         object.__setattr__(self, "max_lr", max_lr)
         object.__setattr__(self, "base_lr", base_lr)
         object.__setattr__(self, "interval", (low, high))
+
+    @property
+    def posterior(self) -> tuple[Curve, Curve] | None:
+        """(rates, density): how probable it is of each rate that it is the one to train with.
+
+        The rates rise by 0.02 decades; the density is per decade, and sums up to 1. It is the
+        product of what prior, sweep and races say, each by itself in `density`; of repeats, the
+        mean. None where nothing was read.
+
+        >>> from cyclerate.finder import Probe, drive
+        >>> weight = [1.0]
+        >>> def restore():
+        ...     weight[0] = 1.0
+        >>> def step(lr):
+        ...     weight[0] -= lr * 2 * weight[0]
+        ...     return weight[0] ** 2
+        >>> probe = Probe(horizon_steps=500)
+        >>> drive(probe, restore=restore, step=step, score=lambda: weight[0] ** 2)
+        >>> rates, density = probe.result().posterior
+        >>> 0.01 < rates[density.argmax()] < 1.0, round(0.02 * density.sum(), 6)
+        (True, 1.0)
+        """
+        return self.density(*SOURCES)
+
+    def density(self, *sources: str) -> tuple[Curve, Curve] | None:
+        """Returns (rates, density) of some of the sources alone, at the rates of `posterior`.
+
+        Args:
+            *sources: "prior", "sweep", "races".
+
+        Returns:
+            None where none of them said anything.
+
+        Raises:
+            ValueError: An unknown source.
+        """
+        for source in sources:
+            check_choice("source", source, SOURCES)
+        every = [run.readings for run in self.runs or (self,)]
+        chosen = [[one for one in readings if one.source in sources] for readings in every]
+        if not any(chosen):
+            return None
+        log_lrs = grid_of([reading for readings in every for reading in readings])
+        densities = [density_of(readings, log_lrs) for readings in chosen if readings]
+        return 10**log_lrs, np.mean(densities, axis=0)
 
     def suggest(self, rule: str) -> float | None:
         """Returns what one of the field's single rules makes of the same sweep, to compare.
