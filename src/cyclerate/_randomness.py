@@ -277,6 +277,8 @@ def _generators_in(holder: Any) -> Iterator[Any]:
 
 
 def _kind(thing: Any) -> str | None:
+    if type(thing).__module__ in ("builtins", "collections"):
+        return None  # most things are; asking whether one is PyTorch's takes long
     if isinstance(thing, random.Random):
         return "python"
     if isinstance(thing, np.random.Generator):

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import utils
 from torch.utils.data import DataLoader, TensorDataset
 
 import cyclerate.torch as ct
 from cyclerate._errors import CyclerateError
 from cyclerate.finder._prior import kind_of, prior_lr
 from cyclerate.finder._warmup import FindingCycle
+from cyclerate.torch._self_finding import _Norms
 from tests.torch.workshop import copied, same
 
 STEPS, ROWS = 150, 16
@@ -292,6 +294,52 @@ def test_a_step_that_the_scaler_skips_is_none():
     assert skipped > 1
     assert cycle.steps == 30
     assert cycle.found["clipped_steps"] < 10  # the norms are those of gradients at their own scale
+
+
+def test_of_many_gradients_a_part_tells_the_norm_and_no_long_one_passes(monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(512, 512), nn.Tanh(), nn.Linear(512, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    exact, read, norms = utils.get_total_norm, [], []
+
+    def counted(gradients: list[torch.Tensor]) -> torch.Tensor:
+        read.append(len(gradients))
+        return exact(gradients)
+
+    monkeypatch.setattr(utils, "get_total_norm", counted)
+
+    def note(*_: Any) -> None:
+        norms.append(float(exact([p.grad for p in model.parameters() if p.grad is not None])))
+
+    optimizer.register_step_pre_hook(note)
+    cycle = ct.SelfFindingCycle(model, optimizer, 60, max_lr=1e-3)
+    optimizer.register_step_pre_hook(note)
+    outliers = {33, 38, 45}  # none of them a step at which all gradients are read anyway
+    for step in range(60):
+        optimizer.zero_grad()
+        rows = torch.randn(16, 512)
+        loss = nn.functional.mse_loss(model(rows), rows[:, :1])
+        (loss * (100 if step in outliers else 1)).backward()
+        optimizer.step()
+        cycle.step(loss)
+    assert 15 <= read.count(4) <= 35
+    cut = {step for step in range(60) if norms[2 * step + 1] < norms[2 * step] / 10}
+    assert outliers == cut
+    assert cycle.found["clipped_steps"] == 3
+
+
+def test_a_part_of_the_gradients_says_nothing_where_it_is_none_or_not_finite():
+    rows = torch.ones(1024, 512)
+    norms = _Norms()
+    assert norms.of([rows], 1e9)[0] == pytest.approx(1024**0.5 * 512**0.5)
+    assert norms.of([2 * rows], 1e9) == (pytest.approx(2 * 1024**0.5 * 512**0.5), None)
+    assert norms.of([2 * rows], 0.0)[1] is not None
+    assert norms.of([2 * rows], 2800.0)[1] is not None  # too near to what is clipped
+    assert norms.of([rows * float("nan")], 1e9)[1].isnan()
+    norms.of([torch.cat([torch.zeros(512, 512), rows[:512]])], 1e9)
+    assert norms.whole_to_part is None
+    assert norms.of([rows[:100]], 1e9)[1] is not None
+    assert norms.whole_to_part is None
 
 
 def test_thawing_goes_on_where_the_training_goes_back():

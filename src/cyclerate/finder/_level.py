@@ -75,6 +75,7 @@ class LossLevel:
     def __init__(self, start_steps: int = 10) -> None:
         self._start_steps = start_steps
         self._first: list[float] = []
+        self._start: float | None = None  # once it stays
         self._lowest_mean = float("inf")
         self.forget(None)
 
@@ -110,7 +111,8 @@ class LossLevel:
     @property
     def now(self) -> float:
         """The median of the last five losses."""
-        return median(self._last)
+        last = self._last
+        return sorted(last)[2] if len(last) == _LEVEL_STEPS else median(last)
 
     @property
     def highest(self) -> float:
@@ -120,7 +122,12 @@ class LossLevel:
     @property
     def start(self) -> float:
         """The median of the first losses of the training."""
-        return median(self._first[: self._start_steps])
+        if self._start is not None:
+            return self._start
+        level = median(self._first[: self._start_steps])
+        if len(self._first) >= self._start_steps:
+            self._start = level
+        return level
 
     @property
     def best(self) -> float:

@@ -25,6 +25,11 @@ from cyclerate.torch._state import Snapshot
 
 _IN_TWO_PARTS = hasattr(utils, "clip_grads_with_norm_")  # from PyTorch 2.6 on
 
+# Of many gradients, a part tells the norm in three of four steps on the way down.
+_LARGE, _MANY = 2**14, 2**18  # elements of one gradient, and of all of these
+_PART, _EXACT_EVERY = 8, 4
+_NEAR_FRAC = 0.5  # of what is clipped: from there on, all are read
+
 
 class SelfFindingCycle:
     """One cycle whose way up is the range test: nothing is trained beside the training.
@@ -35,9 +40,10 @@ class SelfFindingCycle:
     that would end above the loss that it began with ends as its last mark.
 
     Call `step(loss)` after every `optimizer.step()`. Gradients are clipped at three times the
-    median of their latest norms, in a hook of the optimizer's step (not where they are sparse). The
-    mark costs one copy of weights and optimizer state, and the host waits for each loss. The data
-    go on as they come; a step that a scaler skips is none.
+    median of their latest norms, in a hook of the optimizer's step (not where they are sparse); of
+    a large model in the host's memory, a part of them tells the norm where it is far below that.
+    The mark costs one copy of weights and optimizer state, and the host waits for each loss. The
+    data go on as they come; a step that a scaler skips is none.
 
     Args:
         model: The model, on its device.
@@ -111,7 +117,8 @@ class SelfFindingCycle:
         self._ratios, self._momentum = current_ratios(groups), momentum
         key = None if momentum is None else momentum_key(groups)
         self.momentum_key = key if key and all(group[key] for group in groups) else None
-        self._stepped, self._norm = False, None
+        self._stepped, self._norms = False, _Norms()
+        self._norm: float | Tensor = math.nan
         self._hook = optimizer.register_step_pre_hook(self._clip)
         self._mark: Snapshot | None = None
         self._go_on()
@@ -174,7 +181,8 @@ class SelfFindingCycle:
     def state_dict(self) -> dict[str, Any]:
         """Where the cycle stands, and its mark, for `torch.save`; model and optimizer are yours."""
         mark = None if self._mark is None else self._mark.state_dicts()
-        return {"cycle": self._cycle.state(), "mark": mark}
+        guess = self._norms.whole_to_part
+        return {"cycle": self._cycle.state(), "mark": mark, "whole_to_part": guess}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on where the state was taken; load the model's and the optimizer's own state first.
@@ -195,6 +203,7 @@ class SelfFindingCycle:
             allowed = f"saved with the same total_steps, {self._cycle.total_steps}"
             raise bad_argument("state_dict", allowed, cycle.total_steps)
         self._cycle, self._mark = cycle, None
+        self._norms.whole_to_part = state_dict.get("whole_to_part")
         if mark is not None:
             self._mark = Snapshot.of_states(self._parts(), mark, mark=True)
         if cycle.done:
@@ -240,35 +249,71 @@ class SelfFindingCycle:
     def _clip(self, *_: Any) -> None:
         """Clips the gradients of the step that is about to be taken."""
         self._stepped = True
-        weights, highest = self._weights_of(self._optimizer), self._cycle.clip_norm
-        gradients = [p.grad for p in weights if p.grad is not None]
+        cycle, groups = self._cycle, self._optimizer.param_groups
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
         if any(gradient.is_sparse for gradient in gradients):
             return
+        highest = cycle.clip_norm
         if not _IN_TWO_PARTS or not all(map(_is_plain, gradients)):
-            self._norm = clip_grad_norm_(weights, highest)
+            self._norm = clip_grad_norm_([p for group in groups for p in group["params"]], highest)
             return
-        self._norm = utils.get_total_norm(gradients)
-        if self._norm > highest:  # known at once on a CPU: a pass over all gradients is saved
-            utils.clip_grads_with_norm_(weights, highest, self._norm)
+        may_guess = not cycle.rising and cycle.step % _EXACT_EVERY != 0
+        self._norm, exact = self._norms.of(gradients, highest if may_guess else 0.0)
+        if exact is not None and self._norm > highest:  # known at once on a CPU: a pass is saved
+            clipped = [p for group in groups for p in group["params"]]
+            utils.clip_grads_with_norm_(clipped, highest, exact)
 
     def _read(self, loss: float | Tensor) -> list[float]:
         """The loss, the norm, and whether there was a step: of all ranks together."""
         stepped, norm = self._stepped, self._norm
-        self._stepped, self._norm = False, None
+        self._stepped, self._norm = False, math.nan
         if isinstance(loss, Tensor):
             if loss.numel() != 1:
                 raise bad_argument("loss", "a single number", tuple(loss.shape))
-            value = loss.detach().reshape(()).double()
-            length = value.new_full((), math.nan) if norm is None else whole(norm).to(value)
-            told = torch.stack([value, length]).tolist()  # read at once, for it waits
+            if isinstance(norm, Tensor):
+                value = loss.detach().reshape(()).double()
+                told = torch.stack([value, whole(norm).to(value)]).tolist()  # at once, for it waits
+            else:
+                told = [loss.item(), norm]
         else:
-            told = [one_number(loss, "loss"), math.nan if norm is None else float(whole(norm))]
+            length = float(whole(norm)) if isinstance(norm, Tensor) else norm
+            told = [one_number(loss, "loss"), length]
         told.append(stepped)
         return told if self._ranks is None else self._ranks.mean(told)
 
-    @staticmethod
-    def _weights_of(optimizer: Optimizer) -> list[Tensor]:
-        return [p for group in optimizer.param_groups for p in group["params"]]
+
+class _Norms:
+    """The norm of all gradients, which takes a pass over them: of large ones a part may tell it.
+
+    A guess is what a part of their rows says, times what the whole was to that part when all were
+    read. It is made again from all where it comes near to what is clipped, or is not finite.
+    """
+
+    def __init__(self) -> None:
+        self.whole_to_part: float | None = None
+
+    def of(self, gradients: list[Tensor], most: float) -> tuple[float, Tensor | None]:
+        """Returns the norm, and that of all gradients as a tensor where they were read.
+
+        Args:
+            gradients: All of them, in the memory of the host.
+            most: A guess will do if it is far below; 0 for never.
+        """
+        large = [g for g in gradients if g.numel() >= _LARGE]
+        if sum(g.numel() for g in large) < _MANY:
+            self.whole_to_part = None
+            exact = utils.get_total_norm(gradients)
+            return float(exact), exact
+        rows = [g.narrow(0, 0, -(-len(g) // _PART)) for g in large]
+        part = float(utils.get_total_norm(rows))
+        if most and self.whole_to_part is not None:
+            guess = part * self.whole_to_part
+            if guess < _NEAR_FRAC * most:  # not so, if it is NaN
+                return guess, None
+        exact = utils.get_total_norm(gradients)
+        norm = float(exact)
+        self.whole_to_part = norm / part if 0 < part < math.inf and norm < math.inf else None
+        return norm, exact
 
 
 def _is_plain(gradient: Tensor) -> bool:

@@ -93,7 +93,7 @@ def _keep_on_disk(values: Sequence[Tensor], folder: Path) -> Callable[[], Iterab
 
 def _local(tensor: Tensor) -> Tensor:
     """The values of a tensor that are here: a shard, where it is spread over ranks."""
-    here = tensor.detach()
+    here = tensor.detach() if tensor.requires_grad or hasattr(tensor, "to_local") else tensor
     return here.to_local() if hasattr(here, "to_local") else here  # type: ignore[operator]
 
 
@@ -251,7 +251,8 @@ def _everything_below(roots: Iterable[Any], callables: bool) -> list[Any]:
         if parts is not None:
             found[id(thing)] = thing
             waiting.extend(parts)
-            hooks.update(map(id, _hooks_of(thing)))
+            if callables:
+                hooks.update(map(id, _hooks_of(thing)))
     return list(found.values())
 
 
@@ -341,5 +342,5 @@ def _can_change(tensor: Tensor) -> bool:
     )
     if expanded or tensor.is_meta or tensor.is_inference():
         return False
-    here = _local(tensor)
+    here = _local(tensor) if hasattr(tensor, "to_local") else tensor
     return not here.numel() or here.untyped_storage().nbytes() > 0
