@@ -68,6 +68,10 @@ class Axis:
             found = (at - low) / ((high - low) or 1.0)
         return np.clip(np.nan_to_num(found, nan=-_FAR, posinf=_FAR, neginf=-_FAR), -_FAR, _FAR)
 
+    def parts(self, values: Any, many: int) -> NDArray[np.int64]:
+        """Returns in which of so many equally wide parts of it values lie."""
+        return np.clip((self.share(values) * many).astype(np.int64), 0, many - 1)
+
     def ticks(self, most: int = 6) -> list[float]:
         """Returns round values on it, at most `most`.
 
@@ -106,8 +110,12 @@ def around(values: Any, share: float = 0.06) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def thinned(x: Any, y: Any, most: int = MOST_POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
+def thinned(
+    x: Any, y: Any, most: int = MOST_POINTS, axis: Axis | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns a line's finite points; of more than `most` the lowest and highest of each bin.
+
+    A bin has as many points as the others; with an axis it is a part of it as wide as the others.
 
     >>> x, y = thinned(range(10_000), [0.0] * 5_000 + [9.0] + [0.0] * 4_999)
     >>> len(x) <= 2000, float(y.max()), int(x[0])
@@ -118,16 +126,21 @@ def thinned(x: Any, y: Any, most: int = MOST_POINTS) -> tuple[NDArray[Any], NDAr
     at, values = at[finite], values[finite]
     if len(at) <= most:
         return at, values
-    edges = np.linspace(0, len(at), most // 2 + 1).astype(np.int64)[:-1]
-    lows = np.minimum.reduceat(values, edges)
-    highs = np.maximum.reduceat(values, edges)
-    which = np.repeat(np.arange(len(edges)), np.diff([*edges, len(at)]))
-    kept: set[int] = set()
-    for ends in (lows, highs):
-        hits = np.flatnonzero(values == ends[which])
-        kept.update(hits[np.unique(which[hits], return_index=True)[1]].tolist())
-    places = sorted(kept)
+    many = most // 2
+    starts = np.linspace(0, len(at), many + 1).astype(np.int64)[:-1]
+    if axis is not None:
+        starts = np.flatnonzero(np.diff(axis.parts(at, many), prepend=-1))
+    places = extremes(values, starts)
     return at[places], values[places]
+
+
+def extremes(values: NDArray[Any], starts: NDArray[Any]) -> NDArray[Any]:
+    """Returns where each part of the values has its lowest and its highest for the first time."""
+    sizes, found = np.diff([*starts, len(values)]), list[Any]()
+    for end in (np.minimum, np.maximum):
+        hits = np.flatnonzero(values == np.repeat(end.reduceat(values, starts), sizes))
+        found.append(hits[np.searchsorted(hits, starts)])
+    return np.unique(np.concatenate(found))
 
 
 class Chart:
@@ -179,7 +192,7 @@ class Chart:
         style = f"fill:none;stroke:{color};stroke-width:{width:g};stroke-linejoin:round"
         style += f";stroke-dasharray:{dashes}" if dashes else ""
         style += f";stroke-opacity:{opacity:g}" if opacity < 1 else ""
-        points = self._points(*thinned(x, y, 2 * self._size[0]))
+        points = self._points(*thinned(x, y, 2 * self._size[0], self._x))
         self._inside.append(f'<polyline style="{style}" points="{points}"/>')
 
     def band(self, x: Any, low: Any, high: Any, color: str, opacity: float = 0.2) -> None:

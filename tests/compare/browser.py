@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import cyclerate as cr
 
+AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
@@ -68,6 +69,15 @@ class Browser:
         """The rates that the page draws, at some steps."""
         script = "return arguments[0].map(document.getElementById('design').rateAt)"
         return self.run(script, steps)
+
+    def violations(self) -> list[Any]:
+        """The rules of accessibility that the page breaks, and where, by axe-core."""
+        # Through the DevTools: the page itself would not let another script run.
+        self.tell("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
+        script = """axe.run().then((found) => JSON.stringify(
+            found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)])))"""
+        found = self.tell("Runtime.evaluate", {"expression": script, "awaitPromise": True})
+        return json.loads(found["result"]["value"])
 
     def complaints(self) -> list[str]:
         """What the console says."""

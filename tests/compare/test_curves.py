@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
-from cyclerate.compare._curves import curves, is_wide, span, wide_steps
+from cyclerate.compare._curves import axis_of, curves, is_wide, span
 from cyclerate.schedules._drawing import rate_envelope
 from tests.compare.records import cell
 
@@ -55,9 +55,9 @@ def test_wide_means_a_large_ratio_of_positive_values(low, high, wide):
 
 
 def test_steps_over_two_decades_need_a_logarithm():
-    assert wide_steps(of(cell("fixed", 0, [1.0, 0.9, 0.8], steps=[0, 10, 1000])))
-    assert not wide_steps(of(cell("fixed", 0, [1.0, 0.9], steps=[10, 900])))
-    assert not wide_steps(of(cell("fixed", 0, [1.0], steps=[0])))
+    assert axis_of(of(cell("fixed", 0, [1.0, 0.9, 0.8], steps=[0, 10, 1000]))).log
+    assert not axis_of(of(cell("fixed", 0, [1.0, 0.9], steps=[10, 900]))).log
+    assert not axis_of(of(cell("fixed", 0, [1.0], steps=[0]))).log
 
 
 def test_a_short_schedule_is_drawn_step_by_step():

@@ -53,7 +53,7 @@ def test_the_loss_figure_shows_runs_means_and_the_finish_line():
     assert len([one for one in dashed if one.attrib["x1"] == "0"]) == 1
     assert figure.caption == (
         "Held-out loss after each evaluation. Strong lines are means, pale ones single seeds. "
-        "Dashed: the final loss of the fixed rate."
+        "Dashed: the final loss of the fixed rate. Shaded: every second cycle of triangular."
     )
     assert figure.heads == ["Steps", "fixed", "triangular", "one cycle"]
     assert [line[0] for line in figure.rows][:2] == ["100", "800"]

@@ -138,7 +138,7 @@ def test_one_script_may_run_and_no_other(page: Page):
     assert script == (TEMPLATES / "report.js").read_text(encoding="utf-8")
     assert "innerHTML" not in script
     assert [s.get("type") for s in page.all("script")] == ["application/json", None]
-    assert set(json.loads(data)) == {"curves", "design", "frameworks", "tests"}
+    assert set(json.loads(data)) == {"curves", "design", "frameworks", "policies", "tests"}
     handlers = [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]
     assert handlers == []
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,18 +24,8 @@ from cyclerate._errors import (
 from cyclerate._files import replacing
 from cyclerate.cli._console import Console, Mistake, asking
 from cyclerate.cli._options import Quiet, check_folder
-from cyclerate.schedules import (
-    Constant,
-    CosLog,
-    ExpRange,
-    OneCycle,
-    Schedule,
-    Triangular,
-    Triangular2,
-    WarmRestarts,
-    WarmupStableDecay,
-    from_dict,
-)
+from cyclerate.compare._numbers import OFFERED
+from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import kinds
 from cyclerate.schedules._drawing import shown_steps
 
@@ -192,24 +181,9 @@ def _save(schedule: Schedule, steps: int, output: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-# Of a lower rate, a highest one, and steps; the cyclical ones begin with four cycles.
-_MADE: dict[str, Callable[[float, float, int], Schedule]] = {
-    "one_cycle": lambda low, high, steps: OneCycle(high, steps),
-    "triangular": lambda low, high, steps: Triangular(low, high, max(1, steps // 8)),
-    "triangular2": lambda low, high, steps: Triangular2(low, high, max(1, steps // 8)),
-    "exp_range": lambda low, high, steps: ExpRange(
-        low, high, max(1, steps // 8), gamma=0.1 ** (1 / steps)
-    ),
-    "restarts": lambda low, high, steps: WarmRestarts(high, max(1, steps // 4)),
-    "wsd": lambda low, high, steps: WarmupStableDecay(high, steps),
-    "coslog": lambda low, high, steps: CosLog(high, steps),
-    "constant": lambda low, high, steps: Constant(high),
-}
-
-
 def design(
     *,
-    policy: Annotated[str, typer.Option(help=f"Of {', '.join(_MADE)}.")] = "one_cycle",
+    policy: Annotated[str, typer.Option(help=f"Of {', '.join(OFFERED)}.")] = "one_cycle",
     max_lr: Annotated[float, typer.Option(help="The highest rate.")] = 0.1,
     base_lr: Annotated[
         float | None,
@@ -221,12 +195,12 @@ def design(
 ) -> None:
     """Choose a schedule on a page of its own, and copy its code."""
     with asking():
-        name = check_choice("--policy", policy, _MADE)
+        name = check_choice("--policy", policy, OFFERED)
         high = check_number("--max-lr", max_lr, low=0, low_open=True)
         low = high / 4 if base_lr is None else check_number("--base-lr", base_lr, low=0, high=high)
         if out.suffix.lower() != ".html":
             raise bad_argument("--out", "the name of a .html file", str(out))
-        schedule = _MADE[name](low, high, check_count("--steps", steps))
+        schedule = OFFERED[name].make(low, high, check_count("--steps", steps))
     check_folder(out.parent, "--out")
     from cyclerate.compare._page import write_design
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass
 
+import numpy as np
+
 from cyclerate.compare._comparison import Comparison
+from cyclerate.compare._curves import Curve, curves, cycle_starts
 from cyclerate.compare._record import SummaryRow
 from cyclerate.compare._wording import (
     MISSING,
@@ -60,6 +64,24 @@ class Answer:
             spreads=[row.metric_std for row in self.rows],
         )
         self._labels = {info.name: info.label for info in comparison.about.policies}
+        self._curves: dict[str, tuple[Curve, ...]] = {}
+
+    def curves(self, quantity: str) -> tuple[Curve, ...]:
+        """The learning curves of a quantity, read once."""
+        made = self.comparison
+        if quantity == "heldout_metric" and made.metric is None:
+            return ()
+        if quantity not in self._curves:
+            self._curves[quantity] = curves(made.cells, made.policies, quantity)
+        return self._curves[quantity]
+
+    @property
+    def shaded(self) -> str | None:
+        """The policy whose cycles lie behind the curves: the best, or the first that has some."""
+        made = self.comparison
+        names = [*([self.best.policy] if self.best else []), *made.policies]
+        total = made.about.total_steps
+        return next((n for n in names if cycle_starts(made.schedules.get(n), total)), None)
 
     def label(self, policy: str) -> str:
         """What a policy is called in tables and figures."""
@@ -256,11 +278,10 @@ class Answer:
         runs = [run for run in runs if not run.diverged]
         if row is None or not runs or len({run.steps for run in runs}) > 1:
             return []
-        columns = list(zip(*(run.heldout_loss for run in runs), strict=True))
-        means = [sum(v for v in one if v is not None) / len(one) for one in columns]
-        at = min(range(len(means)), key=means.__getitem__)
+        mean = next(c.mean for c in self.curves("heldout_loss") if c.policy == row.policy)
+        means, at = mean.values.tolist(), int(np.argmin(mean.values))
         clearly = max(row.loss_std or 0.0, _OVERFIT * abs(means[at]))
-        epochs = -(-runs[0].steps[at] // about.steps_per_epoch)
+        epochs = math.ceil(mean.steps[at] / about.steps_per_epoch)
         if means[-1] - means[at] <= clearly or epochs > _EARLY * about.epochs:
             return []
         ask = f"--epochs {epochs}" if about.command else f"epochs={epochs}"

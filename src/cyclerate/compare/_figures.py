@@ -15,7 +15,7 @@ import numpy as np
 from cyclerate._svg import Axis, Chart, around, number, steps_text
 from cyclerate._theme import CSS, Style, styles
 from cyclerate.compare._answer import Answer, rows
-from cyclerate.compare._curves import Curve, curves, draw_curves, is_wide
+from cyclerate.compare._curves import Curve, cycle_starts, draw_curves, is_wide
 from cyclerate.compare._record import SummaryRow
 from cyclerate.compare._wording import MISSING, Numbers, joined, rate, shortened, whole
 from cyclerate.finder import RangeTestResult
@@ -44,7 +44,7 @@ def draw_all(answer: Answer) -> dict[str, Figure]:
     made = answer.comparison
     figures: dict[str, Figure] = {}
     for quantity in ("loss", "metric"):
-        if drawn := curves(made.cells, made.policies, f"heldout_{quantity}"):
+        if drawn := answer.curves(f"heldout_{quantity}"):
             figures[f"learning_curves_{quantity}"] = learning_curves(answer, quantity, drawn)
     if any(row.metric_mean is not None for row in answer.rows):
         figures["final"] = final(answer)
@@ -59,18 +59,14 @@ def draw_all(answer: Answer) -> dict[str, Figure]:
 
 def learning_curves(answer: Answer, quantity: str, drawn: Sequence[Curve]) -> Figure:
     """Draws a held-out quantity over the steps: the mean of each policy, and each seed faint."""
-    made, loss = answer.comparison, quantity == "loss"
+    made, loss, total = answer.comparison, quantity == "loss", answer.comparison.about.total_steps
     numbers = answer.losses if loss else answer.scores
     title = f"Held-out {'loss' if loss else shortened(answer.metric, 30)}"
     ends = _each(answer, answer.loss if loss else answer.score)
     goal = answer.reference if loss and len(answer.rows) > 1 else None
-    caption = f"{title} after each evaluation."
-    if len(made.about.seeds) > 1:
-        caption += " Strong lines are means, pale ones single seeds."
-    if any(run.diverged for run in made.cells):
-        caption += " A cross ends a run that diverged."
-    if goal:
-        caption += f" Dashed: the final loss of {answer.rival}."
+    caption = curve_caption(answer, quantity)
+    if answer.shaded is not None:
+        caption += f" Shaded: every second cycle of {answer.label(answer.shaded)}."
     svg = draw_curves(
         drawn,
         title,
@@ -80,12 +76,27 @@ def learning_curves(answer: Answer, quantity: str, drawn: Sequence[Curve]) -> Fi
         write=_writer(numbers),
         log_values=not numbers.percent,
         goal=goal.loss_mean if goal else None,
+        shaded=cycle_starts(made.schedules.get(answer.shaded or ""), total),
     )
     steps = np.unique(np.concatenate([curve.mean.steps for curve in drawn]))
     table = [
         [whole(step), *(_at(curve, step, numbers) for curve in drawn)] for step in _some(steps)
     ]
     return Figure(svg, caption, ["Steps", *(answer.label(one.policy) for one in drawn)], table)
+
+
+def curve_caption(answer: Answer, quantity: str) -> str:
+    """What stands under learning curves."""
+    made, loss = answer.comparison, quantity == "loss"
+    title = f"Held-out {'loss' if loss else shortened(answer.metric, 30)}"
+    caption = f"{title} after each evaluation."
+    if len(made.about.seeds) > 1:
+        caption += " Strong lines are means, pale ones single seeds."
+    if any(run.diverged for run in made.cells):
+        caption += " A cross ends a run that diverged."
+    if loss and answer.reference is not None and len(answer.rows) > 1:
+        caption += f" Dashed: the final loss of {answer.rival}."
+    return caption
 
 
 def _at(curve: Curve, step: float, numbers: Numbers) -> str:
@@ -97,7 +108,7 @@ def _at(curve: Curve, step: float, numbers: Numbers) -> str:
 def final(answer: Answer) -> Figure:
     """Draws the final held-out metric of each policy: its seeds, their mean and spread."""
     numbers, look = answer.scores, _look(answer)
-    drawn = curves(answer.comparison.cells, answer.comparison.policies, "heldout_metric")
+    drawn = answer.curves("heldout_metric")
     values = {
         curve.policy: [float(line.values[-1]) for line in curve.seeds if len(line)]
         for curve in drawn

@@ -6,7 +6,8 @@ Of a curve of very many points come the lowest and the highest of each pixel (`_
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ import numpy as np
 from cyclerate._svg import around, thinned
 from cyclerate._theme import CSS, styles
 from cyclerate.compare._answer import Answer
-from cyclerate.compare._curves import Curve, curves, value_limits, wide_steps
+from cyclerate.compare._curves import (
+    NO_POINTS,
+    Curve,
+    Line,
+    axis_of,
+    curves,
+    cycle_starts,
+    value_limits,
+)
+from cyclerate.compare._figures import curve_caption
 from cyclerate.compare._record import Run
 from cyclerate.compare._wording import shortened
 from cyclerate.finder import RangeTestResult
@@ -55,64 +65,89 @@ def _points(x: Any, y: Any) -> dict[str, Any]:
     return {"x": digits(at), "y": digits(values)}
 
 
-def curve_numbers(answer: Answer) -> dict[str, Any] | None:
-    """Returns the learning curves of a comparison, every run of them; None without any."""
+def curve_numbers(answer: Answer, running: Sequence[Run] = ()) -> dict[str, Any] | None:
+    """Returns the learning curves of a comparison, every run of them; None without any.
+
+    With `running` also runs that are not at their end.
+    """
     made = answer.comparison
-    drawn = {name: curves(made.cells, made.policies, f"heldout_{name}") for name in _QUANTITIES}
-    found = [_quantity(answer, name, one) for name, one in drawn.items() if one]
-    if not found:
+    runs = (*made.cells, *running)
+    found = [_quantity(answer, name, runs, len(running)) for name in _QUANTITIES]
+    if not any(found):
         return None
-    return {"stepsPerEpoch": made.about.steps_per_epoch, "quantities": found}
+    return {
+        "stepsPerEpoch": made.about.steps_per_epoch,
+        "shaded": None if answer.shaded is None else made.policies.index(answer.shaded),
+        "quantities": [one for one in found if one],
+    }
 
 
 _QUANTITIES = ("loss", "metric")
 
 
-def _quantity(answer: Answer, name: str, drawn: Sequence[Curve]) -> dict[str, Any]:
+def _quantity(
+    answer: Answer, name: str, runs: Sequence[Run], running: int
+) -> dict[str, Any] | None:
+    made, of = answer.comparison, f"heldout_{name}"
+    drawn = curves(runs, made.policies, of) if running else answer.curves(of)
+    if not drawn:
+        return None
     loss = name == "loss"
     numbers = answer.losses if loss else answer.scores
     title = f"Held-out {'loss' if loss else shortened(answer.metric, 30)}"
     low, high, log = value_limits(drawn, log_values=not numbers.percent)
     goal = answer.reference if loss and len(answer.rows) > 1 else None
-    means = {curve.policy: curve for curve in drawn}
+    found = {curve.policy: curve for curve in drawn}
+    ended = {id(run) for run in made.cells}
     return {
         "figure": f"learning_curves_{name}",
         "title": title,
         "alt": f"Line chart of the {title.lower()}.",
+        "caption": curve_caption(answer, name),
         "percent": numbers.percent,
         "goal": goal.loss_mean if goal else None,
         "limits": [low, high],
         "logValues": log,
-        "logSteps": wide_steps(drawn),
+        "logSteps": axis_of(drawn).log,
         "policies": [
-            _policy(answer, policy, name, means.get(policy))
-            for policy in answer.comparison.policies
+            _policy(answer, found.get(policy, Curve(policy, (), (), NO_POINTS)), runs, ended)
+            for policy in made.policies
         ],
     }
 
 
-def _policy(answer: Answer, policy: str, name: str, curve: Curve | None) -> dict[str, Any]:
-    made = answer.comparison
-    look, runs = styles(made.policies, made.reference, CSS)[policy], made.runs_of(policy)
-    per_step = [_per_step(run) for run in runs]
+def _policy(answer: Answer, curve: Curve, runs: Sequence[Run], ended: set[int]) -> dict[str, Any]:
+    made, policy = answer.comparison, curve.policy
+    look = styles(made.policies, made.reference, CSS)[policy]
     steps, seconds = searched(answer, policy)
-    mean = ([], []) if curve is None else (curve.mean.steps, curve.mean.values)
+    lines = {True: iter(curve.diverged), False: iter(curve.seeds)}
+    own = [run for run in runs if run.policy == policy]
     return {
         "label": answer.label(policy),
         "name": shortened(answer.label(policy), 12),
         "color": look.color,
         "dash": look.dash_array,
         "search": {"steps": steps, "seconds": seconds},
-        "perStep": sum(per_step) / len(per_step) if per_step else 0.0,
-        "mean": _points(*mean),
-        "runs": [_run(run, name) for run in runs],
+        "cycles": digits(cycle_starts(made.schedules.get(policy), made.about.total_steps)),
+        "parts": None if curve.parts is None else digits(curve.parts),
+        "runs": [
+            _run(run, next(lines[run.diverged], NO_POINTS), id(run) not in ended) for run in own
+        ],
     }
 
 
-def _run(run: Run, name: str) -> dict[str, Any]:
-    values = np.array(getattr(run, f"heldout_{name}"), dtype=np.float64)  # None becomes NaN
-    who = {"seed": run.seed, "fold": run.fold, "diverged": run.diverged}
-    return {**who, "perStep": _per_step(run), **_points(run.steps, values)}
+def _run(run: Run, line: Line, running: bool) -> dict[str, Any]:
+    """A run as the page draws it: of very many points the extremes and the mean of each pixel."""
+    return {
+        "seed": run.seed,
+        "fold": run.fold,
+        "diverged": run.diverged,
+        "running": running,
+        "perStep": _per_step(run),
+        "x": digits(line.steps),
+        "y": digits(line.values),
+        **({} if line.middle is None else {"middle": digits(line.middle)}),
+    }
 
 
 def _per_step(run: Run) -> float:
@@ -173,6 +208,77 @@ def controls(schedule: Schedule, steps: int, found: RangeTestResult | None) -> d
         "steps": steps,
     }
     return {**begin, **_own(schedule, steps)}
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A policy to choose on the page.
+
+    `make` gives its schedule between two rates, over so many steps. `begins` has the controls that
+    it has, with the values at which they begin; `low` is what its lower rate is called.
+    """
+
+    label: str
+    make: Callable[[float, float, int], Schedule]
+    begins: dict[str, Any]
+
+
+_LINES = ("triangle", "cosine", "welch")
+_CYCLIC: dict[str, Any] = {
+    "low": "base_lr",
+    "up": 0.5,
+    "cycles": 4,
+    "shape": "triangle",
+    "shapes": _LINES,
+}
+OFFERED: dict[str, Offered] = {
+    "one_cycle": Offered(
+        "1cycle",
+        lambda low, high, steps: OneCycle(high, steps),
+        {
+            "low": "first rate",
+            "up": 0.3,
+            "end_div": 1e4,
+            "three_phase": False,
+            "shape": "cosine",
+            "shapes": ("cosine", "linear"),
+        },
+    ),
+    "triangular": Offered(
+        "triangular",
+        lambda low, high, steps: Triangular(low, high, max(1, steps // 8)),
+        _CYCLIC,
+    ),
+    "triangular2": Offered(
+        "triangular2",
+        lambda low, high, steps: Triangular2(low, high, max(1, steps // 8)),
+        _CYCLIC,
+    ),
+    "exp_range": Offered(
+        "exp_range",
+        lambda low, high, steps: ExpRange(low, high, max(1, steps // 8), 0.1 ** (1 / steps)),
+        {**_CYCLIC, "left": 0.1},
+    ),
+    "restarts": Offered(
+        "warm restarts",
+        lambda low, high, steps: WarmRestarts(high, max(1, steps // 4)),
+        {"low": "min_lr", "cycles": 4, "mult": 1},
+    ),
+    "wsd": Offered(
+        "warmup, stable, decay",
+        lambda low, high, steps: WarmupStableDecay(high, steps),
+        {
+            "low": "min_lr",
+            "up": 0.05,
+            "down": 0.2,
+            "shape": "sqrt",
+            "shapes": ("sqrt", "linear", "cosine"),
+        },
+    ),
+    "coslog": Offered("coslog", lambda low, high, steps: CosLog(high, steps), {"cycles": 4}),
+    "constant": Offered("constant", lambda low, high, steps: Constant(high), {}),
+}
+"""All that the page and `cyclerate design` offer, in this order; report.js has the formulas."""
 
 
 _CYCLES = {Triangular: "triangular", Triangular2: "triangular2", ExpRange: "exp_range"}

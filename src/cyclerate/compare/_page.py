@@ -23,7 +23,7 @@ from cyclerate.compare._answer import Answer, page_legend, rows
 from cyclerate.compare._code import filled, frameworks, own_framework, schedule_code, use
 from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._figures import Figure, draw_all, range_test, schedule_figure
-from cyclerate.compare._numbers import controls, curve_numbers, sweep_numbers
+from cyclerate.compare._numbers import OFFERED, controls, curve_numbers, sweep_numbers
 from cyclerate.compare._wording import MISSING, rate, seconds, whole
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._probe import POLICIES
@@ -159,6 +159,9 @@ def choosing(
             "tests": [sweep_numbers(test) for _, test in swept] if schedule else [],
             "design": controls(schedule, steps, found) if schedule else None,
             "frameworks": [asdict(one) for one in offered],
+            "policies": [
+                {"name": name, "label": one.label, **one.begins} for name, one in OFFERED.items()
+            ],
         },
     }
 

@@ -5,6 +5,7 @@ They know no framework, and go to JSON and back, so that a page can be drawn aga
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,9 @@ class Run:
 
     def __post_init__(self) -> None:
         for name in ("train_loss", "heldout_loss", "heldout_metric"):
-            curve = tuple(finite_or_none(value) for value in getattr(self, name))
+            curve = getattr(self, name)
+            if not _is_plain(curve):
+                curve = tuple(finite_or_none(value) for value in curve)
             if len(curve) != len(self.steps):
                 raise bad_argument(name, f"as long as steps ({len(self.steps)})", len(curve))
             object.__setattr__(self, name, curve)
@@ -47,6 +50,12 @@ class Run:
     def place(self) -> Place:
         """Its seed and its fold."""
         return self.seed, self.fold
+
+
+def _is_plain(curve: Any) -> bool:
+    """Whether these are finite numbers already, or all None: told without a look at each."""
+    kinds = set(map(type, curve)) if isinstance(curve, tuple) else set[type]()
+    return kinds == {type(None)} or (kinds == {float} and math.isfinite(sum(curve)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 // _svg.py): without this script the page is whole, and still. The script draws the same figures
 // again when something about them is chosen, from the numbers in the element "data".
 // Texts reach the page as text nodes and attributes alone, so none of them can become markup.
-(() => {
+// `page` is what the script of a live page uses of it (watch.html.j2).
+const page = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -279,9 +280,26 @@
 
   // --- Learning curves ---------------------------------------------------------------------
 
+  const sum = (values) => values.reduce((all, value) => all + value, 0);
+
+  // The mean of runs, at the steps at which all of them were judged; of very many points from the
+  // means of each pixel. A run that is not at its end counts where none is.
+  function meanOf(runs, parts) {
+    const sound = runs.filter((run) => !run.diverged), ended = sound.filter((run) => !run.running);
+    const counted = (ended.length ? ended : sound).filter((run) => run.x.length);
+    if (!counted.length) return { x: [], y: [], perStep: 0 };
+    const perStep = sum(counted.map((run) => run.perStep)) / counted.length;
+    const known = counted.map((run) => new Map(parts
+      ? parts.map((x, i) => [x, run.middle[i]]).filter(([, y]) => y !== null)
+      : run.x.map((x, i) => [x, run.y[i]])));
+    const x = (parts ?? counted[0].x).filter((at) => known.every((one) => one.has(at)));
+    const y = x.map((at) => sum(known.map((one) => one.get(at))) / counted.length);
+    return { x, y, perStep };
+  }
+
   function drawCurves() {
     const form = byId("curve-options"), unit = form.elements.unit.value;
-    const front = form.elements.search?.checked ?? false;
+    const front = form.elements.search?.checked ?? false, cycles = form.elements.cycles?.value ?? "";
     const seeds = new Set([...form.querySelectorAll("[name=seed]:checked")].map((box) => +box.value));
     const shown = new Set([...form.querySelectorAll("[name=policy]:checked")].map((box) => +box.value));
     const { stepsPerEpoch } = data.curves;
@@ -292,19 +310,24 @@
         if (unit === "seconds") return (step) => step * perStep + before.seconds;
         return (step) => (step + before.steps) / (unit === "epochs" ? stepsPerEpoch : 1);
       };
-      const policies = quantity.policies.filter((_, i) => shown.has(i)).map((policy) => ({
-        ...policy,
-        search: front ? place(policy, policy.perStep)(0) : 0,
-        mean: { x: policy.mean.x.map(place(policy, policy.perStep)), y: policy.mean.y },
-        runs: policy.runs.filter((run) => seeds.has(run.seed))
-          .map((run) => ({ ...run, x: run.x.map(place(policy, run.perStep)) })),
-      }));
+      const placed = quantity.policies.map((policy) => {
+        const runs = policy.runs.filter((run) => seeds.has(run.seed));
+        const mean = meanOf(runs, policy.parts), at = place(policy, mean.perStep);
+        return {
+          ...policy,
+          search: front ? at(0) : 0,
+          cycles: policy.cycles.map(at),
+          mean: { x: mean.x.map(at), y: mean.y },
+          runs: runs.map((run) => ({ ...run, x: run.x.map(place(policy, run.perStep)) })),
+        };
+      });
       const label = unit === "steps" ? "optimizer steps" : unit;
-      drawQuantity(figure, quantity, policies, { unit, label });
+      const shaded = cycles === "" ? null : placed[cycles];
+      drawQuantity(figure, quantity, placed.filter((_, i) => shown.has(i)), { unit, label, shaded });
     }
   }
 
-  function drawQuantity(figure, quantity, policies, { unit, label }) {
+  function drawQuantity(figure, quantity, policies, { unit, label, shaded }) {
     const xs = policies.flatMap((policy) => [policy.mean, ...policy.runs].flatMap(({ x }) => x));
     let end = 0, first = Infinity;
     for (const x of xs) {
@@ -316,15 +339,22 @@
       label, write: unit === "steps" ? count : number, log: quantity.logSteps && end > first });
     const write = quantity.percent ? percent : number;
     const up = new Axis(low, high, { log: quantity.logValues, write });
+    const said = shaded ? ` Shaded: every second cycle of ${shaded.label}.` : "";
     const alt = `${quantity.alt} Drawn over ${label}, for ${
-      policies.map((policy) => policy.label).join(", ") || "no policy"}.`;
+      policies.map((policy) => policy.label).join(", ") || "no policy"}.${said}`;
+    figure.querySelector("figcaption").textContent = quantity.caption + said;
     const chart = new Chart(across, up, quantity.title, alt, { right: NAMED_RIGHT });
+    for (let i = 1; shaded && i + 1 < shaded.cycles.length; i += 2) {
+      const ends = [shaded.cycles[i], shaded.cycles[i + 1]].map((x) => clamp(x, across.low, across.high));
+      chart.band(ends, [low, low], [high, high], "var(--grid)", 0.6);
+    }
     for (const { runs, color, search } of policies) {
       // What a search took has no loss to show: it lies on the axis, in front of the curve.
       if (search) chart.line([across.low, search], [low, low], color, { width: 6, opacity: 0.6 });
-      for (const { x, y, diverged } of runs) {
-        chart.line(x, y, color, { width: 0.8, opacity: 0.45 });
+      for (const { x, y, diverged, running } of runs) {
+        chart.line(x, y, color, running ? { width: 1.2, opacity: 0.8 } : { width: 0.8, opacity: 0.45 });
         if (diverged && x.length) chart.cross(x.at(-1), y.at(-1), color);
+        if (running && x.length) chart.dots(x.slice(-1), y.slice(-1), color, 3.5);
       }
     }
     if (quantity.goal !== null) chart.level(quantity.goal, "var(--ink)");
@@ -476,30 +506,23 @@
     };
   }
 
-  // Which controls a policy has and where they begin; `low` says what its lower rate is called.
-  const cycle = { low: "base_lr", up: 0.5, cycles: 4, shape: "triangle", shapes: ["triangle", "cosine", "welch"] };
-  const POLICIES = {
-    one_cycle: {
-      low: "first rate", up: 0.3, end_div: 1e4, three_phase: false, shape: "cosine",
-      shapes: ["cosine", "linear"], make: oneCycle,
-    },
-    triangular: { ...cycle, make: cycling("Triangular", () => ({ at: () => 1 })) },
-    triangular2: { ...cycle, make: cycling("Triangular2", () => ({ at: (_, before) => 0.5 ** before })) },
-    exp_range: {
-      ...cycle, left: 0.1,
-      make: cycling("ExpRange", (s) => {
-        const gamma = s.left ** (1 / s.steps);
-        return { given: { gamma }, at: (n) => gamma ** n };
-      }),
-    },
-    restarts: { low: "min_lr", cycles: 4, mult: 1, make: restarts },
-    wsd: {
-      low: "min_lr", up: 0.05, down: 0.2, shape: "sqrt", shapes: ["sqrt", "linear", "cosine"],
-      make: warmupStableDecay,
-    },
-    coslog: { cycles: 4, make: cosLog },
-    constant: { make: (s) => ({ code: call("Constant", { value: s.max_lr }), at: () => s.max_lr }) },
+  // What makes each policy that is offered. Which controls it has, and where they begin, the page
+  // says (`OFFERED` in _numbers.py); `low` is what its lower rate is called.
+  const MADE = {
+    one_cycle: oneCycle,
+    triangular: cycling("Triangular", () => ({ at: () => 1 })),
+    triangular2: cycling("Triangular2", () => ({ at: (_, before) => 0.5 ** before })),
+    exp_range: cycling("ExpRange", (s) => {
+      const gamma = s.left ** (1 / s.steps);
+      return { given: { gamma }, at: (n) => gamma ** n };
+    }),
+    restarts,
+    wsd: warmupStableDecay,
+    coslog: cosLog,
+    constant: (s) => ({ code: call("Constant", { value: s.max_lr }), at: () => s.max_lr }),
   };
+  const POLICIES = Object.fromEntries(
+    data.policies.map((offered) => [offered.name, { ...offered, make: MADE[offered.name] }]));
   const CONTROLS = ["up", "down", "cycles", "shape", "end_div", "left", "mult", "three_phase"];
 
   // Steps with the lowest and highest rate around each: of a long schedule some steps of every
@@ -818,4 +841,5 @@
   }
 
   begin();
+  return { data, byId, Axis, Chart, count, number, fillTable, drawCurves };
 })();
