@@ -282,8 +282,8 @@ MUTANTS = [
     ),
     Mutant(
         "records: the lock of a dead process is held for ever",
-        'return process_start(process) != (owner or {}).get("started")',
-        "return False",
+        'return process_start(process) == owner.get("started")',
+        "return True",
         "tests/compare/test_cells.py",
     ),
     Mutant(
@@ -306,8 +306,8 @@ MUTANTS = [
     ),
     Mutant(
         "charts: of very many points the peaks are lost",
-        "highs = np.maximum.reduceat(values, edges)",
-        "highs = np.minimum.reduceat(values, edges)",
+        "for end in (np.minimum, np.maximum):",
+        "for end in (np.minimum,):",
         "tests/test_svg.py",
     ),
 ]

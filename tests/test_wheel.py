@@ -21,7 +21,7 @@ from tests.source import PACKAGE, ROOT
 
 EXTRAS = {
     *("keras", "tensorflow", "torch", "jax", "lightning", "transformers"),
-    *("sklearn", "plot", "cli", "dask", "ray", "all"),
+    *("sklearn", "plot", "cli", "watch", "dask", "ray", "all"),
 }
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import re
 import shutil
 import tempfile
+import time
 import types
 import zlib
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -24,6 +27,14 @@ from cyclerate._errors import bad_argument, check_count, check_number
 
 T = TypeVar("T")
 
+PROGRESS = "progress.json"
+"""How the name of a file ends that says how far something is."""
+
+Stamp = tuple[int, int, int]
+"""What changes when a file does: its time, its size, its number."""
+
+_SECONDS_BETWEEN = 1.0  # two writings of how far something is
+_MOST_BYTES = 2**28
 _MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
@@ -105,6 +116,78 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Writes `value` as strict JSON (no NaN, no Infinity), replacing `path` in one step."""
     return write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+@dataclass
+class Progress:
+    """A file that says how far something is, for `cyclerate watch`; with `path=None` there is none.
+
+    It is written at most once a second.
+    """
+
+    path: Path | None
+    _written: float = field(default=-math.inf, init=False)
+
+    def tell(self, values: Callable[[], Any], *, now: bool = False) -> None:
+        """Writes what `values` gives, if it is time for that, or anyway."""
+        at = time.monotonic()
+        if self.path is not None and (now or at - self._written >= _SECONDS_BETWEEN):
+            self._written = at
+            write_text(self.path, json.dumps(values(), allow_nan=False))
+
+    def remove(self) -> None:
+        """Removes it: what it spoke of has ended."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass
+class Reader:
+    """Reads JSON files of a folder for whoever looks on: each again when it has changed.
+
+    Regular files alone, and none that a link leads to; nothing is written.
+    """
+
+    root: Path
+    files: dict[tuple[str, str], Stamp] = field(default_factory=dict, init=False)
+    _kept: dict[tuple[str, str], tuple[Stamp, Any]] = field(default_factory=dict, init=False)
+
+    def look(self, *folders: str) -> None:
+        """Notes which files lie in these folders now; "" is the root."""
+        self.files = {}
+        for name in folders:
+            folder = self.root / name
+            with suppress(OSError):
+                for entry in () if name and folder.is_symlink() else os.scandir(folder):
+                    if entry.is_file(follow_symlinks=False):
+                        told = entry.stat(follow_symlinks=False)
+                        stamp = (told.st_mtime_ns, told.st_size, told.st_ino)
+                        self.files[name, entry.name] = stamp
+        self._kept = {place: kept for place, kept in self._kept.items() if place in self.files}
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files of a folder, in their order."""
+        return sorted(name for where, name in self.files if where == folder)
+
+    def read(self, folder: str, name: str, make: Callable[[Any], T]) -> T | None:
+        """Returns what `make` makes of a file; None where there is none, or none that fits."""
+        place = (folder, name)
+        stamp = self.files.get(place)
+        if stamp is None or stamp[1] > _MOST_BYTES:
+            return None
+        kept = self._kept.get(place)
+        if kept is None or kept[0] != stamp:
+            made = None
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                made = make(json.loads(self._content(place)))
+            self._kept[place] = kept = (stamp, made)
+        return kept[1]
+
+    def _content(self, place: tuple[str, str]) -> bytes:
+        """What a file holds, if it is one still: a link or a pipe in its place is none."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(os.open(self.root.joinpath(*place), flags), "rb") as file:
+            return file.read(_MOST_BYTES)
 
 
 def check_path(name: str, path: Any) -> str:

@@ -8,6 +8,8 @@ the steps to that framework's own loggers.
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 import warnings
@@ -15,9 +17,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from cyclerate._errors import MissingExtra, bad_argument, require
+from cyclerate._files import PROGRESS, Progress, check_path
+from cyclerate._svg import MOST_POINTS, thinned
 
 Values = Mapping[str, float | str]
 _BATCH = 1000  # values that MLflow takes at once
@@ -169,6 +174,46 @@ class _Trackio(Tracker):
         self._run.log({f"{group}/{name}": value for name, value in values.items()}, step=0)
 
 
+class _Folder(Tracker):
+    """Keeps what it is told in a file of a folder, for `cyclerate watch`."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._file = Progress(Path(folder) / PROGRESS)
+        self._lines: dict[str, tuple[list[float], list[float]]] = {}
+        self._found: dict[str, float | str] = {}
+
+    def steps(self, group: str, columns: Mapping[str, Sequence[float]], first_step: int) -> None:
+        for name, values in columns.items():
+            x, y = self._lines.setdefault(f"{group}: {name}", ([], []))
+            known = [(first_step + i, float(v)) for i, v in enumerate(values) if math.isfinite(v)]
+            x += [step for step, _ in known]
+            y += [value for _, value in known]
+            if len(x) > 2 * MOST_POINTS:
+                thin = thinned(x, y)
+                x[:], y[:] = (values.tolist() for values in thin)
+        self._file.tell(self._values)
+
+    def found(
+        self,
+        group: str,
+        values: Values,
+        curve: Mapping[str, Sequence[float]],
+        picture: Callable[[], Any],
+    ) -> None:
+        self._found |= {f"{group}: {name}": value for name, value in values.items()}
+        self._file.tell(self._values)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        with _told_if_it_fails():
+            self._file.tell(self._values, now=True)
+
+    def _values(self) -> dict[str, Any]:
+        lines = {name: {"x": x, "y": y} for name, (x, y) in self._lines.items()}
+        found = {k: v if isinstance(v, str) else f"{v:.6g}" for k, v in self._found.items()}
+        return {"schema": 1, "lines": lines, "found": found}
+
+
 _chosen: ContextVar[tuple[Tracker, ...] | None] = ContextVar("trackers", default=None)
 
 
@@ -180,7 +225,8 @@ def tracking(*trackers: Any) -> Generator[None]:
     process, if there is one. `tracking()` tells none.
 
     Args:
-        *trackers: A `SummaryWriter` of TensorBoard, or a `Tracker` of your own.
+        *trackers: A `SummaryWriter` of TensorBoard, a `Tracker` of your own, or a folder, whose
+            `progress.json` then says how far it is: see it by `cyclerate watch`.
 
     Raises:
         ValueError: Something else.
@@ -192,15 +238,21 @@ def tracking(*trackers: Any) -> Generator[None]:
     for tracker in trackers:
         if isinstance(tracker, Tracker):
             chosen.append(tracker)
+        elif isinstance(tracker, (str, os.PathLike)):
+            chosen.append(_Folder(check_path("trackers", tracker)))
         elif callable(getattr(tracker, "add_scalar", None)):
             chosen.append(_TensorBoard(tracker))
         else:
-            raise bad_argument("trackers", "SummaryWriters of TensorBoard, or Trackers", tracker)
+            allowed = "SummaryWriters of TensorBoard, Trackers, or folders"
+            raise bad_argument("trackers", allowed, tracker)
     token = _chosen.set(tuple(chosen))
     try:
         yield
     finally:
         _chosen.reset(token)
+        for tracker in chosen:
+            if isinstance(tracker, _Folder):
+                tracker.close()
 
 
 def tell_steps(group: str, columns: Mapping[str, Sequence[float]], first_step: int = 0) -> None:

@@ -11,6 +11,7 @@ from cyclerate.cli._compare import compare, demo, report, work
 from cyclerate.cli._console import Boundary
 from cyclerate.cli._plot import design, plot
 from cyclerate.cli._range_test import range_test
+from cyclerate.cli._watch import watch
 
 app = typer.Typer(
     name="cyclerate",
@@ -45,6 +46,7 @@ def cyclerate_command(
 app.command("demo")(demo)
 app.command("compare")(compare)
 app.command("work")(work)
+app.command("watch")(watch)
 app.command("range-test")(range_test)
 # A schedule's own arguments are not declared here: the schedules know them.
 app.command("plot", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, listed
-from cyclerate._files import built, process_start, write_bytes, write_json
+from cyclerate._files import PROGRESS, Progress, built, process_start, write_bytes, write_json
 from cyclerate._plain import digest, plain, provenance
 
 SCHEMA = 2
@@ -159,6 +159,10 @@ class Folder:
                     _numbered(file, earlier).unlink(missing_ok=True)
                 held.unlink(missing_ok=True)
 
+    def progress(self, cell: Cell) -> Progress:
+        """What says in a file of its own how far a cell is."""
+        return Progress(None if self.path is None else self._file(cell, PROGRESS))
+
     def tidy(self, cells: Iterable[Cell]) -> None:
         """Removes what processes that were killed right after a cell was finished have left."""
         if self.path is None or not any(Path(self.path).rglob("*.lock*")):
@@ -236,11 +240,26 @@ def _owner(file: Path) -> dict[str, Any] | None:
     return None
 
 
-def _is_gone(owner: dict[str, Any] | None, file: Path) -> bool:
+def is_at_work(owner: dict[str, Any], touched: float) -> bool:
+    """Whether who made a lock is there still, for whoever looks on and writes nothing.
+
+    `touched` is the time of the file, by a clock that may be another machine's.
+    """
+    here = _runs_here(owner)
+    return time.time() - touched <= STALE_SECONDS if here is None else here
+
+
+def _runs_here(owner: dict[str, Any] | None) -> bool | None:
+    """Whether the process that made a lock still runs; None if it is one of another machine."""
     process = (owner or {}).get("process")
-    ours = owner is not None and owner.get("host") == _host() and os.name == "posix"
-    if ours and isinstance(process, int):
-        return process_start(process) != (owner or {}).get("started")
+    if owner is None or owner.get("host") != _host() or os.name != "posix":
+        return None
+    return process_start(process) == owner.get("started") if isinstance(process, int) else None
+
+
+def _is_gone(owner: dict[str, Any] | None, file: Path) -> bool:
+    if (here := _runs_here(owner)) is not None:
+        return not here
     try:
         # By the clock of the file's own machine, which is what `utime` writes as well.
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".now-") as new:

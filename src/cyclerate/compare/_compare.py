@@ -274,6 +274,8 @@ def run_comparison(
     network = None if study.out is None or model_file is None else Path(study.out) / model_file
     runs: dict[str, Run] = {}
     saved = -_SECONDS_BETWEEN_RECORDS
+    if file and not file.exists():  # for whoever watches: what is to come
+        comparison.save(file)
     try:
         for job, trained in study.run(jobs, watch):
             runs[job.name] = trained.run

@@ -31,6 +31,9 @@ Rows = Callable[[NDArray[np.int_]], tuple[NDArray[Any], NDArray[Any]]]
 Judge = Callable[[], tuple[float, float]]
 """Gives the held-out loss and the held-out metric of the network as it is now."""
 
+Points = list[tuple[int, float, float, float]]
+"""Of each evaluation: the steps done, the mean loss of training since the last, what was judged."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -200,7 +203,7 @@ def train_run(
     schedule: Schedule,
     total_steps: int,
     fold: int = 0,
-    progress: Callable[[int], None] = lambda _steps: None,
+    progress: Callable[[Points], None] = lambda _points: None,
 ) -> Run:
     """Trains one run; a loss that is not finite ends it early, as diverged.
 
@@ -213,12 +216,12 @@ def train_run(
         schedule: The rate of every step.
         total_steps: Optimizer steps.
         fold: The number of the fold.
-        progress: Called with the steps done.
+        progress: Called with the points so far, after each.
 
     Returns:
         The curves, and the seconds that the training itself took.
     """
-    curves: list[tuple[int, float, float, float]] = []
+    curves: Points = []
     seconds = 0.0
     points = [0, *evaluation_steps(total_steps, order.steps_per_epoch)]
     with learner.seeded(order.seed):
@@ -230,7 +233,7 @@ def train_run(
             seconds += time.perf_counter() - began
             loss, score = judge()
             curves.append((stop, train_loss, loss, score))
-            progress(stop)
+            progress(curves)
             if not np.isfinite([train_loss, loss]).all():
                 break
     steps, train_losses, losses, scores = zip(*curves, strict=True)

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from cyclerate._errors import (
     check_number,
 )
 from cyclerate._files import built, check_path
-from cyclerate._plain import digest
+from cyclerate._plain import digest, finite_or_none
 from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._cells import Cell, Folder, finish
 from cyclerate.compare._engines import choose_engine
@@ -32,6 +33,7 @@ from cyclerate.compare._learner import (
     DataOrder,
     Learner,
     MakeModel,
+    Points,
     Start,
     call,
     spelled,
@@ -46,6 +48,7 @@ from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import Namespace
 
 _MOST_SEEDS = 10**6
+_MOST_TOLD = 1000  # points of a run that goes on
 RANGE_TESTS = ("run", "fold")
 _FRAMEWORKS = {"keras": "Keras", "torch": "PyTorch"}
 
@@ -229,8 +232,8 @@ class Study:
         watch = watch or self._shown(len(jobs))
         work, folder = partial(_train, self, by_name, watch), self.folder
         if (execute := choose_engine(self.executor, self.n_jobs)) is not None:
-            work = partial(_train, self._elsewhere(), by_name, _unwatched)
             folder = Folder(self.out and Path(self.out).absolute())
+            work = partial(_train, self._elsewhere(folder), by_name, _unwatched)
         try:
             for cell, done in finish(cells, work, folder, execute):
                 job, result = by_name[cell.name], done.result
@@ -240,9 +243,10 @@ class Study:
         finally:
             self._line.close()
 
-    def _elsewhere(self) -> Study:
+    def _elsewhere(self, folder: Folder) -> Study:
         """The study as other processes take it: models stay here, each makes its own."""
         other = copy.copy(self)
+        other.folder = folder
         other.learner, other.executor, other.last = self.learner.fresh(), None, None
         return other
 
@@ -302,20 +306,46 @@ def _train(study: Study, jobs: Mapping[str, Job], watch: Watch, cell: Cell) -> d
         name = measured[-1]
         return values["loss"], values[name] if name else float("nan")
 
-    run = train_run(
-        study.learner,
-        lambda places: (x[rows.train[places]], y[rows.train[places]]),
-        DataOrder(len(rows.train), job.seed, study.batch_size, budget.steps_per_epoch),
-        judge,
-        policy=job.policy,
-        schedule=Shifted(job.schedule, job.first_step) if job.first_step else job.schedule,
-        total_steps=budget.total_steps,
-        fold=job.fold,
-        progress=lambda steps: watch(job, steps),
-    )
+    schedule = Shifted(job.schedule, job.first_step) if job.first_step else job.schedule
+    going = study.folder.progress(cell)
+
+    def tell(points: Points) -> None:
+        watch(job, points[-1][0])
+        with suppress(OSError):  # a run ends well also where this cannot be written
+            going.tell(lambda: _so_far(job, schedule, budget.total_steps, points))
+
+    try:
+        run = train_run(
+            study.learner,
+            lambda places: (x[rows.train[places]], y[rows.train[places]]),
+            DataOrder(len(rows.train), job.seed, study.batch_size, budget.steps_per_epoch),
+            judge,
+            policy=job.policy,
+            schedule=schedule,
+            total_steps=budget.total_steps,
+            fold=job.fold,
+            progress=tell,
+        )
+    finally:
+        going.remove()
     study.last = job
     outputs = {"outputs": study.learner.predict(x_heldout)} if job.predicts else {}
     return {"run": vars(run), "metric": measured[-1], **outputs}
+
+
+def _so_far(job: Job, schedule: Schedule, total_steps: int, points: Points) -> dict[str, Any]:
+    """How far a run is, for whoever watches its folder: its curves, thinned, and its rate."""
+    kept = [*points[: -1 : max(len(points) // _MOST_TOLD, 1)], points[-1]]
+    steps, *values = zip(*kept, strict=True)
+    names = ("train_loss", "heldout_loss", "heldout_metric")
+    told = {name: [*map(finite_or_none, one)] for name, one in zip(names, values, strict=True)}
+    run = {"policy": job.policy, "seed": job.seed, "fold": job.fold, "steps": steps, **told}
+    rate = float(schedule(steps[-1] - 1))
+    return {
+        "run": {**run, "seconds": 0.0, "diverged": False},
+        "total_steps": total_steps,
+        "rate": rate,
+    }
 
 
 def _unwatched(_job: Job, _steps: int) -> None:

@@ -1,0 +1,468 @@
+"""`cyclerate watch`: what the runs of a folder are doing, on a live page for this machine alone.
+
+A server on 127.0.0.1 reads the files of that folder and no others; it writes nothing, and runs
+nothing that lies there. Its address has a token, without which it answers nothing, and so has no
+page of another site; a foreign name that leads to it (DNS rebinding) is refused. What changes is
+sent to the page as server-sent events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cyclerate._errors import check_count, count, require
+from cyclerate._files import PROGRESS, Reader, built
+from cyclerate._plain import digest
+from cyclerate._svg import Axis, Chart, around, number, steps_text
+from cyclerate._theme import CSS, styles
+from cyclerate.cli._console import Console, Mistake, asking
+from cyclerate.cli._plan import FILE as PLAN
+from cyclerate.compare._answer import Answer
+from cyclerate.compare._cells import is_at_work
+from cyclerate.compare._comparison import FILE_NAME as RECORD, Comparison
+from cyclerate.compare._curves import curves, is_wide
+from cyclerate.compare._figures import Figure, learning_curves, range_test
+from cyclerate.compare._numbers import curve_numbers
+from cyclerate.compare._page import embedded, fill
+from cyclerate.compare._record import Run, final
+from cyclerate.compare._wording import MISSING, Numbers, rate, whole
+from cyclerate.finder import RangeTestResult
+
+HOST = "127.0.0.1"
+_NAMES = [HOST, "localhost"]  # by which a browser may ask
+_LOOK_SECONDS, _BEAT_SECONDS = 1.0, 10.0
+_MOST_ASKING = 64  # at the same time
+_ENDED = ("finished", "diverged")
+_CELL = re.compile(r"(?P<policy>.+)-(?P<seed>\d+)-(?P<fold>\d+)")
+_LOCK = re.compile(r"(?P<name>.+)\.lock(\.\d+)?")
+_HEADERS = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+Taken = dict[str, tuple[str, bool]]
+
+
+def watch(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder of a comparison or of a training.", show_default=False
+        ),
+    ],
+    *,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1.", show_default="one that is free")] = 0,
+) -> None:
+    """See on a live page what the runs in DIR are doing, until Ctrl-C.
+
+    The page is for this machine alone, reads DIR and changes nothing.
+    """
+    with asking():
+        check_count("--port", port, low=0, below=2**16)
+    if not folder.is_dir():
+        raise Mistake(f"there is no folder {folder}. Check the path.")
+    console = Console()
+    with serving(folder, port) as (address, ended):
+        console.result(f"Watching {folder}: {address}\nCtrl-C ends it.")
+        with suppress(KeyboardInterrupt):
+            ended.wait()
+    console.say("Ended; the runs go on.")
+
+
+@contextmanager
+def serving(folder: Path, port: int = 0) -> Generator[tuple[str, threading.Event]]:
+    """Serves the page of a folder in a thread, until the block ends.
+
+    Gives its address, and what is set when the server has ended.
+
+    Raises:
+        MissingExtra: Starlette or Uvicorn is not installed.
+        Mistake: The port is taken.
+    """
+    uvicorn, token = require("uvicorn", "watch"), secrets.token_urlsafe(24)
+    require("starlette", "watch")
+    stopping, ended = threading.Event(), threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
+        try:
+            door.bind((HOST, port))
+        except OSError as error:
+            raise Mistake(f"--port {port} cannot be used ({error.strerror}).") from error
+        config = uvicorn.Config(
+            application(View(Reader(folder.resolve()), str(folder)), token, stopping),
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_level="critical",
+            access_log=False,  # an address has the token in it
+            server_header=False,
+            limit_concurrency=_MOST_ASKING,
+            timeout_graceful_shutdown=2,
+        )
+        server = uvicorn.Server(config)
+
+        def serve() -> None:
+            try:
+                server.run(sockets=[door])
+            finally:
+                ended.set()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            while not server.started and not ended.wait(0.01):
+                pass
+            yield f"http://{HOST}:{door.getsockname()[1]}/?token={token}", ended
+        finally:
+            stopping.set()
+            server.should_exit = True
+            thread.join()
+
+
+def application(view: View, token: str, stopping: threading.Event) -> Any:
+    """The page and its events, for whoever has the token, under a name of this machine."""
+    starlette = require("starlette.applications", "watch")
+    responses = require("starlette.responses", "watch")
+    routing, middleware = (
+        require(f"starlette.{name}", "watch") for name in ("routing", "middleware")
+    )
+    trusted = require("starlette.middleware.trustedhost", "watch")
+
+    async def page(_request: Any) -> Any:
+        return responses.HTMLResponse(await asyncio.to_thread(view.page))
+
+    async def events(_request: Any) -> Any:
+        return responses.StreamingResponse(_told(view, stopping), media_type="text/event-stream")
+
+    return starlette.Starlette(
+        routes=[routing.Route("/", page), routing.Route("/events", events)],
+        middleware=[
+            middleware.Middleware(
+                trusted.TrustedHostMiddleware, allowed_hosts=_NAMES, www_redirect=False
+            ),
+            middleware.Middleware(_Guard, token=token),
+        ],
+    )
+
+
+class _Guard:
+    """Answers nothing without the token; and asks browsers to keep what is answered to the page."""
+
+    def __init__(self, app: Any, token: str) -> None:
+        self._app, self._token = app, token.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        requests = require("starlette.requests", "watch")
+        responses = require("starlette.responses", "watch")
+        given = requests.Request(scope).query_params.get("token", "")
+        answer = self._app
+        if not secrets.compare_digest(given.encode(errors="replace"), self._token):
+            answer = responses.PlainTextResponse("The token is missing, or wrong.\n", 403)
+
+        async def send_guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *own]}
+            await send(message)
+
+        await answer(scope, receive, send_guarded)
+
+
+async def _told(view: View, stopping: threading.Event) -> AsyncGenerator[str]:
+    """The state now, and each time it has changed; something now and then, to see who is gone."""
+    last, quiet = "", 0.0
+    yield "retry: 1000\n\n"
+    while not stopping.is_set():
+        text = await asyncio.to_thread(view.told)
+        if text != last:
+            yield f"data: {text}\n\n"
+            last, quiet = text, 0.0
+        elif quiet >= _BEAT_SECONDS:
+            yield ": nothing new\n\n"
+            quiet = 0.0
+        quiet += _LOOK_SECONDS
+        until = time.monotonic() + _LOOK_SECONDS
+        while time.monotonic() < until and not stopping.is_set():
+            await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is known of one run of a comparison."""
+
+    policy: str
+    seed: int
+    fold: int
+    state: str
+    run: Run | None = None  # as far as it is
+    total: int | None = None
+    rate: float | None = None
+    who: str = ""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All that the page shows, as the files were at one time."""
+
+    title: str
+    answer: Answer | None  # of what is finished
+    rows: tuple[_Row, ...]
+    searching: bool  # whether somebody runs the range test
+    test: RangeTestResult | None
+    fit: dict[str, Any]
+
+    @property
+    def running(self) -> list[Run]:
+        """The runs that are not at their end."""
+        return [row.run for row in self.rows if row.run and row.state == "running"]
+
+
+@dataclass
+class View:
+    """What the files of a folder say, as a page and as events."""
+
+    reader: Reader
+    folder: str = ""  # as it was named
+    _last: tuple[Any, _Seen, str] | None = field(default=None, init=False)
+    _turn: Any = field(default_factory=threading.Lock, init=False)
+
+    def told(self) -> str:
+        """The state as JSON in one line."""
+        return self._look()[1]
+
+    def page(self) -> str:
+        """The page, with the state of now inside."""
+        seen, text = self._look()
+        state = json.loads(text)
+        made = seen.answer.comparison if seen.answer else None
+        live = {"key": state["key"], "lines": state["lines"]}
+        data = {"curves": state["curves"], "tests": [], "design": None, "policies": []}
+        return fill(
+            "watch.html.j2",
+            title=seen.title,
+            folder=self.folder or str(self.reader.root),
+            state=state,
+            figures=_figures(seen, state),
+            about=made.about if made else None,
+            look=styles(made.policies, made.reference, CSS) if made else {},
+            nonce=secrets.token_urlsafe(16),
+            data={**data, "frameworks": [], "live": live},
+        )
+
+    def _look(self) -> tuple[_Seen, str]:
+        with self._turn:
+            self.reader.look("", "cells", "range_tests")
+            taken = {name: self._taken(name) for name in ("cells", "range_tests")}
+            files = self.reader.files.items()
+            # A lock is touched while it is held: what counts is who has it.
+            mark = (
+                {place: stamp for place, stamp in files if not _LOCK.fullmatch(place[1])},
+                taken,
+            )
+            if self._last is None or self._last[0] != mark:
+                seen = self._seen(taken)
+                self._last = (mark, seen, embedded(_state(seen)))
+            return self._last[1:]
+
+    def _taken(self, folder: str) -> Taken:
+        """By the names of cells that somebody has taken: who, and whether he is still at work."""
+        found: Taken = {}
+        for name in sorted(self.reader.names(folder), key=lambda name: (len(name), name)):
+            if held := _LOCK.fullmatch(name):  # the highest number comes last, and counts
+                owner = self.reader.read(folder, name, dict) or {}
+                host = str(owner.get("host", "")).partition(" ")[0]
+                who = f"{host}, process {owner.get('process')}" if host else "somebody"
+                touched = self.reader.files[folder, name][0] / 1e9
+                found[held["name"]] = (who, is_at_work(owner, touched))
+        return found
+
+    def _seen(self, taken: dict[str, Taken]) -> _Seen:
+        read = self.reader.read
+        made, plan = read("", RECORD, _without_runs), read("", PLAN, _planned)
+        there = {name.partition(".json")[0] for name in self.reader.names("cells")}
+        names = _expected(made) if made else plan[1] if plan else []
+        names = names or sorted(filter(_CELL.fullmatch, there | {*taken["cells"]}))
+        rows = tuple(self._row(name, taken["cells"], made) for name in names)
+        finished = tuple(row.run for row in rows if row.run and row.state in _ENDED)
+        tests = [read("range_tests", name, _tested) for name in self.reader.names("range_tests")]
+        tests.append(read("", "range_test.json", RangeTestResult.from_dict))
+        return _Seen(
+            title=made.about.title if made else (plan and plan[0]) or self.reader.root.name,
+            answer=Answer(replace(made, cells=finished)) if made else None,
+            rows=rows,
+            searching=any(alive for _, alive in taken["range_tests"].values()),
+            test=next((test for test in tests if test is not None), None),
+            fit=read("", PROGRESS, _fit) or {},
+        )
+
+    def _row(self, name: str, taken: Taken, made: Comparison | None) -> _Row:
+        policy, seed, fold = name.rsplit("-", 2)
+        place, total = (policy, int(seed), int(fold)), made.about.total_steps if made else None
+        if run := self.reader.read("cells", f"{name}.json", _finished):
+            return _Row(*place, "diverged" if run.diverged else "finished", run, run.steps[-1])
+        who, alive = taken.get(name, ("", False))
+        if not alive:
+            return _Row(*place, "interrupted" if who else "waiting", total=total)
+        going = self.reader.read("cells", f"{name}.{PROGRESS}", _going)
+        return _Row(*place, "running", *(going or (None, total, None)), who)
+
+
+def _without_runs(values: Any) -> Comparison:
+    """The comparison of a record; its runs are read from files of their own, which are newer."""
+    return Comparison.from_dict({**values, "cells": []})
+
+
+def _finished(values: Any) -> Run:
+    return built(Run, values["result"]["run"], "run")
+
+
+def _tested(values: Any) -> RangeTestResult:
+    return RangeTestResult.from_dict(values["result"])
+
+
+def _going(values: Any) -> tuple[Run, int, float]:
+    parts = (built(Run, values["run"], "run"), built(int, values["total_steps"], "total_steps"))
+    return (*parts, built(float, values["rate"], "rate"))
+
+
+def _fit(values: Any) -> dict[str, Any]:
+    """What a training has told: by name, the columns of its steps, and its answers."""
+    kind = dict[str, dict[str, tuple[float | None, ...]]]
+    lines = built(kind, values["lines"], "lines")
+    answers = {str(name): str(value) for name, value in values["found"].items()}
+    return {"lines": lines, "found": answers}
+
+
+def _planned(values: Any) -> tuple[str, list[str]]:
+    """What the command was given, and the names of the cells that it is to compute."""
+    policies = built(tuple[str, ...], values["policies"], "policies")
+    seeds = built(tuple[int, ...], values["seeds"], "seeds")
+    return Path(values["data"] or "").name, [f"{p}-{seed}-0" for p in policies for seed in seeds]
+
+
+def _expected(made: Comparison) -> list[str]:
+    """The names of the cells that a comparison is to have."""
+    return [
+        f"{policy}-{seed}-{fold}"
+        for policy in made.policies
+        for seed in made.about.seeds
+        for fold in range(_folds(made))
+    ]
+
+
+def _folds(made: Comparison) -> int:
+    rows = made.about.settings.get("rows")
+    return len(rows) if isinstance(rows, list) and rows else 1
+
+
+def _state(seen: _Seen) -> dict[str, Any]:
+    """What the page is told, all of it as it is shown."""
+    answer, fit = seen.answer, seen.fit.get("lines", {})
+    about = answer.comparison.about if answer else None
+    curves = curve_numbers(answer, seen.running) if answer else None
+    lines = [_line(i, name, line) for i, (name, line) in enumerate(fit.items())]
+    heads = ["Policy", "Seed", "State", "Steps", "Rate now", "Held-out loss"]
+    metric = [answer.metric.capitalize()] if answer and answer.comparison.metric else []
+    drawn = [one["figure"] for one in curves["quantities"]] if curves else []
+    # What the page is made of: where this differs it is loaded again.
+    whole_page = [seen.title, about and [about.policies, about.seeds], seen.test, drawn, [*fit]]
+    return {
+        "key": digest([str(whole_page).encode()]),
+        "said": _said(seen),
+        "done": [
+            sum(row.run.steps[-1] for row in seen.rows if row.run and row.run.steps),
+            sum(row.total or 0 for row in seen.rows),
+        ],
+        "heads": [*heads, *metric, "Worker"],
+        "rows": [_texts(row, answer) for row in seen.rows],
+        "found": [list(pair) for pair in seen.fit.get("found", {}).items()],
+        "curves": curves,
+        "lines": lines,
+    }
+
+
+def _said(seen: _Seen) -> str:
+    """How far it is, in a sentence."""
+    states = [row.state for row in seen.rows]
+    finished, running = sum(state in _ENDED for state in states), states.count("running")
+    lines = seen.fit.get("lines", {})
+    if states and finished == len(states):
+        return f"All {len(states)} runs are finished." if finished > 1 else "The run is finished."
+    if seen.searching:
+        return f"The range test runs; {count(len(states), 'run')} will follow it."
+    if states:
+        return f"{finished} of {count(len(states), 'run')} finished, {running or 'none'} at work."
+    if lines:
+        told = {name.rpartition(": ")[2]: line for name, line in lines.items() if line["x"]}
+        at = max((line["x"][-1] for line in told.values()), default=0)
+        now = ", ".join(f"{name} {number(line['y'][-1])}" for name, line in told.items())
+        return f"A training, at step {whole(at)}: {now}."
+    return "Nothing has begun here."
+
+
+def _texts(row: _Row, answer: Answer | None) -> list[str]:
+    """A run as a line of the table."""
+    run, made = row.run, answer.comparison if answer else None
+    at = whole(run.steps[-1] if run and run.steps else 0)
+    losses, scores = (answer.losses, answer.scores) if answer else (Numbers(4), Numbers(4))
+    metric = [scores.text(run and final(run.heldout_metric))] if made and made.metric else []
+    return [
+        answer.label(row.policy) if answer else row.policy,
+        f"{row.seed}, fold {row.fold}" if made and _folds(made) > 1 else str(row.seed),
+        row.state,
+        f"{at} of {whole(row.total)}" if row.total else at,
+        MISSING if row.rate is None else rate(row.rate),
+        losses.text(run and final(run.heldout_loss)),
+        *metric,
+        row.who,
+    ]
+
+
+def _line(place: int, name: str, line: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training told of its steps under a name, to be drawn."""
+    y = [value for value in line["y"] if value is not None]
+    low, high = (min(y), max(y)) if y else (0.0, 1.0)
+    log = is_wide(low, high, 20.0) and "loss" in name
+    limits = [low / 1.2, high * 1.2] if log else list(around([low, high]))
+    return {"figure": f"line-{place}", "title": name, **line, "log": log, "limits": limits}
+
+
+def _figures(seen: _Seen, state: dict[str, Any]) -> dict[str, Figure]:
+    """The figures as they are now; the script draws those that change again."""
+    figures: dict[str, Figure] = {}
+    if seen.answer and state["curves"]:
+        runs = [*seen.answer.comparison.cells, *seen.running]
+        for one in state["curves"]["quantities"]:
+            quantity = one["figure"].rpartition("_")[2]
+            drawn = curves(runs, seen.answer.comparison.policies, f"heldout_{quantity}")
+            figures[one["figure"]] = learning_curves(seen.answer, quantity, drawn)
+    for line in state["lines"]:
+        across = Axis(
+            0.0, max(line["x"], default=1) or 1, label="optimizer steps", write=steps_text
+        )
+        up = Axis(line["limits"][0], line["limits"][1], line["log"])
+        chart = Chart(across, up, line["title"], f"Line chart of {line['title']} over the steps.")
+        chart.line(line["x"], line["y"], CSS.lines[0], width=0.8 if len(line["x"]) > 500 else 1.8)
+        figures[line["figure"]] = Figure(
+            chart.svg(), "As the training told it.", ["Step", line["title"]], []
+        )
+    if seen.test is not None:
+        figures["range_test"] = range_test(seen.test)
+    return figures
