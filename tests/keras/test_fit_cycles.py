@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -41,6 +42,25 @@ def test_the_epochs_that_are_given_hold_whole_cycles_and_their_ends_are_judged()
     assert history.steps["learning_rate"] == cr.Triangular2(0.025, 0.1, 4)(range(1, 17)).tolist()
 
 
+@pytest.mark.parametrize("how", ["initial_epoch", "BackupAndRestore"])
+def test_a_fit_that_goes_on_goes_on_in_its_cycle(how: str, tmp_path: Path):
+    whole = fit(momentum=(0.8, 0.9)).steps
+    if how == "initial_epoch":
+        rest = fit(momentum=(0.8, 0.9), initial_epoch=5)
+    else:
+
+        def stop(epoch: int, logs: Any) -> None:
+            if epoch == 5:
+                raise KeyboardInterrupt
+
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        with pytest.raises(KeyboardInterrupt):
+            fit(callbacks=[backup, keras.callbacks.LambdaCallback(on_epoch_begin=stop)])
+        rest = fit(momentum=(0.8, 0.9), callbacks=[backup])
+    assert rest.epoch[0] == 5
+    assert rest.steps == {name: values[10:] for name, values in whole.items()}
+
+
 def test_a_guarded_fit_says_what_happened():
     x = np.concatenate([ONES, np.nan * ONES])
     model = one_weight(keras.optimizers.SGD(), mean_of_output)
@@ -65,7 +85,8 @@ def test_the_rate_that_is_found_is_the_highest():
         ("policy", {"policy": "one_cycle"}),
         ("gamma", {"policy": "exp_range"}),
         ("base_lr", {"base_lr": 0.2}),
-        ("initial_epoch", {"initial_epoch": 1}),
+        ("initial_epoch", {"initial_epoch": 12}),
+        ("initial_epoch", {"initial_epoch": 1, "max_lr": None}),
     ],
 )
 def test_wrong_arguments_train_nothing(name: str, options: dict):

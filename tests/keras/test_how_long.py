@@ -94,7 +94,7 @@ def test_a_rate_that_is_given_is_the_top_of_every_cycle():
         ({"momentum": 3}, "momentum"),
         ({"fine_tuned": None}, "fine_tuned"),
         ({"seed": 2**32}, "seed"),
-        ({"initial_epoch": 1}, "initial_epoch"),
+        ({"initial_epoch": 1}, "initial_epoch must be 0 here: with a folder"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_trained(options: dict[str, Any], named: str):

@@ -131,6 +131,47 @@ def test_the_cycle_finds_its_own_top_unless_only_the_policy_has_what_is_given():
     assert (probed.finding, probed.range_test.method) == (None, "probe")
 
 
+def test_validation_split_sets_the_last_rows_aside_as_fit_does():
+    ours, theirs = linear_model(), linear_model()
+    weights = np.linspace(0.5, 1.5, len(X))
+    given: dict[str, Any] = {"batch_size": 8, "sample_weight": weights, "verbose": 0}
+    seed_all_randomness(3)
+    told = ck.fit_one_cycle(ours, X, Y, 2, 0.1, **given, validation_split=0.3)
+    cycle = cr.OneCycle(0.1, total_steps=10)  # 33 rows of 48 are trained on
+    callback = ck.ScheduleCallback(cycle, cycle.mirrored(0.85, 0.95))
+    seed_all_randomness(3)
+    by_hand = theirs.fit(X, Y, epochs=2, **given, validation_split=0.3, callbacks=[callback])
+    assert told.steps["learning_rate"] == cycle(range(10)).tolist()
+    assert told.history == by_hand.history
+    assert len(told.history["val_loss"]) == 2
+
+
+def test_what_is_set_aside_is_not_searched_and_validation_data_go_before_it():
+    half = X[:24], Y[:24]
+    seen: list[int] = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    options: dict[str, Any] = {"batch_size": 8, "verbose": 0, "callbacks": [note]}
+    found = ck.fit_one_cycle(linear_model(), X, Y, total_steps=30, validation_split=0.5, **options)
+    assert max(seen) == 2  # three batches of eight rows
+    assert "val_loss" in found.history
+    seen.clear()
+    ck.fit_one_cycle(
+        linear_model(), X, Y, 1, 0.1, validation_split=0.5, validation_data=half, **options
+    )
+    assert max(seen) == 5
+    with pytest.raises(ValueError, match="validation_split must be left out with a Batches"):
+        ck.fit_one_cycle(linear_model(), Batches(), epochs=1, max_lr=0.1, validation_split=0.5)
+
+
+@pytest.mark.parametrize("length", [{"epochs": 4}, {"total_steps": 21}], ids=str)
+def test_an_initial_epoch_goes_on_with_its_step(length: dict[str, int]):
+    options: dict[str, Any] = {"batch_size": 8, "max_lr": 0.1, "verbose": 0, **length}
+    whole = ck.fit_one_cycle(linear_model(), X, Y, **options)
+    rest = ck.fit_one_cycle(linear_model(), X, Y, **options, initial_epoch=2)
+    assert rest.epoch == [2, 3]
+    assert rest.steps == {name: values[12:] for name, values in whole.steps.items()}
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -140,8 +181,11 @@ class TestRefusals:
             ({"up_frac": 2.0}, "up_frac must be"),
             ({"momentum": 0.9}, r"momentum must be \(lowest, highest\)"),
             ({"momentum": (0.95, 0.85)}, "low must be"),
-            ({"validation_split": 0.2}, "validation_split must be left out"),
-            ({"initial_epoch": 1}, "initial_epoch must be left out"),
+            ({"validation_split": 0.99}, "validation_split must be a share that leaves rows"),
+            ({"validation_split": -1}, "validation_split must be a finite number >= 0 and < 1"),
+            ({"initial_epoch": 1}, "initial_epoch must be before the last epoch"),
+            ({"initial_epoch": 1, "max_lr": None, "epochs": 4}, "must be 0 here: to go on, give"),
+            ({"initial_epoch": 1, "max_lr": None, "epochs": 4, "find": "probe"}, "give max_lr as"),
             ({"range_test_options": {"steps": -1}, "max_lr": None}, "steps must be"),
             ({"epochs": None}, "epochs or total_steps must be given, one of them"),
             ({"total_steps": 9}, "epochs or total_steps must be given, one of them"),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,6 +83,42 @@ def test_it_runs_in_the_step_of_a_loss_scale_optimizer():
     np.testing.assert_allclose(
         used_rates(one_weight(optimizer, mean_of_output), 5), TRIANGLE(range(5)), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("step", [2, np.int64(2), [1, 2], np.arange(3)], ids=str)
+def test_called_by_hand_it_gives_a_tensor_as_those_of_keras_do(step: Any):
+    ours, theirs = ck.as_schedule(TRIANGLE)(step), keras.optimizers.schedules.CosineDecay(0.1, 9)(2)
+    assert (type(ours), ours.dtype) == (type(theirs), theirs.dtype)
+    np.testing.assert_allclose(value(ours), TRIANGLE(step), rtol=1e-6)
+    if BACKEND != "jax":
+        assert np.all(ours.numpy() == value(ours))
+
+
+def test_it_is_copied_and_pickled():
+    rate = ck.as_schedule(TRIANGLE)
+    for again in (copy.deepcopy(rate), pickle.loads(pickle.dumps(rate))):
+        assert (type(again), again.schedule) == (type(rate), TRIANGLE)
+
+
+LOADING = """
+import sys, keras
+try:
+    keras.saving.load_model(sys.argv[1])
+except TypeError as error:
+    print(error)
+import cyclerate.keras
+print(keras.saving.load_model(sys.argv[1]).optimizer.get_config()["learning_rate"]["config"])
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="the same code of Keras")
+def test_a_program_that_has_not_imported_it_is_told_what_to_import(tmp_path: Path):
+    one_weight(keras.optimizers.SGD(ck.as_schedule(TRIANGLE)), "mse").save(tmp_path / "m.keras")
+    command = [sys.executable, "-c", LOADING, tmp_path / "m.keras"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "Could not locate class 'KerasSchedule'" in said
+    assert "'module': 'cyclerate.keras'," in said
+    assert said.splitlines()[-1] == str(TRIANGLE.to_dict())
 
 
 def test_its_text_names_the_schedule():

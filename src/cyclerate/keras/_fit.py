@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_choice, check_count
-from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate.cycles._rules import FIRST_STEP, batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import rate_of
 from cyclerate.finder._recommend import part_of_training
@@ -24,7 +24,7 @@ from cyclerate.keras._data import (
     shuffled_by_keras,
 )
 from cyclerate.keras._finder import range_test
-from cyclerate.keras._internals import check_model, has_momentum, innermost
+from cyclerate.keras._internals import check_model, has_momentum, innermost, split_rows
 from cyclerate.keras._layers import LayerRates
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras._self_finding import SelfFindingCycle
@@ -33,6 +33,40 @@ from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import FARTHEST
 
 _LARGEST_RATE = float(np.finfo(np.float32).max)
+
+
+class _WholeCycles(ScheduleCallback):
+    """Begins the first epoch with step 1: so an epoch ends with the last update of a cycle."""
+
+    _step_of_first_epoch = FIRST_STEP
+
+    def __init__(self, lr: Schedule, momentum: Schedule | None) -> None:
+        super().__init__(lr, momentum, start_step=FIRST_STEP)
+
+
+def _set_aside(
+    data: dict[str, Any], validation_data: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Takes the part that `validation_split` asks for off the data, as `fit` would.
+
+    Raises:
+        ValueError: The data cannot be split.
+    """
+    share = options.get("validation_split") or 0.0
+    options = {name: value for name, value in options.items() if name != "validation_split"}
+    share = check_number("validation_split", share, low=0, high=1, high_open=True)
+    if share == 0 or validation_data is not None:  # which goes before it in `fit`, too
+        return data, validation_data, options
+    if not is_arrays(data["x"]):
+        allowed = f"left out with a {type(data['x']).__name__}: give a part as validation_data"
+        raise bad_argument("validation_split", allowed, share)
+    names = "x", "y", "sample_weight"
+    try:
+        train, held_out = split_rows(tuple(data[name] for name in names), share)
+    except ValueError as error:
+        allowed = "a share that leaves rows on both sides, of arrays that can be split"
+        raise bad_argument("validation_split", allowed, share) from error
+    return {**data, **dict(zip(names, train, strict=True))}, held_out, options
 
 
 class Fit:
@@ -70,14 +104,11 @@ class Fit:
         options: dict[str, Any],
     ) -> None:
         check_model(model)
-        for name in ("validation_split", "initial_epoch"):
-            if options.get(name):
-                allowed = "left out: the cycles span all the data and all epochs"
-                raise bad_argument(name, allowed, options[name])
         if (epochs is None) == (total_steps is None):
             raise bad_argument("epochs or total_steps", "given, one of them", (epochs, total_steps))
-        x, batch_size = data["x"], data["batch_size"]
         borrow(**data)  # its checks alone: nothing is read
+        data, validation_data, options = _set_aside(data, validation_data, options)
+        x, batch_size = data["x"], data["batch_size"]
         for name, given in (("x", x), ("validation_data", validation_data)):
             if callable(given) or isinstance(given, (set, frozenset, range)):
                 raise bad_argument(name, "what model.fit takes", given)
@@ -103,10 +134,26 @@ class Fit:
         if self._epochs is None:
             self.updates = check_count("total_steps", total_steps)
         else:
-            updates = self._epochs * self.batches_per_epoch // self.accumulated
             self.updates = check_count(
-                "epochs, counted in updates of the weights", updates, below=FARTHEST
+                "epochs, counted in updates of the weights",
+                self._updates_in(self._epochs),
+                below=FARTHEST,
             )
+        self._first_epoch = check_count("initial_epoch", options.get("initial_epoch", 0), low=0)
+        if self._updates_in(self._first_epoch) >= self.updates:
+            raise bad_argument("initial_epoch", "before the last epoch", self._first_epoch)
+
+    def _updates_in(self, epochs: int) -> int:
+        return epochs * self.batches_per_epoch // self.accumulated
+
+    def check_whole(self, instead: str) -> None:
+        """Refuses a fit that goes on with a later epoch, where that cannot be: what to do instead.
+
+        Raises:
+            ValueError: It is such a fit.
+        """
+        if self._first_epoch:
+            raise bad_argument("initial_epoch", f"0 here: {instead}", self._first_epoch)
 
     @property
     def rows_of_an_update(self) -> int | None:
@@ -134,6 +181,7 @@ class Fit:
 
         Without a clear answer, it is the one to expect.
         """
+        self.check_whole("to go on, give max_lr as the first epochs had it")
         told: dict[str, Any] = {"policy": policy, "method": method, **self._data}
         told |= {"horizon_steps": self.updates, "verbose": self._options["verbose"]}
         if self._epochs is None:
@@ -153,16 +201,15 @@ class Fit:
         *,
         guard: bool,
         found: RangeTestResult | None,
-        start_step: int = 0,
+        whole_cycles: bool = False,
     ) -> keras.callbacks.History:
-        """Trains by a policy; `found` goes into the history."""
-        callbacks: list[Any] = [
-            ScheduleCallback(policy, self.momentum(policy, momentum), start_step=start_step)
-        ]
+        """Trains by a policy, whole cycles of it or one; `found` goes into the history."""
+        schedules = policy, self.momentum(policy, momentum)
+        callbacks: list[Any] = [(_WholeCycles if whole_cycles else ScheduleCallback)(*schedules)]
         if guard:
             callbacks.append(DivergenceGuard(batch_size=self.rows_of_an_update))
         if self._epochs is None:
-            callbacks.append(StopAfter(self.updates))
+            callbacks.append(StopAfter(self.updates - self._updates_in(self._first_epoch)))
         history = self._run(callbacks)
         history.range_test, history.finding = found, None
         history.explosion = callbacks[1].explosion if guard else None
@@ -170,6 +217,7 @@ class Fit:
 
     def run_finding(self, cycle: SelfFindingCycle) -> keras.callbacks.History:
         """Trains by a cycle that finds its own top."""
+        self.check_whole("to go on, give max_lr, or SelfFindingCycle.load in a plain fit")
         history = self._run([cycle])
         history.range_test = history.explosion = None
         return history

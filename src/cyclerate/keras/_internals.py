@@ -13,6 +13,7 @@ import keras
 from keras.src.backend import compute_output_spec
 from keras.src.backend.common import global_state
 from keras.src.trainers import data_adapters
+from keras.src.trainers.data_adapters import array_slicing
 
 from cyclerate._errors import bad_argument
 from cyclerate.schedules import Schedule
@@ -165,6 +166,11 @@ def trace(function: Callable[[Any], Any]) -> None:
 def data_adapter(**arguments: Any) -> Any:
     """Returns the adapter by which Keras reads such arguments of `fit`."""
     return data_adapters.get_data_adapter(**arguments)
+
+
+def split_rows(arrays: Any, share: float) -> tuple[Any, Any]:
+    """Splits arrays as `validation_split` of `fit` does: the last rows are set aside."""
+    return array_slicing.train_validation_split(arrays, validation_split=share)
 
 
 def tensorflow_pipeline(**arrays: Any) -> Any:

@@ -15,7 +15,7 @@ from cyclerate._errors import bad_argument, check_flag
 from cyclerate._files import replacing
 from cyclerate._randomness import lending
 from cyclerate.cycles._how_long import HowLong, at_the_end, in_doublings
-from cyclerate.cycles._rules import FIRST_STEP, CycleOptions, cycle_policy, plan_cycles, way_to_find
+from cyclerate.cycles._rules import CycleOptions, cycle_policy, plan_cycles, way_to_find
 from cyclerate.finder._prior import Prior
 from cyclerate.keras._data import borrow
 from cyclerate.keras._fit import Fit
@@ -96,7 +96,9 @@ def fit_one_cycle(
             the one that is found.
         verbose: As in `fit`.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
-        **fit_options: Anything else that `fit` takes, as `shuffle`.
+        **fit_options: Anything else that `fit` takes, as `shuffle` and `validation_split`. The
+            cycles span all `epochs`: with an `initial_epoch` the fit goes on with that epoch's
+            step, at a `max_lr` that is given.
 
     Returns:
         Keras's History; `history.steps` holds rate and momentum of every update,
@@ -213,7 +215,9 @@ def fit_cycles(
         callbacks: As in `fit_one_cycle`.
         verbose: As in `fit`.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
-        **fit_options: Anything else that `fit` takes, as `shuffle`.
+        **fit_options: Anything else that `fit` takes, as `shuffle` and `validation_split`. The
+            cycles span all `epochs`: with an `initial_epoch` the fit goes on with that epoch's
+            step, at a `max_lr` that is given.
 
     Returns:
         Keras's History, as from `fit_one_cycle`.
@@ -255,7 +259,7 @@ def fit_cycles(
     if max_lr is None:
         max_lr, found = fit.find("triangular", "probe", range_test_options)
         schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)
-    return fit.run(schedule, momentum, guard=guard, found=found, start_step=FIRST_STEP)
+    return fit.run(schedule, momentum, guard=guard, found=found, whole_cycles=True)
 
 
 def how_long(
@@ -316,7 +320,7 @@ def how_long(
         seed: Of all that is random in the training; the global generators are given back.
         callbacks: As in `fit`, in each of the fits.
         verbose: As in `fit`.
-        **fit_options: Anything else that `fit` takes.
+        **fit_options: Anything else that `fit` takes, as `validation_split`.
 
     Returns:
         The points, with their times and rates.
@@ -336,9 +340,13 @@ def how_long(
     >>> told.steps, told.values["loss"][0] > told.values["loss"][-1]
     ((25, 50, 100, 200, 400), True)
     """
-    usual = "loss" if validation_data is None else "val_loss"
+    if fit_options.get("initial_epoch"):
+        allowed = "0 here: with a folder, the same call goes on where it was interrupted"
+        raise bad_argument("initial_epoch", allowed, fit_options["initial_epoch"])
+    validated = validation_data is not None or bool(fit_options.get("validation_split"))
+    usual = "val_loss" if validated else "loss"
     metric = usual if metric is None else metric
-    if metric != "loss" and (validation_data is None or not str(metric).startswith("val_")):
+    if metric != "loss" and not (validated and str(metric).startswith("val_")):
         allowed = '"loss", or with validation_data a name that begins with "val_"'
         raise bad_argument("metric", allowed, metric)
     asked = CycleOptions(None, max_lr, momentum, None, fine_tuned)

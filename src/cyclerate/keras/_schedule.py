@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import warnings
 import weakref
 from functools import partial
@@ -101,6 +102,8 @@ class ScheduleCallback(keras.callbacks.Callback):
     True
     """
 
+    _step_of_first_epoch = 0
+
     def __init__(
         self,
         lr: Schedule | None = None,
@@ -154,11 +157,11 @@ class ScheduleCallback(keras.callbacks.Callback):
     def _go_on(self, plans: tuple[Plan, ...], first_epoch: int) -> None:
         """Begins where a fit stands that another process began, unless the place was given."""
         batches = (self.params or {}).get("steps")  # a callback may hold this one, and set none
-        if first_epoch == 0 or batches is None or self._next_step > 0:
+        if first_epoch == 0 or batches is None or self._next_step != self._step_of_first_epoch:
             return
         # Not the optimizer's count: it may hold steps of other trainings, or not be restored.
         accumulated = self._optimizer.gradient_accumulation_steps or 1
-        self._next_step = first_epoch * batches // accumulated
+        self._next_step = self._step_of_first_epoch + first_epoch * batches // accumulated
         self._offset = int(self._optimizer.iterations) - self._next_step
         self.model.train_function.shift(plans, self._offset)
 
@@ -223,12 +226,18 @@ class ScheduleCallback(keras.callbacks.Callback):
 class KerasSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A cyclerate schedule where Keras expects a `LearningRateSchedule`; see `as_schedule`."""
 
+    # Saved with a model: where a program has not imported it, Keras names this module.
+    __module__ = "cyclerate.keras"
+
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = check_schedule("schedule", schedule)
         check_compilable("schedule", schedule)
 
     def __call__(self, step: Any) -> Any:
-        return self.schedule(step)
+        value = self.schedule(step)
+        if isinstance(value, (float, np.ndarray)):  # as every schedule of Keras, gives a tensor
+            return keras.ops.convert_to_tensor(value, dtype=keras.config.floatx())
+        return value
 
     def get_config(self) -> dict[str, Any]:
         return self.schedule.to_dict()
@@ -245,9 +254,10 @@ def as_schedule(schedule: Schedule) -> KerasSchedule:
     """Makes a schedule usable as `learning_rate=` of any Keras optimizer.
 
     The rate of a step is `schedule(optimizer.iterations)`, computed inside the compiled train step
-    on every backend. It is saved with the model and goes on where it stood after loading; import
-    `cyclerate.keras` before `keras.saving.load_model`. With `gradient_accumulation_steps`, Keras
-    counts batches here, not updates.
+    on every backend; called by hand, it gives a tensor of the backend, as those of Keras do. It is
+    saved with the model and goes on where it stood after loading; import `cyclerate.keras` before
+    `keras.saving.load_model`, which says "Could not locate class 'KerasSchedule'" otherwise. With
+    `gradient_accumulation_steps`, Keras counts batches here, not updates.
 
     Args:
         schedule: The schedule.
@@ -266,3 +276,10 @@ def as_schedule(schedule: Schedule) -> KerasSchedule:
     [0.1, 0.2, 0.3, 0.4, 0.5]
     """
     return KerasSchedule(schedule)
+
+
+def _reduced(rate: KerasSchedule) -> tuple[Any, ...]:
+    return as_schedule, (rate.schedule,)
+
+
+copyreg.pickle(KerasSchedule, _reduced)  # its module has no public class of that name

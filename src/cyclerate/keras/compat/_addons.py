@@ -44,7 +44,7 @@ class _AddonsSchedule(KerasSchedule):
 @_registered
 @dataclass(eq=False)
 class CyclicalLearningRate(_AddonsSchedule):
-    """A cycle with a factor of the amplitude of your own, with TensorFlow Addons' arguments.
+    """A cycle whose amplitude your own function scales, with TensorFlow Addons' arguments.
 
     `initial + (maximal - initial) * max(0, 1 - x) * scale_fn(cycle or step)`, with `cycle = floor(1
     + step / (2 * step_size))` and `x = |step / step_size - 2 * cycle + 1|`. For an optimizer's

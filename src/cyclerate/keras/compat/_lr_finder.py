@@ -278,7 +278,7 @@ def lr_find(
     show_plot: bool = True,
     **options: Any,
 ) -> RangeTestResult:
-    """The single sweep, drawn and printed: the words of fastai's `learn.lr_find()`.
+    """Draws a single sweep and prints its answer, in the words of fastai's `learn.lr_find()`.
 
     The same as `range_test(model, x, y, method="range", steps=num_it, stop_early=stop_div)`.
     fastai's suggestions are `result.suggest("valley")`, "slide", "steepest" and "minimum".
