@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compare": ROOT | {*ADAPTERS},
     "training": {"compare"},  # an older name
     "sklearn": ROOT | {"keras", "compare"},
-    "cli": ROOT | {*ADAPTERS} | {"tables", "compare"},
+    "cli": ROOT | {*ADAPTERS} | {"lightning", "tables", "compare"},
 }
 
 # Which frameworks a part, or one file, may import when it is itself imported; elsewhere only inside

@@ -233,6 +233,73 @@ def test_range_test_of_a_network_in_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert (alone["method"], alone["losses"]) == ("range", result.losses.tolist())
 
 
+TORCH_FILE = """
+import lightning.pytorch as pl
+import torch
+
+x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+y = x @ torch.full((4, 1), 2.0)
+
+def make():
+    model = torch.nn.Linear(4, 1)
+    return model, torch.optim.SGD(model.parameters(), momentum=0.5), torch.nn.MSELoss(), (x, y)
+
+class Module(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch):
+        return torch.nn.functional.mse_loss(self.model(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        assert self.trainer.estimated_stepping_batches == 50
+        return torch.optim.Adam(self.parameters(), weight_decay=0.1)
+
+    def on_train_epoch_end(self):
+        raise AssertionError("it trains")
+
+def module():
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=16)
+    return Module(), loader
+
+class WithData(Module):
+    def train_dataloader(self):
+        return module()[1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "optimizer"),
+    [
+        ("make", ["--batch-size", "16"], "SGD(model.parameters(), lr=schedule(0), momentum=0.5)"),
+        ("module", [], "Adam(model.parameters(), lr=schedule(0), weight_decay=0.1)"),
+        ("WithData", ["--json"], "Adam("),
+    ],
+)
+def test_range_test_of_pytorch_and_lightning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, options: list[str], optimizer
+):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(TORCH_FILE)
+    words = [f"net.py:{function}", "--method", "range", "--steps", 40, "--horizon-steps", 50]
+    run("range-test", *words, "--start-lr", 1e-4, *options)
+    result = RangeTestResult.load("range_test/range_test.json")
+    assert (result.planned_steps, len(result.lrs) > 10) == (40, True)
+    page = Path("range_test/range_test.html").read_text(encoding="utf-8")
+    assert optimizer in page
+
+
+def test_the_rows_of_a_batch_are_those_of_the_modules_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(TORCH_FILE)
+    refused = RUNNER.invoke(app, ["range-test", "net.py:module", "--batch-size", "16"])
+    assert refused.exit_code == 2
+    assert "--batch-size must be left out: the module's data have one" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("--metric", "f1"), ("--start-lr", -1), ("--method", "guess")]
 )

@@ -165,6 +165,10 @@ class Model:
 
 def nothing(): return None
 def no_model(): return 1, 2, 3
+def no_data(): return Model()
+def torch_model():
+    import torch
+    return torch.nn.Linear(1, 1), 2, 3
 def not_compiled(): return Model(), 2, 3
 def fails():
     return 1 / 0
@@ -178,10 +182,12 @@ def fails():
         ("net.txt:make", "name a function in a file"),
         ("nett.py:make", "there is no file nett.py. Did you mean net.py"),
         ("net.py:make", "has no function 'make'. It has Model, nothing, no_model"),
+        ("net.py:no_data", "It returned 0 values beside the model"),
+        ("net.py:torch_model", "(model, optimizer, loss_fn, data); or a LightningModule"),
         ("net.py:nothing", "must return a compiled Keras model and its data: (model, x, y)"),
-        ("net.py:no_model", "The first value is int, not a Keras model"),
+        ("net.py:no_model", "The first value is int, not a model"),
         ("net.py:not_compiled", "The model has no optimizer: call model.compile(...) first"),
-        ("net.py:fails", "failed at line 10: return 1 / 0 ZeroDivisionError: division by zero"),
+        ("net.py:fails", "failed at line 14: return 1 / 0 ZeroDivisionError: division by zero"),
         ("broken.py:make", "failed SyntaxError"),
         ("exits.py:make", "failed at line 1: raise SystemExit(7) SystemExit: 7"),
     ],

@@ -6,12 +6,14 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cyclerate._errors import check_count, listed, near_names
+from cyclerate._errors import bad_argument, check_count, listed, near_names
 from cyclerate.cli._console import Console, Mistake, asking
 from cyclerate.cli._options import Json, Quiet, check_folder, choose_backend, prefer_backend
 from cyclerate.finder._probe import ASSUMED_HORIZON_STEPS
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
     from cyclerate.finder import RangeTestResult
 
 RESULT_FILE, PAGE_FILE = "range_test.json", "range_test.html"
-_RETURNS = "a compiled Keras model and its data: (model, x, y) or (model, dataset)"
+_RETURNS = (
+    "a compiled Keras model and its data: (model, x, y) or (model, dataset); or of PyTorch: "
+    "(model, optimizer, loss_fn, data); or a LightningModule and its data: (module, data)"
+)
+
+Run = Callable[[dict[str, Any]], tuple["RangeTestResult", dict[str, Any]]]
+"""Runs a range test with these settings; gives its result, and what its optimizer is."""
 
 
 def range_test(
@@ -58,54 +66,123 @@ def range_test(
     console = Console(as_json=as_json, quiet=quiet)
     check_folder(out)
     prefer_backend()
-    model, data = _check(call_function(place), place)
-    choose_backend()
-    from cyclerate.keras import range_test as run
-
-    settings: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    run = _way_to_run(call_function(place), place)
+    settings: dict[str, Any] = {
+        "method": method,
+        "policy": policy,
+        "horizon_steps": horizon_steps,
+        "metric": metric,
+        "start_lr": start_lr,
+        "end_lr": end_lr,
+        "seed": seed,
+        "verbose": 0,
+    }
+    if batch_size is not None:
+        settings["batch_size"] = batch_size
     with asking(), console.bar("range test"):
-        result = run(
-            model,
-            *data,
-            method=method,
-            policy=policy,
-            horizon_steps=horizon_steps,
-            metric=metric,
-            start_lr=start_lr,
-            end_lr=end_lr,
-            steps=check_count("--steps", steps),
-            repeats=check_count("--repeats", repeats),
-            seed=seed,
-            verbose=0,
-            **settings,
-        )
+        settings["steps"] = check_count("--steps", steps)
+        settings["repeats"] = check_count("--repeats", repeats)
+        result, optimizer = run(settings)
     result.save(out / RESULT_FILE)
-    page = _write_page(result, out / PAGE_FILE, model.optimizer, horizon_steps)
+    page = _write_page(result, out / PAGE_FILE, optimizer, horizon_steps)
     console.result(str(result))
     console.say(f"Page: {page}   Result: {out / RESULT_FILE}")
     console.document(result.to_dict())
 
 
-def _check(returned: Any, place: str) -> tuple[Any, tuple[Any, ...]]:
+def _way_to_run(returned: Any, place: str) -> Run:
+    """Looks at what the function returned: of which framework it is, and whether it is whole."""
     expected = f"{place} must return {_RETURNS}."
-    if not isinstance(returned, tuple) or len(returned) not in {2, 3}:
-        raise Mistake(f"{expected} It returned {type(returned).__name__}.")
-    model, *data = returned
-    if not hasattr(model, "train_on_batch"):
-        raise Mistake(f"{expected} The first value is {type(model).__name__}, not a Keras model.")
-    if getattr(model, "optimizer", None) is None:
-        raise Mistake(f"{expected} The model has no optimizer: call model.compile(...) first.")
-    return model, tuple(data)
+    parts = returned if isinstance(returned, tuple) else (returned,)
+    model, *data = parts or (None,)
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(model).__mro__}
+    if hasattr(model, "train_on_batch"):
+        if len(data) not in {1, 2}:
+            raise Mistake(f"{expected} It returned {len(data)} values beside the model.")
+        if getattr(model, "optimizer", None) is None:
+            raise Mistake(f"{expected} The model has no optimizer: call model.compile(...) first.")
+        return partial(_of_keras, model, data)
+    if "pytorch_lightning.LightningModule" in kinds:
+        raise Mistake(f"{place}: import Lightning as lightning.pytorch, not pytorch_lightning.")
+    if "lightning.LightningModule" in kinds:
+        if len(data) > 1:
+            raise Mistake(f"{expected} It returned {len(data)} values beside the module.")
+        return partial(_of_lightning, model, *data)
+    if "torch.Module" in kinds:
+        if len(data) != 3:
+            raise Mistake(f"{expected} It returned {len(data)} values beside the model.")
+        return partial(_of_torch, model, *data)
+    what = "value" if isinstance(returned, tuple) else "and only value"
+    raise Mistake(f"{expected} The first {what} is {type(model).__name__}, not a model.")
+
+
+def _of_keras(
+    model: Any, data: list[Any], settings: dict[str, Any]
+) -> tuple[RangeTestResult, dict[str, Any]]:
+    choose_backend()
+    from cyclerate.compare._keras_learner import optimizer_config
+    from cyclerate.keras import range_test as run
+
+    return run(model, *data, **settings), optimizer_config(model.optimizer)
+
+
+def _of_torch(
+    model: Any, optimizer: Any, loss_fn: Any, data: Any, settings: dict[str, Any]
+) -> tuple[RangeTestResult, dict[str, Any]]:
+    from cyclerate.compare._torch_learner import optimizer_config
+    from cyclerate.torch import range_test as run
+
+    return run(model, optimizer, loss_fn, data, **settings), optimizer_config(optimizer)
+
+
+def _of_lightning(module: Any, *given: Any) -> tuple[RangeTestResult, dict[str, Any]]:
+    """Begins a training, and ends it where its first batch would come."""
+    import lightning.pytorch as pl
+
+    from cyclerate.compare._torch_learner import optimizer_config
+    from cyclerate.lightning import RangeTestCallback
+
+    *data, settings = given
+    if "batch_size" in settings:
+        allowed = "left out: the module's data have one"
+        raise bad_argument("--batch-size", allowed, settings["batch_size"])
+    steps = settings["horizon_steps"] or ASSUMED_HORIZON_STEPS
+    finder = RangeTestCallback(apply=False, **settings)
+    found: dict[str, Any] = {}
+
+    class Found(Exception):
+        """There is nothing more to do."""
+
+    class End(pl.Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            found.update(optimizer_config(trainer.optimizers[0]))
+            raise Found
+
+    trainer = pl.Trainer(
+        max_steps=steps,
+        callbacks=[finder, End()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        devices=1,
+    )
+    with suppress(Found):
+        trainer.fit(module, *data)
+    if finder.result is None:
+        raise bad_argument("the data", "at least one batch", data)
+    return finder.result, found
 
 
 def _write_page(
-    result: RangeTestResult, path: Path, optimizer: Any, horizon_steps: int | None
+    result: RangeTestResult, path: Path, optimizer: dict[str, Any], horizon_steps: int | None
 ) -> Path:
-    from cyclerate.compare._keras_learner import optimizer_config
     from cyclerate.compare._page import write_range_test
 
     steps = horizon_steps or ASSUMED_HORIZON_STEPS
-    return write_range_test(result, path, steps=steps, optimizer=optimizer_config(optimizer))
+    return write_range_test(result, path, steps=steps, optimizer=optimizer)
 
 
 def call_function(place: str) -> Any:
