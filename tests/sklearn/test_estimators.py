@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import random
 import tracemalloc
+from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -244,6 +246,21 @@ def test_a_training_that_diverged_is_no_model():
 def test_a_wrong_parameter_is_named(parameters: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):
         CyclicRegressor(**{**QUICK, **parameters}).fit(*line())
+
+
+@pytest.mark.parametrize("kind", [CyclicClassifier, CyclicRegressor])
+def test_what_is_not_offered_is_refused_with_what_to_do(kind: Any):
+    network, (x, _) = kind(**QUICK), line()
+    y = np.arange(len(x)) % 2
+    assert not hasattr(network, "partial_fit")
+    with pytest.raises(AttributeError, match=f"{kind.__name__} has no partial_fit: how long a cyc"):
+        network.partial_fit(x, y)
+    with pytest.raises(AttributeError, match=f"'{kind.__name__}' object has no attribute 'other'"):
+        network.other  # noqa: B018
+    with pytest.raises(TypeError, match=r"Sparse data was passed for X.*toarray\(\)"):
+        network.fit(scipy.sparse.csr_array(x), y)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'early_stopping'"):
+        kind(early_stopping=True)
 
 
 def test_one_class_cannot_be_learned():

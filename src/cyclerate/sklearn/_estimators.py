@@ -20,6 +20,10 @@ from cyclerate.cycles._members import mean_of, probabilities_from
 from cyclerate.sklearn._networks import Settings, Shape, Table, fit_networks, outputs_of
 
 HIGHEST_SEED = 2**31 - 1
+_NO_PARTIAL_FIT = (
+    "{} has no partial_fit: how long a cycle is must be known when it begins. Give fit all the "
+    "rows; for rows that come in batches, cyclerate.keras and cyclerate.torch train a network."
+)
 
 
 class _Cyclic(BaseEstimator):
@@ -51,6 +55,11 @@ class _Cyclic(BaseEstimator):
         self.standardize = standardize
         self.random_state = random_state
         self.verbose = verbose
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "partial_fit":
+            raise AttributeError(_NO_PARTIAL_FIT.format(type(self).__name__))
+        return super().__getattribute__(name)  # raises as ever
 
     def _fit(
         self,
