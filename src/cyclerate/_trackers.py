@@ -219,7 +219,7 @@ _chosen: ContextVar[tuple[Tracker, ...] | None] = ContextVar("trackers", default
 
 @contextmanager
 def tracking(*trackers: Any) -> Generator[None]:
-    """Has range tests and trainings in the block tell these trackers, in place of the active ones.
+    """Tells these trackers of the range tests and trainings in the block, in place of the active.
 
     Without it they tell the run of MLflow, Weights & Biases or Trackio that is active in this
     process, if there is one. `tracking()` tells none.

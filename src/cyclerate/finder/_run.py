@@ -177,7 +177,7 @@ class Trainee(ABC):
 
 
 class FunctionTrainee(Trainee):
-    """A trainee of three functions, for whoever has no class.
+    """Makes a trainee of three functions, for whoever has no class.
 
     Args:
         restore: Puts weights, optimizer, random state and batches back to the start.

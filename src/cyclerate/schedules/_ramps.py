@@ -94,7 +94,9 @@ class _SymmetricRamp(_BlendedRamp):
 
 @dataclass(frozen=True)
 class Linear(_SymmetricRamp):
-    """`start + (end - start) * step / steps`, then `end`.
+    """A straight line from `start` to `end`, which is held afterwards.
+
+    `start + (end - start) * step / steps`, then `end`.
 
     Args:
         start: The value at step 0, at least 0.
@@ -116,7 +118,9 @@ class Linear(_SymmetricRamp):
 
 @dataclass(frozen=True)
 class Cosine(_SymmetricRamp):
-    """`end + (start - end) * (1 + cos(pi * step / steps)) / 2`, then `end`.
+    """Half a cosine from `start` to `end`, which is held afterwards.
+
+    `end + (start - end) * (1 + cos(pi * step / steps)) / 2`, then `end`.
 
     Args:
         start: The value at step 0, at least 0.
@@ -138,7 +142,9 @@ class Cosine(_SymmetricRamp):
 
 @dataclass(frozen=True)
 class Polynomial(_BlendedRamp):
-    """`end + (start - end) * (1 - step / steps) ** power`, then `end`.
+    """A power of the steps left takes `start` to `end`, which is held afterwards.
+
+    `end + (start - end) * (1 - step / steps) ** power`, then `end`.
 
     Args:
         start: The value at step 0, at least 0.
@@ -199,7 +205,9 @@ class InverseSqrtDecay(_BlendedRamp):
 
 @dataclass(frozen=True)
 class Exponential(_Ramp):
-    """`start * (end / start) ** (step / steps)`, then `end`: equal steps in the logarithm.
+    """Equal factors take `start` to `end`, which is held afterwards.
+
+    `start * (end / start) ** (step / steps)`, then `end`: equal steps in the logarithm.
 
     Args:
         start: The value at step 0, above 0.
