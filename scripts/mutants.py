@@ -59,6 +59,12 @@ MUTANTS = [
         SCHEDULES,
     ),
     Mutant(
+        "schedules: a fit in cycles that goes on begins its first cycle again",
+        "self._step_of_first_epoch + first_epoch * batches // accumulated",
+        "self._step_of_first_epoch",
+        "tests/keras/test_fit_cycles.py -k goes_on",
+    ),
+    Mutant(
         "momentum cycling: it runs with the rate, not against it",
         "return blend(self.high, self.low, self.schedule.height_at(n, xp), xp)",
         "return blend(self.low, self.high, self.schedule.height_at(n, xp), xp)",
