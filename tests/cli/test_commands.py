@@ -21,9 +21,9 @@ import pytest
 from typer.testing import CliRunner
 
 import cyclerate as cr
-from cyclerate.cli import _plot
 from cyclerate.cli._app import app
 from cyclerate.compare import Comparison, _page
+from cyclerate.compare._numbers import OFFERED
 from cyclerate.finder import RangeTestResult
 from cyclerate.tables import Preprocessing
 from tests.compare.records import range_result
@@ -508,7 +508,7 @@ def test_design_refuses_by_the_name_of_the_option(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("policy", list(_plot._MADE))
+@pytest.mark.parametrize("policy", list(OFFERED))
 @pytest.mark.parametrize("steps", [1, 2, 1000])
 def test_design_knows_every_policy_of_its_page(tmp_path: Path, policy: str, steps: int):
     file = tmp_path / "design.html"
