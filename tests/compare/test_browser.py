@@ -25,6 +25,7 @@ from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._page import write_design, write_range_test, write_report
 from cyclerate.compare._record import Best, PolicyInfo, Run, summarise
 from cyclerate.finder import RangeTestResult
+from cyclerate.finder._prior import RateReading
 from tests.compare.browser import AXE, CHROMIUM, DRIVER, Browser, chromium
 from tests.compare.records import SCHEDULES, raced, range_result, record
 from tests.compare.test_page import hostile
@@ -45,9 +46,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
+RACES = ((0.05, 0.56), (0.2, 0.52), (0.4, None))
+READINGS = (RateReading("prior", 0.03, 0.5, 0.5), RateReading("races", 0.1, 0.1, 0.1))
+
+
 def probed() -> RangeTestResult:
     """A probe, three times: with races, one of which diverged, and a band."""
-    found = dataclasses.replace(range_result(), races=((0.05, 0.56), (0.2, 0.52), (0.4, None)))
+    found = dataclasses.replace(range_result(), races=RACES, readings=READINGS)
     apart = [
         dataclasses.replace(found, smoothed=found.smoothed + gap) for gap in (-0.02, 0.0, 0.02)
     ]
@@ -261,15 +266,20 @@ def test_arrow_keys_move_a_handle(browser: Browser, pages: dict[str, Path]):
     assert value_of(browser, "low") == value_of(browser, "max_lr")  # no farther
 
 
-def test_the_races_say_what_to_expect(browser: Browser, pages: dict[str, Path]):
-    browser.open(pages["range_test"])
+def test_the_races_say_what_to_expect(browser: Browser, tmp_path: Path):
+    once = dataclasses.replace(probed(), runs=())
+    browser.open(write_range_test(once, tmp_path / "once.html", steps=900))
 
     def said(rate: float) -> str:
         browser.set(max_lr=rate)
         return browser.run("return document.getElementById('expected').textContent")
 
-    assert said(0.1).startswith("The loss to expect after a race at max_lr 0.1: about 0.54 (")
-    assert said(0.05) == "The loss to expect after a race at max_lr: a race at 0.05 ended at 0.56."
+    begins = "The loss to expect after a race at max_lr"
+    assert said(0.1) == (
+        f"{begins} 0.1: about 0.54, give or take 0.02 (a race at 0.05 ended at 0.56, "
+        "a race at 0.2 ended at 0.52)."
+    )
+    assert said(0.05) == (f"{begins} 0.05: 0.56, of one race; repeats would say how sure that is.")
     assert said(0.3) == "Around max_lr 0.3: a race at 0.2 ended at 0.52, a race at 0.4 diverged."
     assert said(0.01) == (
         "No race was as low as max_lr 0.01: the nearest, a race at 0.05 ended at 0.56."
@@ -277,6 +287,38 @@ def test_the_races_say_what_to_expect(browser: Browser, pages: dict[str, Path]):
     assert said(0.9).startswith("No race was as high as max_lr 0.9: the nearest, a race at 0.4 div")
     browser.set(policy="triangular")
     assert said(0.9).endswith("The races were of one_cycle.")
+    ends = (0.5, 0.52, 0.54)
+    runs = tuple(dataclasses.replace(once, races=((0.05, 0.56), (0.2, end))) for end in ends)
+    browser.open(
+        write_range_test(dataclasses.replace(once, runs=runs), tmp_path / "a.html", steps=9)
+    )
+    told = "0.540 ± 0.010 (mean and standard deviation of 3 probes)."
+    assert said(0.1) == f"{begins} 0.1: {told}"
+
+
+def test_what_is_probable_before_and_after_lies_at_the_foot(
+    browser: Browser, pages: dict[str, Path]
+):
+    browser.open(pages["range_test"])
+    hill = """
+        const chart = document.querySelector("[data-figure=range_test] .draw > svg > svg");
+        const marks = [...chart.querySelectorAll("polygon, polyline")].map((mark) => {
+          const points = mark.getAttribute("points").trim().split(" ").map((p) => p.split(","));
+          const top = points.reduce((best, p) => (+p[1] < +best[1] ? p : best));
+          return [mark.tagName, mark.getAttribute("style"), +top[0], +top[1]];
+        });
+        return marks.filter(([, style]) => !style.includes("opacity:0.12") &&
+          (style.includes("line-1") || style.includes("faint")));"""
+    (after, before), low = browser.run(hill), math.log10(float(range_result().lrs[0]))
+    wide = math.log10(float(range_result().lrs[-1])) - low
+    assert (after[0], before[0]) == ("polygon", "polyline")
+    rates, density = probed().posterior or ([], [])
+    assert 10 ** (low + wide * after[2] / 340) == pytest.approx(rates[np.argmax(density)], rel=0.05)
+    assert after[3] == pytest.approx(0.78 * 188, abs=0.2)  # 22 % of the height
+    assert 10 ** (low + wide * before[2] / 340) == pytest.approx(0.03, rel=0.15)  # it is flat there
+    assert before[3] > after[3]
+    browser.run("document.querySelector('#test-options [name=density]').click()")
+    assert browser.run(hill) == []
 
 
 def test_the_range_test_shows_what_is_chosen(browser: Browser, pages: dict[str, Path]):
@@ -285,9 +327,10 @@ def test_the_range_test_shows_what_is_chosen(browser: Browser, pages: dict[str, 
         const box = document.querySelector(`#test-options [name=${arguments[0]}]`);
         if (box.type === "checkbox") box.click();
         return document.querySelectorAll("[data-figure=range_test] svg svg > *").length"""
-    marks = [browser.run(count, name) for name in ("axis", "raw", "smoothed", "races", "band")]
-    # Three sweeps' dots, one line, three races, one band go.
-    assert np.diff(marks).tolist() == [-3, -1, -3, -1]
+    names = ("axis", "raw", "smoothed", "races", "band", "density")
+    marks = [browser.run(count, name) for name in names]
+    # Three sweeps' dots, one line, three races, one band, two densities go.
+    assert np.diff(marks).tolist() == [-3, -1, -3, -1, -2]
     ticks = """
         const axis = document.getElementById("test-options").elements.axis;
         axis.value = "linear";

@@ -19,7 +19,7 @@ from cyclerate.compare._curves import Curve, cycle_starts, draw_curves, is_wide
 from cyclerate.compare._record import SummaryRow
 from cyclerate.compare._wording import MISSING, Numbers, joined, rate, shortened, whole
 from cyclerate.finder import RangeTestResult
-from cyclerate.finder._plot import draw_result
+from cyclerate.finder._plot import densities, draw_result
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._drawing import draw_schedule, rate_envelope
 
@@ -190,9 +190,12 @@ def range_test(result: RangeTestResult) -> Figure:
     """Draws a range test: its sweep, and its races."""
     races = " Marks: short trainings, each at its highest rate." if result.races else ""
     repeats = " The band holds the repeated sweeps." if result.runs else ""
+    found = densities(result)
+    before = ", dashed before the test" if found and found[1] is not None else ""
+    likely = f" At the foot: how probable each rate is as max_lr{before}." if found else ""
     caption = (
         f"The {result.metric} of each batch while the learning rate grows: pale as measured, "
-        f"strong smoothed.{repeats}{races}"
+        f"strong smoothed.{repeats}{races}{likely}"
     )
     swept = [
         (number(float(result.lrs[i])), "sweep", number(float(result.smoothed[i])))

@@ -28,7 +28,7 @@ from cyclerate.compare._figures import curve_caption
 from cyclerate.compare._record import Run
 from cyclerate.compare._wording import shortened
 from cyclerate.finder import RangeTestResult
-from cyclerate.finder._plot import band, describe, limits
+from cyclerate.finder._plot import band, densities, describe, limits
 from cyclerate.schedules import (
     Constant,
     CosLog,
@@ -180,15 +180,31 @@ def sweep_numbers(result: RangeTestResult) -> dict[str, Any]:
         "mode": result.mode,
         "alt": describe(result),
         "lrs": digits(result.lrs),
-        "runs": [
-            {"lrs": points["x"], "losses": points["y"]}
-            for points in (_points(run.lrs, run.losses) for run in result.runs or (result,))
-        ],
+        "runs": [_sweep(run) for run in result.runs or (result,)],
         "smoothed": _points(result.lrs, result.smoothed),
         "band": None if repeated is None else [digits(side) for side in repeated],
         "races": [list(race) for race in result.races],
+        "density": _density(result),
         "interval": None if result.interval is None else list(result.interval),
         "limits": [low, high],
+    }
+
+
+def _sweep(run: RangeTestResult) -> dict[str, Any]:
+    points = _points(run.lrs, run.losses)
+    return {"lrs": points["x"], "losses": points["y"], "races": [list(race) for race in run.races]}
+
+
+def _density(result: RangeTestResult) -> dict[str, Any] | None:
+    """How probable the rates of the sweep are, before the test and after it."""
+    if (found := densities(result)) is None or not len(result.lrs):
+        return None
+    rates, before, after = found
+    inside = (result.lrs[0] <= rates) & (rates <= result.lrs[-1])
+    return {
+        "lrs": digits(rates[inside]),
+        "before": None if before is None else digits(np.round(before[inside], 4)),
+        "after": digits(np.round(after[inside], 4)),
     }
 
 

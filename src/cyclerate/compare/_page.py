@@ -154,6 +154,7 @@ def choosing(
         "sweeps": [name for name, _ in swept],
         "raced": any(test.races for _, test in swept),
         "repeated": any(test.runs for _, test in swept),
+        "dense": any(test.posterior for _, test in swept),
         "data": {
             "curves": None,
             "tests": [sweep_numbers(test) for _, test in swept] if schedule else [],

@@ -82,6 +82,22 @@ def band(result: Result) -> tuple[Any, Any] | None:
     return np.fmin.reduce(rows), np.fmax.reduce(rows)
 
 
+def densities(result: Result) -> tuple[Any, Any | None, Any] | None:
+    """Returns rates, and how probable each is, before the test and after it; 1 is the most.
+
+    None without an answer; no density before the test where nothing was expected.
+    """
+    after, before = result.posterior, result.density("prior")
+    if after is None or result.max_lr is None:
+        return None
+    top = max(float(one[1].max()) for one in (after, before) if one is not None)
+    return after[0], None if before is None else before[1] / top, after[1] / top
+
+
+DENSITY_FRAC = 0.22
+"""How much of a chart's height the densities take, at its foot."""
+
+
 def describe(result: Result) -> str:
     """Says what the chart of a range test shows."""
     if not len(result.lrs):
@@ -102,6 +118,7 @@ def draw_result(result: Result) -> str:
     if result.interval:
         inside = np.clip(result.interval, across.low, across.high)
         chart.band(inside, [low, low], [high, high], CSS.lines[1], 0.12)
+    _draw_densities(result, chart, across, low, high)
     repeated = band(result)
     if repeated is not None:
         chart.band(result.lrs, *repeated, CSS.lines[0])
@@ -117,6 +134,17 @@ def draw_result(result: Result) -> str:
         chart.rule("x", result.base_lr, CSS.lines[2], f"base_lr {result.base_lr:.2g}", "start")
         chart.rule("x", result.max_lr, CSS.lines[1], f"max_lr {result.max_lr:.2g}")
     return chart.svg()
+
+
+def _draw_densities(result: Result, chart: Chart, across: Axis, low: float, high: float) -> None:
+    if (found := densities(result)) is None:
+        return
+    rates, before, after = found
+    inside = (across.low <= rates) & (rates <= across.high)
+    foot, height = np.full(int(inside.sum()), low), DENSITY_FRAC * (high - low)
+    chart.band(rates[inside], foot, low + height * after[inside], CSS.lines[1], 0.35)
+    if before is not None:
+        chart.line(rates[inside], low + height * before[inside], CSS.faint, width=1.2, dashes="3 2")
 
 
 def _set_limits(result: Result, ax: Axes) -> None:

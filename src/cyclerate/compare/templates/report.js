@@ -666,6 +666,7 @@ const page = (() => {
       const [low, high] = test.interval.map((lr) => clamp(lr, ...ends));
       chart.band([low, high], [up.low, up.low], [up.high, up.high], "var(--line-1)", 0.12);
     }
+    if (test.density && options.density?.checked) drawDensity(chart, test.density);
     if (test.band && options.band?.checked) {
       chart.band(test.lrs, test.band[0], test.band[1], "var(--line-0)");
     }
@@ -695,6 +696,13 @@ const page = (() => {
       ...test.smoothed.x.map((lr, i) => [lr, "smoothed", test.smoothed.y[i]]),
       ...test.races.map(([lr, score]) => [lr, "race", score])];
     placeHandles();
+  }
+
+  // How probable each rate is, at the foot of the chart, as high as in _plot.py.
+  function drawDensity(chart, { lrs, before, after }) {
+    const { low, high } = chart.y, up = (share) => low + 0.22 * (high - low) * share;
+    chart.band(lrs, lrs.map(() => low), after.map(up), "var(--line-1)", 0.35);
+    if (before) chart.line(lrs, before.map(up), "var(--faint)", { width: 1.2, dash: "3 2" });
   }
 
   // A rate's handle: a slider that is dragged, or moved by the arrow keys.
@@ -757,28 +765,45 @@ const page = (() => {
   }
 
   // What the races say of the rate that is chosen: between two of them, a straight line over the
-  // logarithm of the rate.
+  // logarithm of the rate. How sure that is, repeats say; of one probe, how far apart the two are.
   function expectation() {
     const races = [...test.races].sort((a, b) => a[0] - b[0]), lr = state.max_lr;
     const other = test.policy && test.policy !== state.policy;
     return whatRacesSay(races, lr) + (races.length && other ? ` The races were of ${test.policy}.` : "");
   }
 
+  const around = (races, lr) => [races.findLast(([rate]) => rate <= lr), races.find(([rate]) => rate >= lr)];
+
+  function between([below, above], lr) {
+    const wide = Math.log(above[0] / below[0]);
+    return below[1] + (wide ? Math.log(lr / below[0]) / wide : 0) * (above[1] - below[1]);
+  }
+
   function whatRacesSay(races, lr) {
     if (!races.length) return "No races were run: a sweep alone does not say what loss to expect.";
     const tell = ([rate, score]) => (score === null
       ? `a race at ${number(rate)} diverged` : `a race at ${number(rate)} ended at ${number(score)}`);
-    const below = races.findLast(([rate]) => rate <= lr), above = races.find(([rate]) => rate >= lr);
+    const begins = `The ${test.metric} to expect after a race at max_lr ${lr}:`;
+    const repeats = test.runs.map((run) => around([...run.races].sort((a, b) => a[0] - b[0]), lr))
+      .filter((pair) => pair.every((race) => race && race[1] !== null)).map((pair) => between(pair, lr));
+    if (repeats.length > 1) {
+      const mean = sum(repeats) / repeats.length;
+      const spread = Math.sqrt(sum(repeats.map((one) => (one - mean) ** 2)) / (repeats.length - 1));
+      const digits = spread > 0 ? clamp(1 - Math.floor(Math.log10(spread)), 0, 12) : 4;
+      return `${begins} ${mean.toFixed(digits)} ± ${spread.toFixed(digits)} (mean and standard deviation of ` +
+        `${repeats.length} probes).`;
+    }
+    const [below, above] = around(races, lr);
     if (!below || !above) {
       const way = below ? "high" : "low";
       return `No race was as ${way} as max_lr ${lr}: the nearest, ${tell(below ?? above)}.`;
     }
-    if (below[0] === above[0]) return `The ${test.metric} to expect after a race at max_lr: ${tell(below)}.`;
     if (below[1] === null || above[1] === null) return `Around max_lr ${lr}: ${tell(below)}, ${tell(above)}.`;
-    const share = Math.log(lr / below[0]) / Math.log(above[0] / below[0]);
-    const expected = below[1] + share * (above[1] - below[1]);
-    return `The ${test.metric} to expect after a race at max_lr ${lr}: about ${number(expected)} ` +
-      `(${tell(below)}, ${tell(above)}).`;
+    if (below[0] === above[0]) {
+      return `${begins} ${number(below[1])}, of one race; repeats would say how sure that is.`;
+    }
+    return `${begins} about ${number(between([below, above], lr))}, give or take ` +
+      `${rounded(Math.abs(above[1] - below[1]) / 2, 2)} (${tell(below)}, ${tell(above)}).`;
   }
 
   // --- Begin ---------------------------------------------------------------------------------
