@@ -1,8 +1,26 @@
 """Published experiments, run again: what the article says, and what is found here."""
 
-from reproductions import cardio, k_fold, mnist, one_cycle, range_test, smith2017, snapshot
+from reproductions import (
+    cardio,
+    dawnbench,
+    k_fold,
+    mnist,
+    one_cycle,
+    range_test,
+    smith2017,
+    snapshot,
+)
 
 EXPERIMENTS = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (cardio, mnist, range_test, one_cycle, smith2017, k_fold, snapshot)
+    for module in (
+        cardio,
+        mnist,
+        range_test,
+        one_cycle,
+        smith2017,
+        dawnbench,
+        k_fold,
+        snapshot,
+    )
 }

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cyclerate._errors import check_choice, check_number
+from cyclerate._errors import bad_argument, check_choice, check_number
 from cyclerate.cli._console import Boundary, Console, asking, wrapped
 from cyclerate.cli._options import (
     Json,
@@ -77,6 +77,9 @@ def run(
         int | None, typer.Option(help="Runs of each cell.", show_default="by the experiment")
     ] = None,
     scale: Annotated[float, typer.Option(help="Factor on the epochs of every training.")] = 1.0,
+    target: Annotated[
+        float | None, typer.Option(help="Accuracy to reach.", show_default="by the experiment")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="A cell to run; again for more.", show_default="all")
     ] = None,
@@ -98,7 +101,11 @@ def run(
         experiment = EXPERIMENTS[check_choice("NAME", name, EXPERIMENTS)]
         check_number("--scale", scale, low=0, low_open=True)
         usual = 1 if quick else experiment.seeds
-        size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick)
+        if target is not None:
+            if experiment.target is None:
+                raise bad_argument("--target", f"left out: {name} has none", target)
+            check_number("--target", target, low=0, high=1, low_open=True)
+        size = Size(seed_range(0, usual if seeds is None else seeds), scale, quick, target)
         named = [cell.name for cell in experiment.cells(size)]
         chosen = [check_choice("--only", cell, named) for cell in only or ()]
     folder = check_folder(out or Path("runs") / (f"{name}-quick" if quick else name))

@@ -85,7 +85,7 @@ def line(
 
     The mean ends where the first of them ends.
     """
-    runs = [run.outcome.curves for run in record.of(cell)]
+    runs = [run.outcome.curves for run in record.of(cell) if run.outcome.curves]
     if not runs:
         return Line(name)
     unit = steps_per_epoch or 1

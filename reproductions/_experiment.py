@@ -83,6 +83,7 @@ class Experiment:
         charts: The figures.
         tables: The tables; the first sets what the article gives beside what was found here.
         lessons: What to take from it, said by the numbers of the record alone.
+        target: The accuracy that is to be reached; None where nothing is to be.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Experiment:
     charts: Callable[[Reproduction], tuple[Chart, ...]]
     tables: Callable[[Reproduction], tuple[Table, ...]]
     lessons: Callable[[Reproduction], tuple[str, ...]]
+    target: float | None = None
 
 
 def run(

@@ -39,11 +39,13 @@ class Size:
         scale: Factor on the epochs of every training.
         quick: Synthetic or small data and short runs, without a download: shows that it works,
             says nothing about the article.
+        target: The accuracy to reach, in an experiment that has one; by default its own.
     """
 
     seeds: tuple[int, ...]
     scale: float = 1.0
     quick: bool = False
+    target: float | None = None
 
     def epochs(self, full: int, quick: int = 2) -> int:
         """The epochs of a training that has `full` in the whole experiment."""

@@ -130,6 +130,34 @@ def test_compare_tells_what_it_does_within_80_columns(flowers: Path):
     assert result.stderr == ""
 
 
+def test_how_long_adds_a_curve_and_what_more_steps_would_bring(flowers: Path):
+    words = ["--target", "kind", "--policies", "fixed", "--epochs", 3, "--seeds", 1, "--out", "out"]
+    first = run("compare", flowers, *words, "--how-long").stdout
+    assert "How long to train: one more network in 3 cycles, 12 steps in all." in first
+    assert re.search(r"\nsteps +accuracy +80 % interval +seconds\n3 ", first)
+    assert re.search(r"\n12 .*\n24 +about .*\n48 +about ", first)
+    assert ", twice the steps, " in " ".join(first.split())
+    assert max(map(len, first.splitlines())) <= 80
+    assert "How long to train" in Path("out/report.html").read_text()
+    kept = cr.HowLong.load("out/how-long/how_long.json")
+    assert kept.steps == (3, 6, 12)
+
+    # Again: nothing is trained. Without the option the curve stays; a new beginning removes it.
+    again = json.loads(run("compare", flowers, *words, "--how-long", "--json").stdout)
+    assert again["how_long"]["seconds"] == list(kept.seconds)
+    assert again["longer"] in " ".join(first.split())
+    run("compare", flowers, *words, "--overwrite")
+    assert not list(Path("out/how-long").iterdir())
+    assert "How long to train" not in Path("out/report.html").read_text()
+
+
+def test_how_long_needs_steps_enough(flowers: Path):
+    words = ["--target", "kind", "--policies", "fixed", "--epochs", 1, "--batch-size", 18]
+    result = RUNNER.invoke(app, ["compare", str(flowers), *map(str, words), "--how-long"])
+    assert result.exit_code == 2
+    assert "--how-long needs 8 steps a run. Raise --epochs." in " ".join(result.stderr.split())
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_quiet_prints_the_result_only(flowers: Path):
     words = ["--target", "kind", "--policies", "fixed", "--epochs", 6, "--seeds", 1, "--quiet"]

@@ -19,6 +19,7 @@ import pytest
 import cyclerate as cr
 from cyclerate._theme import DARK, LIGHT
 from cyclerate.compare._answer import Answer
+from cyclerate.compare._budgets import HOW_LONG
 from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._page import (
     TEMPLATES,
@@ -30,6 +31,7 @@ from cyclerate.compare._page import (
     write_report,
 )
 from cyclerate.compare._record import Best, PolicyInfo
+from cyclerate.cycles._how_long import RECORD, HowLong
 from tests.compare.colors import contrast
 from tests.compare.records import answer, cell, raced, range_result, record, row
 
@@ -364,6 +366,23 @@ def test_a_schedule_that_cannot_be_made_is_said():
     foreign = PolicyInfo("mine", "mine", {"type": "Nobody"}, "By hand.")
     page = Page(render(answer([row("mine", 0.5)], policies=(foreign,))))
     assert "By hand. It cannot be drawn here" in page.text
+
+
+def test_the_curve_of_a_finished_how_long_is_on_the_page(tmp_path: Path):
+    place, made = tmp_path / HOW_LONG, answer([row("fixed")]).comparison
+    place.mkdir()
+    values: dict[str, tuple[float | None, ...]] = {"val_accuracy": (0.8, 0.85, 0.87)}
+    told = HowLong((250, 500, 1000), values, "val_accuracy", (60.0, 120.0, 240.0))
+    part = dataclasses.replace(told, provenance={"total_steps": 2000})
+    part.save(place / RECORD)
+    assert "How long to train" not in write_report(made, tmp_path).read_text()
+    whole_run = dataclasses.replace(told, provenance={"total_steps": 1000})
+    whole_run.save(place / RECORD)
+    page = Page(write_report(made, tmp_path).read_text())
+    words = " ".join(" ".join(page.words).split())
+    assert "How long to train" in words
+    assert "Another 4.0 minutes, twice the steps, gain about 1." in words
+    assert "about 88." in words
 
 
 def test_a_failure_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

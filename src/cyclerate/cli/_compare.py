@@ -95,6 +95,9 @@ def compare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin again where --out holds a comparison.")
     ] = False,
+    how_long: Annotated[
+        bool, typer.Option("--how-long", help="One more training: would a longer one gain?")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -124,7 +127,8 @@ def compare(
             seeds=seed_range(seed, seeds),
         )
         check_count("--workers", workers)
-    run_plan(plan, out or Path("runs") / folder_name(data, target), console, workers, overwrite)
+    folder = out or Path("runs") / folder_name(data, target)
+    run_plan(plan, folder, console, workers, overwrite=overwrite, how_long=how_long)
 
 
 def demo(

@@ -11,9 +11,12 @@ from cyclerate._errors import CyclerateError, check_choice, check_count, check_n
 from cyclerate._files import built, read_json, without_schema, write_json
 from cyclerate.cli._console import Mistake, asking
 from cyclerate.cli._options import BACKENDS
+from cyclerate.compare._budgets import HOW_LONG
 from cyclerate.compare._cells import refuse_others
 from cyclerate.compare._networks import METRICS, OPTIMIZERS
 from cyclerate.compare._policies import Policy, named_policies
+from cyclerate.cycles._how_long import RECORD
+from cyclerate.cycles._members import MANIFEST
 from cyclerate.schedules import Constant
 
 if TYPE_CHECKING:
@@ -124,6 +127,9 @@ def clear(folder: Path) -> None:
                 file.unlink()
     for name in (FILE, "record.json", "best.keras", "preprocessing.json", "range_test.json"):
         (folder / name).unlink(missing_ok=True)
+    for kind in (RECORD, MANIFEST, "step-*.keras", "state-*"):
+        for file in (folder / HOW_LONG).glob(kind):
+            file.unlink()
 
 
 def load_plan(folder: Path) -> Plan:

@@ -8,17 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cyclerate._errors import count
-from cyclerate.cli._console import Console, asking, wrapped
+from cyclerate._plain import plain
+from cyclerate.cli._console import COLUMNS, Console, Mistake, asking, wrapped
 from cyclerate.cli._options import check_folder, choose_backend
 from cyclerate.cli._plan import Plan, clear
 from cyclerate.compare._answer import Answer, text_table
+from cyclerate.compare._budgets import HOW_LONG, budgets_in
 from cyclerate.compare._cells import Cell
 from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._networks import (
@@ -31,12 +33,14 @@ from cyclerate.compare._networks import (
 )
 from cyclerate.compare._policies import Policy, raced_policy, without_rate
 from cyclerate.compare._record import About, DataInfo
+from cyclerate.compare._wording import aligned
 from cyclerate.finder._range_test import RangeTestSettings
 
 if TYPE_CHECKING:
     from cyclerate.compare._study import Job, Study
     from cyclerate.tables import Tabular
 
+_POINTS, _LEAST_POINTS = 5, 3
 MODEL_FILE = "best.keras"
 PREPROCESSING_FILE = "preprocessing.json"
 RANGE_TEST_FILE = "range_test.json"
@@ -53,7 +57,13 @@ def draw(comparison: Comparison, out: Path, console: Console) -> Path:
 
 
 def run_plan(
-    plan: Plan, out: Path, console: Console, workers: int = 1, overwrite: bool = False
+    plan: Plan,
+    out: Path,
+    console: Console,
+    workers: int = 1,
+    *,
+    overwrite: bool = False,
+    how_long: bool = False,
 ) -> None:
     """Loads a table, compares the policies on it, and writes everything to `out`."""
     data = plan.table()
@@ -84,6 +94,8 @@ def run_plan(
             comparison = run_comparison(study, jobs, about, watch=watch, model_file=MODEL_FILE)
             wait()
             keep_network(study, jobs, comparison)
+    if how_long:
+        _train_how_long(study, plan.seeds[0], out, console)
     _finish(comparison, out, console)
 
 
@@ -114,6 +126,28 @@ def join_comparison(plan: Plan, out: Path, console: Console) -> int:
 
         run_comparison(study, jobs, about, watch=watch, model_file=MODEL_FILE, keep_record=False)
     return len(trained)
+
+
+def _train_how_long(study: Study, seed: int, out: Path, console: Console) -> None:
+    """Trains one network in cycles that double, as long as a run of the comparison."""
+    steps, fold = study.budgets[0].total_steps, study.folds[0]
+    points = min(_POINTS, steps.bit_length() - 1)
+    if points < _LEAST_POINTS:
+        raise Mistake(f"--how-long needs {2**_LEAST_POINTS} steps a run. Raise --epochs.")
+    console.say(f"How long to train: one more network in {points} cycles, {steps:,} steps in all.")
+    done = 0
+    with console.bar("how long", steps) as bar:
+
+        def watch() -> None:
+            nonlocal done
+            done += 1
+            bar(done)
+
+        learner: Any = study.learner
+        parts = [(study.data.x[rows], study.data.y[rows]) for rows in (fold.train, fold.heldout)]
+        told = {"total_steps": steps, "points": points, "folder": out / HOW_LONG}
+        with asking():
+            learner.how_long(seed, *parts, watch, **told)
 
 
 @contextmanager
@@ -306,6 +340,10 @@ def _finish(comparison: Comparison, out: Path, console: Console) -> None:
     console.result(f"\n{text_table(answer)}\n")
     for sentence in (answer.sentence, *answer.notes):
         console.result(wrapped(sentence))
+    budgets = budgets_in(out)
+    if budgets is not None:
+        lines = aligned([budgets.heads, *budgets.rows], COLUMNS - 1)
+        console.result("\n" + "\n".join(lines) + f"\n\n{wrapped(budgets.sentence)}")
     console.result(f"\nReport: {page}")
     best = comparison.about.best
     if best and best.file:
@@ -319,5 +357,7 @@ def _finish(comparison: Comparison, out: Path, console: Console) -> None:
             f"  model = keras.models.load_model({str(out / best.file)!r})",
             "  prepare.answers(model.predict(prepare.features(new_rows)))",
         )
-    said = {"answer": answer.sentence, "report": str(page)}
+    said: dict[str, Any] = {"answer": answer.sentence, "report": str(page)}
+    if budgets is not None:
+        said |= {"how_long": plain(asdict(budgets.told)), "longer": budgets.sentence}
     console.document({**said, **comparison.to_dict()})

@@ -15,6 +15,7 @@ import numpy as np
 from cyclerate._svg import Axis, Chart, around, number, steps_text
 from cyclerate._theme import CSS, Style, styles
 from cyclerate.compare._answer import Answer, rows
+from cyclerate.compare._budgets import Budgets
 from cyclerate.compare._curves import Curve, cycle_starts, draw_curves, is_wide
 from cyclerate.compare._record import SummaryRow
 from cyclerate.compare._wording import MISSING, Numbers, joined, rate, shortened, whole
@@ -55,6 +56,15 @@ def draw_all(answer: Answer) -> dict[str, Figure]:
     if made.schedules:
         figures["schedules"] = schedules(answer)
     return figures
+
+
+def how_long(budgets: Budgets) -> Figure:
+    """Draws what a training of each length came to, and what longer ones would."""
+    caption = (
+        f"Held-out {budgets.metric} at the end of each cycle of one training, as good as a "
+        "training of that length. Dashed, with bars of 80 %: what twice and four times would bring."
+    )
+    return Figure(budgets.svg(), caption, budgets.heads, budgets.rows)
 
 
 def learning_curves(answer: Answer, quantity: str, drawn: Sequence[Curve]) -> Figure:

@@ -18,7 +18,8 @@ from cyclerate._plain import digest, versions_of
 from cyclerate.compare._learner import Start, call, in_words, spelled
 from cyclerate.compare._networks import OPTIMIZERS, Objective, keras_loss, make_optimizer
 from cyclerate.compare._record import ModelInfo
-from cyclerate.keras import as_schedule, range_test
+from cyclerate.cycles._how_long import HowLong
+from cyclerate.keras import as_schedule, how_long, range_test
 from cyclerate.keras._data import borrow
 from cyclerate.keras._internals import check_model, innermost, rate_of
 from cyclerate.keras._state import remember_all_randomness, seed_all_randomness
@@ -132,9 +133,12 @@ class KerasLearner:
         return float(history.history["loss"][-1])
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        return self._outputs(self.model, x)
+
+    def _outputs(self, model: Any, x: NDArray[Any]) -> NDArray[np.float64]:
         rows = self._chunk_rows(len(x))
         chunks = [x[i : i + rows] for i in range(0, len(x), rows)]
-        parts = [_numpy(self.model.predict_on_batch(chunk)) for chunk in chunks]
+        parts = [_numpy(model.predict_on_batch(chunk)) for chunk in chunks]
         return np.concatenate(parts).astype(np.float64)
 
     def evaluate(self, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
@@ -197,6 +201,46 @@ class ObjectiveLearner(KerasLearner):
         """The objective's loss of rows, and its metric."""
         outputs, goal = self.predict(x), self.objective
         return {"loss": goal.loss(outputs, y), goal.metric: goal.score(outputs, y)}
+
+    def how_long(
+        self,
+        seed: int,
+        train: tuple[NDArray[Any], NDArray[Any]],
+        heldout: tuple[NDArray[Any], NDArray[Any]],
+        watch: Callable[[], None],
+        **options: Any,
+    ) -> HowLong:
+        """Trains a seed's network in cycles that double, and measures the objective's metric.
+
+        Args:
+            seed: Of the weights, and of all else that is random.
+            train: Rows to train on.
+            heldout: Rows that the curve is about.
+            watch: Called after every step.
+            **options: Of `cyclerate.keras.how_long`.
+        """
+        with self.seeded(seed):
+            model, name = self._made(seed, *train), f"val_{self.objective.metric}"
+
+        def judge(epoch: int, logs: dict[str, float]) -> None:  # noqa: ARG001 - as Keras calls it
+            logs[name] = self.objective.score(self._outputs(model, heldout[0]), heldout[1])
+
+        def count(batch: int, logs: Any) -> None:  # noqa: ARG001
+            watch()
+
+        watching = keras.callbacks.LambdaCallback(on_epoch_end=judge, on_train_batch_end=count)
+        return how_long(
+            model,
+            train[0],
+            self.targets(train[1]),
+            batch_size=self.batch_size,
+            validation_data=(heldout[0], self.targets(heldout[1])),
+            metric=name,
+            seed=seed,
+            callbacks=[watching],
+            verbose=0,
+            **options,
+        )
 
     def save(self, path: Path) -> None:
         """Saves the network trained last, giving probabilities (or the standardised number).

@@ -20,9 +20,10 @@ from cyclerate._errors import require
 from cyclerate._files import write_text
 from cyclerate._theme import CSS, DARK, LIGHT, styles, variables
 from cyclerate.compare._answer import Answer, page_legend, rows
+from cyclerate.compare._budgets import Budgets, budgets_in
 from cyclerate.compare._code import filled, frameworks, own_framework, schedule_code, use
 from cyclerate.compare._comparison import Comparison
-from cyclerate.compare._figures import Figure, draw_all, range_test, schedule_figure
+from cyclerate.compare._figures import Figure, draw_all, how_long, range_test, schedule_figure
 from cyclerate.compare._numbers import OFFERED, controls, curve_numbers, sweep_numbers
 from cyclerate.compare._wording import MISSING, rate, seconds, whole
 from cyclerate.finder import RangeTestResult
@@ -40,7 +41,8 @@ def write_report(comparison: Comparison, out_dir: str | os.PathLike[str]) -> Pat
     Raises:
         MissingExtra: jinja2 or scipy is not installed.
     """
-    return write_text(Path(out_dir) / FILE_NAME, render(Answer(comparison)))
+    told = budgets_in(out_dir)
+    return write_text(Path(out_dir) / FILE_NAME, render(Answer(comparison), told))
 
 
 def write_range_test(
@@ -94,7 +96,7 @@ def _design(kicker: str, title: str, chosen: dict[str, Any], figures: dict[str, 
     return fill("design.html.j2", kicker=kicker, heading=title, figures=figures, **chosen)
 
 
-def render(answer: Answer) -> str:
+def render(answer: Answer, budgets: Budgets | None = None) -> str:
     """Returns the page of a comparison as HTML; whatever the comparison says is escaped."""
     comparison, about = answer.comparison, answer.comparison.about
     tests = [
@@ -102,6 +104,8 @@ def render(answer: Answer) -> str:
     ]
     found, best = next((test for _, test in tests), None), use(answer)
     figures = draw_all(answer)
+    if budgets is not None:
+        figures["how_long"] = how_long(budgets)
     schedule = best.schedule if best else _found_cycle(found, about.total_steps)
     chosen = choosing(schedule, about.total_steps, tests, about.model.optimizer_config)
     if schedule is not None:
@@ -121,6 +125,7 @@ def render(answer: Answer) -> str:
         codes={name: schedule_code(made) for name, made in comparison.schedules.items()},
         look=styles(comparison.policies, comparison.reference, CSS),
         use=best,
+        how_long=budgets.sentence if budgets else "",
         when=when(about.created),
         **chosen,
     )
