@@ -2,6 +2,7 @@
 
     python -m benchmarks.budget run --method warmup --half "new fresh" --budget 1 --seeds 0 1 2
     python -m benchmarks.budget table      (docs/budget.md from what is stored; no training)
+    python -m benchmarks.budget targets    (docs/time-to-target.md, likewise)
 
 The grids that it is judged by are made by `python -m benchmarks.finders grid`. Prodigy and
 Schedule-Free need their packages (requirements/peers.txt).
@@ -15,15 +16,15 @@ import time
 
 import torch
 
-from benchmarks.budget import running, table
+from benchmarks.budget import running, table, targets
 from benchmarks.budget.methods import METHODS
 from benchmarks.finders.tasks import BY_NAME, EVERY
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    if arguments.what == "table":
-        table.write()
+    if arguments.what != "run":
+        {"table": table, "targets": targets}[arguments.what].write()
         return
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # a dying network is full of them, and each is slow
@@ -42,7 +43,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description=__doc__)
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "table", "targets"])
     parser.add_argument("--method", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--budget", nargs="+", choices=running.BUDGETS, default=["1"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])

@@ -115,7 +115,7 @@ def _section(heading: str, tasks: Sequence[Task]) -> str:
                 "above its start",
             ]
             rows.sort(key=lambda row: (-int(row[1]), float(row[3])))
-            lines += ["", f"### {_runs(budget)}", "", *_markdown([headings, *rows])]
+            lines += ["", f"### {_runs(budget)}", "", *markdown([headings, *rows])]
     return "\n".join(lines) if len(lines) > 1 else ""
 
 
@@ -150,7 +150,8 @@ def _figure(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table; its first row is the head."""
     ruler = ["---"] + ["---:"] * (len(rows[0]) - 1)
     return ["| " + " | ".join(row) + " |" for row in (rows[0], ruler, *rows[1:])]
 
@@ -162,4 +163,4 @@ def _tasks() -> str:
         [task.name, task.half, task.optimizer, str(task.batch_size), str(task.steps)]
         for task in sorted(listed, key=lambda task: (task.half, task.name))
     ]
-    return "\n".join(["## The tasks", "", *_markdown(rows)])
+    return "\n".join(["## The tasks", "", *markdown(rows)])

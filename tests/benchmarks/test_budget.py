@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.budget import running, table
+from benchmarks.budget import running, table, targets
 from benchmarks.budget.methods import METHODS
 from benchmarks.budget.methods.warmup import drive, prior_of
 from benchmarks.finders import adapting, cache, data, models
@@ -62,6 +62,57 @@ def test_a_result_is_judged_by_all_three_grids(folder):
     cache.write("budget_warmup", task, {"ends": {"1": {"0": {"train_loss": None}}}})
     assert table.regrets("warmup", [task], "1") == [1.0]
     assert table.ends_above_start("warmup", [task], "1") == 1
+
+
+def ended(**losses: float | None) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What is stored of a method that ended so with each budget, b05 for a half."""
+    names = {"b05": "0.5", "b1": "1", "b2": "2"}
+    kept = {"0": {}}
+    return {
+        names[name]: {s: {"train_loss": loss, "heldout_loss": loss} for s in kept}
+        for name, loss in losses.items()
+    }
+
+
+def test_the_time_to_a_target_is_the_least_budget_that_came_there(folder):
+    task = small()
+    judge = {"train_loss": [[2.0, 1.0]], "start_train_loss": [3.0]}
+    judge |= {"heldout_loss": [[2.0, 1.0]], "start_heldout_loss": [3.0]}
+    cache.write("grid_one_cycle", task, judge)  # so the target is 1.1
+    cache.write("budget_warmup", task, {"ends": ended(b05=1.2, b1=1.09, b2=1.2)})
+    cache.write("budget_prodigy", task, {"ends": ended(b05=1.2, b1=None, b2=1.11)})
+    cache.write("budget_grid_search", task, {"ends": ended(b1=1.0)})
+    assert targets.times("warmup", [task], "train") == {"small": 1.0}
+    assert targets.times("prodigy", [task], "heldout") == {"small": float("inf")}
+    assert targets.times("grid search", [task], "train") is None
+    assert targets.reached("grid search", task, "1", "train") is True
+    assert targets.reached("grid search", task, "2", "train") is None
+    told = targets.section("train", [task])
+    assert "| warmup | 0 | 1 | 1 | 0 | 100% | 100% | 100% | 1.00 |" in told
+    assert "| prodigy | 0 | 0 | 0 | 1 | 0% | 0% | 0% | 0.00 |" in told
+    assert "| grid search | 1 | 1 |" in told
+    assert "| small | 120 | 1 / 1 | never / never |" in targets.by_task([task])
+
+
+def test_a_score_is_the_area_under_the_profile():
+    each = {
+        "a": {"t": 0.5, "u": 2.0, "v": float("inf")},
+        "b": {"t": 2.0, "u": 1.0, "v": float("inf")},
+    }
+    assert targets.profile(each, 1.0) == pytest.approx({"a": 1 / 3, "b": 1 / 3})
+    assert targets.profile(each, 2.0) == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+    assert targets.profile(each, 4.0) == pytest.approx({"a": 2 / 3, "b": 2 / 3})
+    # A third up to twice the fastest, then two thirds; b comes in at four times.
+    assert targets.scores(each) == pytest.approx({"a": (1 / 3 + 2 * 2 / 3) / 3, "b": 1 / 3})
+
+
+def test_the_page_of_targets_has_the_stored_results(monkeypatch, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(targets.PAGE.read_text())
+    monkeypatch.setattr(targets, "PAGE", page)
+    before = targets.PAGE.read_text()
+    targets.write()
+    assert page.read_text() == before
 
 
 @pytest.mark.parametrize(
