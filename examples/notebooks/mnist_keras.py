@@ -22,9 +22,8 @@ import cyclerate as cr
 import cyclerate.keras as ck
 
 # %% [markdown]
-# MNIST itself, where `CYCLERATE_DATA` names a folder with Keras's `mnist.npz`; or the small
-# digits that come with scikit-learn. With a network at hand, `keras.datasets.mnist.load_data()`
-# gives the same arrays.
+# MNIST itself, where `CYCLERATE_DATA` names a folder with Keras's `mnist.npz`, or the small digits
+# that come with scikit-learn. `keras.datasets.mnist.load_data()` downloads the same arrays.
 # %%
 if folder := os.environ.get("CYCLERATE_DATA"):
     with np.load(f"{folder}/mnist/mnist.npz") as file:
@@ -37,6 +36,7 @@ else:
     x, y = load_digits(return_X_y=True)
     x, x_test, y, y_test = train_test_split(x, y, test_size=0.25, random_state=0)
 x, x_test = (part.reshape(len(part), -1).astype("float32") / x.max() for part in (x, x_test))
+epochs, batch_size = 5, 128 if len(x) > 10_000 else 16
 print(x.shape, x_test.shape)
 
 
@@ -60,7 +60,8 @@ def network():
 # brings it down from there to zero, all within the epochs that were asked for.
 # %%
 model = network()
-history = ck.fit_one_cycle(model, x, y, epochs=5, batch_size=128, validation_split=0.1, verbose=0)
+options = {"epochs": epochs, "batch_size": batch_size, "verbose": 0}
+history = ck.fit_one_cycle(model, x, y, validation_split=0.1, **options)
 accuracy = model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
 print(f"top of the cycle {history.finding['top']:.2g}, test accuracy {accuracy:.3f}")
 
@@ -76,8 +77,8 @@ right.legend()
 # %% [markdown]
 # Or measure the rate by itself. The model comes back as it was, and the answer has an interval.
 # %%
-steps = 5 * -(-len(x) // 128)
-result = ck.range_test(network(), x, y, batch_size=128, horizon_steps=steps, verbose=0)
+steps = epochs * -(-len(x) // batch_size)
+result = ck.range_test(network(), x, y, batch_size=batch_size, horizon_steps=steps, verbose=0)
 result.plot()
 print(result)
 
@@ -88,7 +89,7 @@ print(result)
 cycle = cr.OneCycle(result.max_lr, total_steps=steps)
 again = network()
 again.optimizer.learning_rate = ck.as_schedule(cycle)
-again.fit(x, y, epochs=5, batch_size=128, verbose=0)
+again.fit(x, y, **options)
 with_schedule = again.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
 print(f"test accuracy {with_schedule:.3f}")
 
