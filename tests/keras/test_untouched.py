@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
+from cyclerate.keras import _state
 from cyclerate.keras._state import Snapshot, seed_all_randomness, variables_of
 from tests.keras.toys import ONES, ZEROS, fit_steps, mean_of_output, one_weight, value
 
@@ -192,3 +195,66 @@ def test_a_fault_while_restoring_leaves_nothing_else_undone(monkeypatch: pytest.
     assert sorted(vars(model)) == sorted(before)
     assert model.train_function is before["train_function"]
     assert np.random.uniform() == expected  # noqa: NPY002
+
+
+class Zeroed(keras.Model):
+    """Has a step of its own, which may do with the gradients of the step before what it likes."""
+
+    def train_step(self, data: Any) -> Any:
+        return super().train_step(data)
+
+
+class FullDisk:
+    """A file on a disk without room."""
+
+    def __init__(self, **_: Any) -> None:
+        self.closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def tell(self) -> int:
+        return 0
+
+    def write(self, _: Any) -> int:
+        raise OSError("no room")
+
+
+@pytest.mark.keras_backend
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others leave no gradients")
+@pytest.mark.parametrize("method", ["range", "probe"])
+@pytest.mark.parametrize("where", ["file", "full disk", "own step"])
+def test_large_gradients_of_the_last_fit_wait_elsewhere(
+    where: str, method: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(_state, "_LARGE_BYTES", 1)
+    if where == "full disk":
+        monkeypatch.setattr(tempfile, "TemporaryFile", FullDisk)
+    alive: list[bool] = []
+    latest: list[Any] = []
+
+    def loss_fn(target: Any, output: Any) -> Any:
+        alive.extend(gradient() is not None for gradient in latest)
+        return keras.ops.mean((output - target) ** 2)
+
+    given = keras.Input((4, 4, 1))
+    hidden = keras.layers.Flatten()(keras.layers.Conv2D(2, 3)(given))
+    kind = Zeroed if where == "own step" else keras.Model
+    model = kind(given, keras.layers.Dense(1)(hidden))
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss_fn)
+    x = RNG.normal(size=(32, 4, 4, 1)).astype("float32")
+    model.fit(x, x.sum((1, 2, 3)), batch_size=8, verbose=0)
+    parameters: list[Any] = [v.value for v in model.trainable_variables]
+    weights = [p.detach().clone() for p in parameters]
+    gradients = [p.grad.clone() for p in parameters]
+    strides = [p.grad.stride() for p in parameters]
+    latest += [weakref.ref(p.grad) for p in parameters]
+    ck.range_test(model, x, x.sum((1, 2, 3)), batch_size=8, method=method, verbose=0)
+    assert all(p.grad.equal(old) for p, old in zip(parameters, gradients, strict=True))
+    assert all(p.equal(old) for p, old in zip(parameters, weights, strict=True))
+    assert [p.grad.stride() for p in parameters] == strides
+    assert len(alive) > 10
+    assert any(alive) is (where != "file")

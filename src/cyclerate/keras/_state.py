@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from typing import Any
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -73,24 +75,29 @@ class Snapshot:
     and the train/eval flags of its modules. It costs one copy of each variable, on the device that
     it lives on.
 
-    Without `metrics` these go on, and the attributes.
+    Without `metrics` these go on, and the attributes, and no gradients are kept: for a mark of a
+    training that goes on.
     """
 
     def __init__(self, model: Any, *, metrics: bool = True) -> None:
         variables = variables_of(model, metrics=metrics)
         self._values = [(variable, _copy(variable.value)) for variable in variables]
-        self._torch = _TorchState(model) if keras.backend.backend() == "torch" else None
+        torch = keras.backend.backend() == "torch"
+        self._torch = _TorchState(model, gradients=metrics) if torch else None
         layers = [model, *layers_of(model)] if metrics else []
         self._plain = [(vars(layer), _plain(layer)) for layer in layers]
 
     def put_back(self, *, again: bool = False) -> None:
         """Gives every variable its value; unless `again` follows, that may be the copy itself."""
+        if self._torch is not None:
+            self._torch.drop_gradients()
+        in_place = keras.backend.backend() != "jax"
         for variable, value in self._values:
-            variable.assign(_copy(value) if again else value)
+            variable.assign(value if in_place or not again else _copy(value))
         for attributes, values in self._plain:
             attributes.update(values)
         if self._torch is not None:
-            self._torch.put_back()
+            self._torch.put_back(again=again)
 
     def arrays(self) -> list[Any]:
         """The values, for a file."""
@@ -175,23 +182,119 @@ def _copy(tensor: Any) -> Any:
 class _TorchState:
     """The state of a PyTorch module beside its Keras variables."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, gradients: bool) -> None:
         known = {id(variable.value) for variable in variables_of(model)}
         tensors = [*model.parameters(), *model.buffers()]
         self._tensors = [(t, t.detach().clone()) for t in tensors if id(t) not in known]
-        # Steps make new gradients and drop the old ones, so the old need no copy.
-        self._gradients = [(p, p.grad) for p in model.parameters()]
+        self._gradients = _Gradients(model) if gradients else None
         # By name: each fit of Keras makes new containers of its parameters.
         self._training = {name: module.training for name, module in model.named_modules()}
         self._model = model
 
-    def put_back(self) -> None:
+    def drop_gradients(self) -> None:
+        """Lets go of those that the test made, before there are others beside them."""
+        for parameter in self._model.parameters() if self._gradients is not None else ():
+            parameter.grad = None
+
+    def put_back(self, *, again: bool) -> None:
         for tensor, value in self._tensors:
             tensor.detach().copy_(value)
-        for parameter, gradient in self._gradients:
-            parameter.grad = gradient
+        if self._gradients is not None:
+            self._gradients.put_back(again=again)
         for name, module in self._model.named_modules():
             module.training = self._training.get(name, module.training)
+
+
+_LARGE_BYTES = 2**26
+_PIECE_BYTES = 2**24
+
+
+class _Gradients:
+    """The gradients that a fit has left behind; at the end they are back.
+
+    Steps make new ones and drop the old, so the old need no copy. But beside the new they would
+    take the memory of all weights once more. So large ones wait elsewhere, where nobody can miss
+    them (Keras's own step begins by dropping them): in the host's memory if they are on a device,
+    in a file without a name if they are not.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._held = [(parameter, parameter.grad) for parameter in model.parameters()]
+        self._aside: list[tuple[Any, Any]] = []  # parameters, and what makes their gradients
+        self._file = ExitStack()
+        of_keras = type(model).train_step is keras.Model.train_step
+        if of_keras and "train_step" not in vars(model):
+            known = [(p, g) for p, g in self._held if g is not None and _bytes_of(g) is not None]
+            if sum(gradient.nbytes for _, gradient in known) >= _LARGE_BYTES:
+                self._set_aside(known)
+
+    def put_back(self, *, again: bool) -> None:
+        """Gives them back; before another run only those that are at hand."""
+        for parameter, gradient in self._held:
+            parameter.grad = gradient
+        if not again:
+            with self._file:
+                for parameter, read in self._aside:
+                    parameter.grad = read()
+            self._aside = []
+
+    def _set_aside(self, known: list[tuple[Any, Any]]) -> None:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            try:
+                aside = [(parameter, _kept_in(file, gradient)) for parameter, gradient in known]
+            except OSError:  # no room there: they stay where they are
+                return
+            self._aside, self._file = aside, stack.pop_all()
+        gone = {id(parameter) for parameter, _ in aside}
+        self._held = [(p, None if id(p) in gone else gradient) for p, gradient in self._held]
+        for parameter, _ in aside:
+            parameter.grad = None
+
+
+def _kept_in(file: Any, gradient: Any) -> Callable[[], Any]:
+    """Writes a gradient into a file, or copies it to the host; returns what makes it again."""
+    import torch
+
+    device = gradient.device
+    if device.type != "cpu":
+        on_host = gradient.detach().to("cpu", copy=True)
+        return lambda: on_host.to(device)
+    start, form = file.tell(), torch.empty_like(gradient, device="meta")
+    _whole(file.write, _bytes_of(gradient))
+
+    def read() -> Any:
+        made = torch.empty_like(form, device=device)
+        file.seek(start)
+        _whole(file.readinto, _bytes_of(made))
+        return made
+
+    return read
+
+
+def _whole(step: Callable[[Any], int], memory: Any) -> None:
+    """Writes all of a memory, or reads into it, piece by piece."""
+    place = 0
+    while place < len(memory):
+        done = step(memory[place : place + _PIECE_BYTES])
+        if not done:
+            raise OSError("the file of the gradients is shorter than they are")
+        place += done
+
+
+def _bytes_of(tensor: Any) -> Any:
+    """The memory of a tensor that fills it without gaps; None of others. No values are copied."""
+    import torch
+
+    plain = tensor.layout is torch.strided and type(tensor) is torch.Tensor
+    if not plain or tensor._is_view():  # noqa: SLF001 - others write to the whole
+        return None
+    order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+    laid = tensor.detach().permute(order)
+    if not laid.is_contiguous():
+        return None
+    flat = laid.reshape(-1).view(torch.uint8)
+    return memoryview(cast(Any, flat.numpy())) if tensor.device.type == "cpu" else flat
 
 
 def remember_all_randomness() -> PutBack:
