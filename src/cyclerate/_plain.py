@@ -1,4 +1,4 @@
-"""Plain JSON values, hashes of arrays, and where results come from."""
+"""Plain JSON values, columns of numbers, hashes of arrays, and where results come from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,74 @@ def digest(parts: Iterable[bytes | NDArray[Any]]) -> str:
         else:
             sha.update(part)
     return sha.hexdigest()[:_DIGEST]
+
+
+class Columns:
+    """Numbers of every step, by name: eight bytes each while they grow, lists for whoever asks.
+
+    A list of floats would take 32. What is no number, as a metric may be, is kept as it is.
+
+    Args:
+        *names: Columns that are there from the beginning.
+
+    >>> columns = Columns("loss")
+    >>> columns.add(loss=0.5, step=1)
+    >>> columns.add(loss=0.25, step=2)
+    >>> columns.lists(), columns.last("loss"), len(columns)
+    ({'loss': [0.5, 0.25], 'step': [1, 2]}, 0.25, 2)
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._columns: dict[str, Any] = {name: array("d") for name in names}
+
+    @classmethod
+    def of(cls, lists: Mapping[str, Iterable[Any]]) -> Columns:
+        """Returns the columns that `lists` gave."""
+        columns = cls()
+        for name, values in lists.items():
+            columns.extend(name, values)
+        return columns
+
+    def add(self, **values: Any) -> None:
+        """Adds a value to each of some columns."""
+        for name, value in values.items():
+            column = self._columns.get(name)
+            if column is None:
+                column = self._columns[name] = array("q" if type(value) is int else "d")
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number and isinstance(column, array):
+                column = self._columns[name] = [*column]
+            try:
+                column.append(value)
+            except (TypeError, OverflowError):
+                self._columns[name] = [*column, value]
+
+    def extend(self, name: str, values: Iterable[Any]) -> None:
+        """Adds values to a column; those of an array of floats at once."""
+        if isinstance(values, np.ndarray) and values.dtype == np.float64:
+            column = self._columns.setdefault(name, array("d"))
+            if isinstance(column, array) and column.typecode == "d":
+                column.frombytes(values.tobytes())
+                return
+            values = values.tolist()
+        for value in values:
+            self.add(**{name: value})
+        self._columns.setdefault(name, array("d"))
+
+    def since(self, first: int) -> dict[str, Sequence[Any]]:
+        """Returns what came to each column after so many values, as compactly."""
+        return {name: column[first:] for name, column in self._columns.items()}
+
+    def lists(self, first: int = 0) -> dict[str, list[Any]]:
+        """Returns the same as new lists."""
+        return {name: list(column) for name, column in self.since(first).items()}
+
+    def last(self, name: str) -> Any:
+        """Returns the latest value of a column."""
+        return self._columns[name][-1]
+
+    def __len__(self) -> int:
+        return max(map(len, self._columns.values()), default=0)
 
 
 _COMPUTE = ("keras", "jax", "tensorflow", "torch")

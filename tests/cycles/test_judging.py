@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, strategies as st
 
 import cyclerate as cr
-from cyclerate.cycles._ends import CycleJudge, ends_between, epochs_that_end_cycles
+from cyclerate.cycles._ends import CycleJudge, EpochsThatEndCycles
 
 NAN = math.nan
 
@@ -52,9 +53,11 @@ def test_the_best_is_the_extreme_of_all(values: list[float], mode: str):
     assert judge.best_cycle == 1 + values.index(judge.best)
 
 
-def test_a_training_that_begins_at_a_lowest_step_does_not_end_a_cycle_there():
-    schedule = cr.Triangular(0.1, 1.0, 10)
-    assert ends_between(schedule, 20, 61) == (40, 60)
+def epochs_that_end_cycles(
+    schedule: cr.Schedule, epoch_ends: Sequence[int], start_step: int = 0
+) -> tuple[int, ...]:
+    found = EpochsThatEndCycles(schedule, epoch_ends, start_step)
+    return tuple(epoch for epoch in range(len(epoch_ends) + 2) if epoch in found)
 
 
 class TestEpochs:
@@ -68,6 +71,13 @@ class TestEpochs:
 
     def test_warm_restarts_end_with_their_last_step(self):
         assert epochs_that_end_cycles(cr.WarmRestarts(1.0, 10, 2), [10, 20, 30]) == (0, 2)
+
+    def test_begun_at_a_lowest_step_it_ends_no_cycle_there(self):
+        schedule = cr.Triangular(0.1, 1.0, 10)
+        assert epochs_that_end_cycles(schedule, [21, 40, 61], start_step=20) == (1, 2)
+
+    def test_epochs_of_one_step_end_one_cycle_once(self):
+        assert epochs_that_end_cycles(cr.Triangular(0.1, 1.0, 2), range(1, 10)) == (4, 8)
 
     def test_a_cycle_that_ends_inside_an_epoch_is_refused_with_the_numbers(self):
         with pytest.raises(ValueError, match=r"a multiple of 8 steps.* ends at step 20"):

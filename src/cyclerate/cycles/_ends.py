@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_schedule
 
 _BLOCK_STEPS = 2**16
+_FIRST_LOOK_STEPS = 2**18  # so far ahead a schedule is looked at before a training begins
 
 
 def cycle_ends(schedule: Schedule, total_steps: int) -> tuple[int, ...]:
@@ -67,14 +69,15 @@ class CycleEnds:
         self._total_steps = check_count("total_steps", total_steps)
         self._looked_at = 0
         self._falling = False
-        self._steps: list[int] = []
+        self._steps = array("q")
 
     def cycle_at(self, step: int) -> int | None:
         """Returns the number, from 1, of the cycle that ends with this step; None for no end."""
         while self._looked_at <= step and self._looked_at < self._total_steps:
             self._look_on()
         place = bisect_left(self._steps, step)
-        return place + 1 if self._steps[place : place + 1] == [step] else None
+        known = place < len(self._steps) and self._steps[place] == step
+        return place + 1 if known else None
 
     def __iter__(self) -> Iterator[int]:
         for cycle in itertools.count():
@@ -83,6 +86,16 @@ class CycleEnds:
                     return
                 self._look_on()
             yield self._steps[cycle]
+
+    def any_after(self, step: int) -> bool:
+        """Whether a cycle ends after a step; the last step of all is looked at first."""
+        low, high = self._schedule.bounds
+        if low == high or step >= self._total_steps - 1:
+            return False
+        first = max(self._total_steps - _BLOCK_STEPS, 0)
+        changes = np.diff(self._schedule(np.arange(first, self._total_steps)))
+        latest = changes[np.flatnonzero(changes)][-1:]
+        return bool((latest < 0).any()) or any(end > step for end in self)
 
     def _look_on(self) -> None:
         """Looks at one more block of steps, and at the one after it."""
@@ -93,7 +106,7 @@ class CycleEnds:
         changes = np.diff(rates)
         last_of_level = np.flatnonzero(changes)
         falls = np.append(self._falling, changes[last_of_level] < 0).astype(bool)
-        self._steps += (first + last_of_level[falls[:-1] & ~falls[1:]]).tolist()
+        self._steps.extend((first + last_of_level[falls[:-1] & ~falls[1:]]).tolist())
         self._falling = bool(falls[-1])
         if self._falling and self._looked_at == self._total_steps:
             self._steps.append(self._total_steps - 1)
@@ -134,46 +147,57 @@ class CycleJudge:
         return True
 
 
-def ends_between(schedule: Schedule, start_step: int, stop_step: int) -> tuple[int, ...]:
-    """Returns the cycle ends of a training that takes the steps `start_step` to `stop_step` - 1.
-
-    A training that begins at a lowest step ends no cycle there: that was an earlier one's.
-
-    >>> import cyclerate as cr
-    >>> ends_between(cr.Triangular(0.1, 1.0, step_size=5), 10, 40)
-    (20, 30, 39)
-    """
-    return tuple(end for end in CycleEnds(schedule, stop_step) if end > start_step)
-
-
-def epochs_that_end_cycles(
-    schedule: Schedule, epoch_ends: Sequence[int], start_step: int = 0
-) -> tuple[int, ...]:
-    """Returns the epochs, counted from 0, with which a cycle ends.
+class EpochsThatEndCycles:
+    """The epochs, counted from 0, with which a cycle ends; found as far as they are asked for.
 
     An epoch ends a cycle if its last step is the lowest one, or the one before it: a triangle
-    shares its lowest step with the next cycle, and with it the next epoch. `epoch_ends` are the
-    steps that come after each epoch; a cycle must not end inside of one.
+    shares its lowest step with the next cycle, and with it the next epoch. A training that begins
+    at a lowest step ends no cycle there: that was an earlier one's.
+
+    Args:
+        schedule: Of the rate.
+        epoch_ends: The steps that come after each epoch.
+        start_step: The step that the training begins with.
+
+    Raises:
+        ValueError: No cycle ends in this training; or one ends inside of an epoch, as far as its
+            first 262,144 steps tell.
 
     >>> import cyclerate as cr
-    >>> epochs_that_end_cycles(cr.Triangular(0.1, 1.0, step_size=10), [10, 20, 30, 40])
-    (1, 3)
+    >>> ends = EpochsThatEndCycles(cr.Triangular(0.1, 1.0, step_size=10), range(10, 10**9, 10))
+    >>> [epoch for epoch in range(8) if epoch in ends]
+    [1, 3, 5, 7]
     """
-    ends = ends_between(schedule, start_step, epoch_ends[-1])
-    if not ends:
-        raise bad_argument("schedule", "one with a cycle that ends in this training", schedule)
-    after = {steps: epoch for epoch, steps in enumerate(epoch_ends)}
-    found = [after.get(end + 1, after.get(end)) for end in ends]
-    if None in found:
-        inside = ends[found.index(None)]
-        per_epoch = epoch_ends[0] - start_step
-        raise bad_argument(
-            "schedule",
-            "one whose cycles end with an epoch, where there is something to judge: make a cycle "
-            f"whole epochs, a multiple of {per_epoch} steps",
-            f"a cycle that ends at step {inside}",
-        )
-    return tuple(epoch for epoch in found if epoch is not None)
+
+    def __init__(self, schedule: Schedule, epoch_ends: Sequence[int], start_step: int = 0) -> None:
+        self._epoch_ends, self._start = epoch_ends, start_step
+        self._ends = CycleEnds(schedule, epoch_ends[-1])
+        if not self._ends.any_after(start_step):
+            raise bad_argument("schedule", "one with a cycle that ends in this training", schedule)
+        for end in self._ends:
+            if end > start_step + _FIRST_LOOK_STEPS:
+                break
+            after = epoch_ends[bisect_left(epoch_ends, end)]
+            if end > start_step and after not in (end, end + 1):
+                per_epoch = epoch_ends[0] - start_step
+                raise bad_argument(
+                    "schedule",
+                    "one whose cycles end with an epoch, where there is something to judge: make a "
+                    f"cycle whole epochs, a multiple of {per_epoch} steps",
+                    f"a cycle that ends at step {end}",
+                )
+
+    def __contains__(self, epoch: object) -> bool:
+        if not isinstance(epoch, int) or not 0 <= epoch < len(self._epoch_ends):
+            return False
+        after = self._epoch_ends[epoch]
+        if self._ends_with(after - 1):
+            return True
+        next_one = self._epoch_ends[epoch + 1] if epoch + 1 < len(self._epoch_ends) else None
+        return self._ends_with(after) and next_one != after + 1
+
+    def _ends_with(self, step: int) -> bool:
+        return step > self._start and self._ends.cycle_at(step) is not None
 
 
 # A training comes back from more than a sweep does. Of 402 small trainings that went well, at rates

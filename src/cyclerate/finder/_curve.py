@@ -8,6 +8,7 @@ around it, with Gaussian weights in the step index.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from dataclasses import dataclass
 from statistics import median
@@ -297,6 +298,7 @@ _START_STEPS = 10
 _LATEST_STEPS = 5  # a spike shorter than three of them goes unnoticed; no verdict before them
 _NOISE_SDS = 6.0
 _RESOLUTION = float(np.finfo(np.float32).eps)  # losses are computed in float32
+_SETTLED_JUMPS = 10_000  # from so many on, their median is looked at with each hundredth more
 
 
 class DivergenceMonitor:
@@ -327,8 +329,10 @@ class DivergenceMonitor:
         self._factor, self._start_steps = factor, start_steps
         self._first: list[float] = []
         self._last: deque[float] = deque(maxlen=_LATEST_STEPS)
-        self._jumps: deque[float] = deque(maxlen=window)
+        # All of them, in eight bytes each, or the latest.
+        self._jumps = array("d") if window is None else deque[float](maxlen=window)
         self._best = float("inf")
+        self._middle = 0, 0.0  # of so many jumps
 
     def update(self, value: float) -> bool:
         """Takes the next finite value; returns True once the loss has diverged."""
@@ -353,7 +357,10 @@ class DivergenceMonitor:
 
     def _noise(self, start: float) -> float:
         count = len(self._jumps)
-        noise = _MAD_TO_SD * sorted(self._jumps)[count // 2] / 2**0.5
+        if count < _SETTLED_JUMPS or count > 1.01 * self._middle[0]:
+            middle = np.partition(np.array(self._jumps), count // 2)[count // 2]
+            self._middle = count, float(middle)
+        noise = _MAD_TO_SD * self._middle[1] / 2**0.5
         # A median of few differences may be far too low; with heavy tails that stopped one noisy
         # sweep in fifty before its tenth step.
         return max(noise * (1 + 10 / count), _RESOLUTION * abs(start))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -164,9 +165,9 @@ class Probe:
         least = self._sweep.sweep.steps + LEAST_RACING_STEPS
         if self.max_steps < least:
             raise bad_argument("max_steps", f"at least {least} with this sweep", max_steps)
-        lrs = self._sweep.lrs
-        self._lowest_lr = lrs[0] or lrs[1]  # a linear sweep may begin at 0
-        self._courses: list[tuple[float, list[float]]] = []
+        first, second = self._sweep.lrs_from(0, 2)
+        self._lowest_lr = first or second  # a linear sweep may begin at 0
+        self._courses: list[tuple[float, array[float]]] = []
         self._scores: dict[int, float] = {}
         self._raced: list[tuple[float, float]] = []
         self._start = math.nan
@@ -248,7 +249,7 @@ class Probe:
                 sign = 1 if self._sweep.mode == "min" else -1
                 self._raced.append((self._lr(self._offset), sign * ended_at))
                 if isinstance(run, Race) and not run.failed:
-                    self._courses.append((ended_at, run.told))
+                    self._courses.append((ended_at, array("d", run.told)))
             bar = self._start + (_SCOUT_WORSE_SDS * self._noise() if self._scouts_left else 0.0)
             self._after_race(ended_at if ended_at < bar else math.inf)
             self.run = self._next_run()
@@ -409,7 +410,7 @@ class Probe:
         return worth[most] if most >= 0 else None
 
     def _race(self, max_lr: float, steps: int, policy: str) -> Race:
-        lrs = POLICIES[policy](max_lr, steps)(np.arange(steps)).tolist()
+        lrs = POLICIES[policy](max_lr, steps)(np.arange(steps))
         return Race(lrs, max_lr, ceiling=self._ceiling, summit=self._summit, mode=self._sweep.mode)
 
     def _lr(self, offset: float) -> float:

@@ -96,8 +96,8 @@ class Progress:
             self._metric = run.metric
 
     def _where(self, run: Run) -> str:
-        step = f"step {run.index}/{len(run.lrs)}"
+        step = f"step {run.index}/{run.planned_steps}"
         if isinstance(run, Race):
             return f"race {self._races} at {run.max_lr or 0:.2g}, {step}"
         sweep = "" if self._name == "range test" else "sweep "
-        return f"{sweep}{step}, rate {run.lrs[run.index - 1]:.2g}"
+        return f"{sweep}{step}, rate {run.lrs_from(run.index - 1)[0]:.2g}"

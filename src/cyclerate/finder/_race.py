@@ -9,8 +9,9 @@ are far too high, and a whole decade lower is next.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 import numpy as np
@@ -231,7 +232,7 @@ class Race(Run):
 
     def __init__(
         self,
-        lrs: Sequence[float],
+        lrs: Iterable[float],
         max_lr: float | None = None,
         *,
         ceiling: float = math.inf,
@@ -244,22 +245,26 @@ class Race(Run):
         self.summit = summit
         self.mode = mode
         self._last: deque[float] = deque(maxlen=_MEDIAN_STEPS)
-        self.told: list[float] = []
-        """What was told, to be minimised."""
+        self._told = array("d")
         self.failed = False
         """Whether the loss stayed too high or was not finite."""
 
     @property
     def done(self) -> bool:
         """Whether the race is over."""
-        return self.failed or self.index == len(self.lrs)
+        return self.failed or self.index == self.planned_steps
+
+    @property
+    def told(self) -> list[float]:
+        """What was told, to be minimised; a new list each time."""
+        return self._told.tolist()
 
     def _take(self, number: float) -> None:
         loss = number if self.mode == "min" else -number
-        self.told.append(loss)
+        self._told.append(loss)
         self._last.append(loss)
-        too_high = median(self._last) > self.ceiling and 2 * self.index > len(self.lrs)
-        shot_up = loss > self.summit and 4 * self.index > len(self.lrs)
+        too_high = median(self._last) > self.ceiling and 2 * self.index > self.planned_steps
+        shot_up = loss > self.summit and 4 * self.index > self.planned_steps
         self.failed = too_high or shot_up or not math.isfinite(loss)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import itertools
 import time
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -37,16 +39,32 @@ class Run(ABC):
     (True, 0.1, True, 1, False)
     """
 
-    def __init__(self, lrs: Sequence[float], over: str) -> None:
+    def __init__(self, lrs: Iterable[float], over: str) -> None:
         if not isinstance(lrs, Iterable):
             raise bad_argument("lrs", "a list of rates", lrs)
-        self.lrs: tuple[float, ...] = tuple(check_number("lrs", lr) for lr in lrs)
-        """The rate of each step."""
+        # Eight bytes a rate, where a tuple of floats takes 32.
+        floats = isinstance(lrs, np.ndarray) and lrs.dtype == np.float64 and lrs.ndim == 1
+        known = floats and bool(np.isfinite(cast(Any, lrs)).all())
+        self._rates = array("d", lrs if known else map(partial(check_number, "lrs"), lrs))
         self.index = 0
         """How many values have been told: the number of the step to come, counted from 0."""
         self.watcher: Callable[[Run, float], None] | None = None
         """Called with the run and each value told."""
         self._over = over
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """The rate of each step; a new tuple each time."""
+        return tuple(self._rates)
+
+    @property
+    def planned_steps(self) -> int:
+        """How many steps there are, if it does not end early."""
+        return len(self._rates)
+
+    def lrs_from(self, start: int, steps: int = 1) -> Sequence[float]:
+        """Returns the rates of the steps from one on, at most so many."""
+        return self._rates[start : start + steps]
 
     @property
     @abstractmethod
@@ -62,7 +80,7 @@ class Run(ABC):
         """
         if self.done:
             raise CyclerateError(self._over)
-        return self.lrs[self.index]
+        return self._rates[self.index]
 
     def tell(self, value: Any) -> bool:
         """Takes the value that a step at `lr` caused.

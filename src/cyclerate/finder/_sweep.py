@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
@@ -220,11 +221,9 @@ class RangeTest(Run):
         self.sweep = sweep or Sweep()
         self.metric = metric
         self.mode = check_choice("mode", mode, MODES)
-        self._lrs = self.sweep.lrs()
-        super().__init__(
-            self._lrs.tolist(), "this sweep is over; make a new RangeTest for another one"
-        )
-        self._values: list[float] = []
+        over = "this sweep is over; make a new RangeTest for another one"
+        super().__init__(self.sweep.lrs(), over)
+        self._values = array("d")
         stops = check_flag("stop_early", stop_early)
         self._monitor = DivergenceMonitor() if stops else None
         self._stop_reason: StopReason | None = None
@@ -242,7 +241,7 @@ class RangeTest(Run):
     @property
     def lr(self) -> float:
         """The rate to use for the next optimizer step; the last one used, once it is over."""
-        return self.lrs[self.index - 1 if self.done else self.index]
+        return self._rates[self.index - 1 if self.done else self.index]
 
     def result(self, *, method: str = "range", seconds: float | None = None) -> RangeTestResult:
         """Reads the curve told so far.
@@ -251,7 +250,7 @@ class RangeTest(Run):
             method: Name of the procedure, for the result.
             seconds: Wall time it took, if known.
         """
-        lrs, losses = self._lrs[: self.index], np.array(self._values, dtype=np.float64)
+        lrs, losses = np.array(self._rates[: self.index]), np.array(self._values)
         losses[~(np.abs(losses) < _INFINITE)] = np.nan
         smoothed, suggestion = smooth_and_suggest(
             lrs, losses, mode=self.mode, planned_steps=self.sweep.steps, metric=self.metric

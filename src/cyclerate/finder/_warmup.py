@@ -173,7 +173,7 @@ class FindingCycle:
         """Where the rate stands between none (0) and the top (1): momentum goes the other way."""
         if self._way_up is None:
             return self.lr / self.top
-        lowest = math.log(self._way_up.lrs[0])
+        lowest = math.log(self._way_up.sweep.start_lr)
         return min((math.log(self.lr) - lowest) / (math.log(self.prior.lr) - lowest), 1.0)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,13 +52,27 @@ class RateInUse:
         return self.step_at(self.batches_before)
 
     @property
-    def epoch_ends(self) -> list[int]:
-        """The step that comes after each epoch."""
+    def epoch_ends(self) -> Sequence[int]:
+        """The step that comes after each epoch, computed as it is asked for."""
         if self.batches_per_epoch is None:
             allowed = "given in fit where the data's length is unknown: when does a cycle end?"
             raise bad_argument("steps_per_epoch", allowed, None)
-        before, batches = self.batches_before, self.batches_per_epoch
-        return [self.step_at(before + (i + 1) * batches) for i in range(self.epochs)]
+        return EpochEnds(self, self.batches_per_epoch)
+
+
+class EpochEnds(Sequence[int]):
+    """The step that comes after each epoch of a fit: there may be a billion of them."""
+
+    def __init__(self, rate: RateInUse, batches: int) -> None:
+        self._rate, self._epochs = rate, range(1, rate.epochs + 1)
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __getitem__(self, epoch: Any) -> Any:
+        rate = self._rate
+        return rate.step_at(rate.batches_before + self._epochs[epoch] * self._batches)
 
 
 def rate_in_use(

@@ -11,7 +11,7 @@ import keras
 
 from cyclerate._errors import bad_argument, check_count, check_flag
 from cyclerate._files import check_path, replacing
-from cyclerate.cycles._ends import CycleJudge, Explosion, Guard, LastGood, epochs_that_end_cycles
+from cyclerate.cycles._ends import CycleJudge, EpochsThatEndCycles, Explosion, Guard, LastGood
 from cyclerate.finder._sweep import direction
 from cyclerate.keras._clock import CycleClock, OwnLosses, rate_in_use, up_to_date
 from cyclerate.keras._internals import check_maybe_schedule, is_built
@@ -31,7 +31,8 @@ class _AtCycleEnds(keras.callbacks.Callback):
         self.monitor = monitor
         self._mode = direction(monitor, mode)
         self._schedule = check_maybe_schedule(schedule)
-        self._judged: frozenset[int] | None = None
+        self._judged: EpochsThatEndCycles | None = None
+        self._first_epoch = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._judged = None
@@ -39,11 +40,11 @@ class _AtCycleEnds(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._judged is None:  # by now every callback has begun its training
             rate = rate_in_use(self.model, self._schedule, self.params, epoch)
-            ends = epochs_that_end_cycles(rate.schedule, rate.epoch_ends, rate.start_step)
-            self._judged = frozenset(epoch + end for end in ends)
+            self._first_epoch = epoch
+            self._judged = EpochsThatEndCycles(rate.schedule, rate.epoch_ends, rate.start_step)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        if self._judged and epoch in self._judged:
+        if self._judged is not None and epoch - self._first_epoch in self._judged:
             self.on_cycle_end(epoch, logs or {})
 
     def on_cycle_end(self, epoch: int, logs: Mapping[str, Any]) -> None:

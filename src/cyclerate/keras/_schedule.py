@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate._plain import Columns
 from cyclerate.keras._internals import (
     attribute_for,
     check_one_replica,
@@ -120,7 +121,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         self.schedules = {"learning_rate" if k == "lr" else k: s for k, s in checked.items()}
         check_number("start_step", start_step, high=LAST_STEP)
         self.start_step = check_count("start_step", start_step, low=0)
-        self.history: dict[str, list[float]] = {name: [] for name in self.schedules}
+        self._history = Columns(*self.schedules)
         self._next_step = self.start_step
         self._offset = 0  # the optimizer's iterations at this callback's step 0
         self._recorded = 0  # iterations that are in the history
@@ -128,6 +129,11 @@ class ScheduleCallback(keras.callbacks.Callback):
         self._warned = False
         self._model_used: weakref.ref[Any] | None = None
         self._optimizer: Any = None
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The value of every update so far, by name; new lists each time."""
+        return self._history.lists()
 
     @property
     def next_step(self) -> int:
@@ -152,7 +158,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         model.train_function.when_begun.append(partial(self._go_on, plans))
         self._model_used = weakref.ref(model)
         self._optimizer, self._offset, self._recorded = optimizer, offset, done
-        self._fit_start = len(next(iter(self.history.values())))
+        self._fit_start = len(self._history)
 
     def _go_on(self, plans: tuple[Plan, ...], first_epoch: int) -> None:
         """Begins where a fit stands that another process began, unless the place was given."""
@@ -189,7 +195,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         remove(self.model)
         history = vars(self.model).get("history")
         if history is not None:
-            steps = {name: values[self._fit_start :] for name, values in self.history.items()}
+            steps = self._history.lists(self._fit_start)
             history.steps = {**getattr(history, "steps", {}), **steps}
 
     def _tidy_up(self) -> None:
@@ -209,7 +215,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         done = int(self._optimizer.iterations)
         steps = np.arange(self._recorded - self._offset, done - self._offset)
         for name, schedule in self.schedules.items():
-            self.history[name] += schedule(steps).tolist()
+            self._history.extend(name, schedule(steps))
         self._recorded = done
         self._next_step = done - self._offset
         rate = rate_of(self._optimizer)

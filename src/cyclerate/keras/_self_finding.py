@@ -16,6 +16,7 @@ from cyclerate._errors import (
     check_count,
 )
 from cyclerate._files import check_path, replacing
+from cyclerate._plain import Columns
 from cyclerate._trackers import tell_cycle
 from cyclerate.cycles._rules import CycleOptions, momentum_at
 from cyclerate.finder._warmup import FindingCycle
@@ -99,10 +100,15 @@ class SelfFindingCycle(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._asked = CycleOptions(total_steps, max_lr, momentum, batch_size, fine_tuned)
-        self.history: dict[str, list[float]] = {}
+        self._history = Columns()
         self._cycle: FindingCycle | None = None
         self._mark: Snapshot | None = None
         self._saved_mark: list[Any] | None = None  # from a file, while there is no model
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Loss, rate and momentum of every update so far, by name; new lists each time."""
+        return self._history.lists()
 
     @property
     def found(self) -> dict[str, Any]:
@@ -144,7 +150,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         plans = tuple(Steered(attribute, self._steering) for attribute in attributes)
         install(model, optimizer, plans, when_over=lambda: None)
         self._names = ("learning_rate", "momentum")[: len(attributes)]
-        self._fit_start = len(self.history.get("learning_rate", []))
+        self._fit_start = len(self._history)
         self._ready = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -194,8 +200,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         if loss is None or cycle.done:
             return
         told = (loss, steering.lr, steering.momentum)
-        for name, value in zip(("loss", *self._names), told, strict=False):
-            self.history.setdefault(name, []).append(value)
+        self._history.add(**dict(zip(("loss", *self._names), told, strict=False)))
         cycle.tell(loss, steering.norm)
         if cycle.go_back or cycle.keep:
             up_to_date(self._fitted)
@@ -219,9 +224,9 @@ class SelfFindingCycle(keras.callbacks.Callback):
             steering.momentum = momentum_at(cycle.height, self._asked.momentum)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self.history:
+        if not len(self._history):
             return
-        latest = {name: self.history[name][-1] for name in self._names}
+        latest = {name: self._history.last(name) for name in self._names}
         rate_of(self._optimizer).assign(latest["learning_rate"])
         if logs is not None:
             logs.update(latest)
@@ -233,7 +238,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
             tell_cycle(self.found, self._running.verdict)
         history = vars(self._fitted).get("history")
         if history is not None:
-            steps = {name: values[self._fit_start :] for name, values in self.history.items()}
+            steps = self._history.lists(self._fit_start)
             history.steps = {**getattr(history, "steps", {}), **steps}
             history.finding = self.found
 
@@ -277,7 +282,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
             momentum = told["momentum"]
             loaded = cls(momentum=None if momentum is None else tuple(momentum))
             loaded._cycle = FindingCycle.from_state(told["cycle"])
-            loaded.history = {name: list(map(float, v)) for name, v in told["history"].items()}
+            history = {name: map(float, values) for name, values in told["history"].items()}
+            loaded._history = Columns.of(history)
             loaded._saved_mark = mark
         except OSError:
             raise

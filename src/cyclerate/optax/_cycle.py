@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import jax
 
 from cyclerate._errors import bad_argument, check_count, check_flag, check_number
+from cyclerate._plain import Columns
 from cyclerate.cycles._rules import momentum_at
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.optax._step import (
@@ -171,7 +172,7 @@ class CycleTraining:
         self._updates = optimizer.updates_in(self._training.opt_state)
         self._losses: list[float] = []  # of the batches of the present update
         recorded = _RECORDED[:2] if momentum is None else _RECORDED
-        self.history: dict[str, list[float]] = {name: [] for name in recorded}
+        self._history = Columns(*recorded)
 
     @property
     def done(self) -> bool:
@@ -197,6 +198,11 @@ class CycleTraining:
     def model_state(self) -> Any:
         """A copy of what a step changes beside the parameters; None if there is none."""
         return copied(self._training.model_state)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Loss and rate (and momentum) of every update so far, by name; new lists each time."""
+        return self._history.lists()
 
     @property
     def found(self) -> dict[str, Any] | None:
@@ -233,8 +239,7 @@ class CycleTraining:
             if not cycle.step:
                 state = self._training.opt_state
                 self._optimizer.check_update(self._accumulation_steps, self._updates, state)
-            for name, value in zip(_RECORDED, (mean, *knobs), strict=False):
-                self.history[name].append(value)
+            self._history.add(**dict(zip(_RECORDED, (mean, *knobs), strict=False)))
             cycle.tell(mean, None if norm is None else float(norm))
             if cycle.go_back:
                 mark = copied(cast(Training, self._mark))
@@ -269,7 +274,7 @@ class CycleTraining:
             "plain": {
                 "cycle": cycle.state() if isinstance(cycle, FindingCycle) else {"step": cycle.step},
                 "losses": list(self._losses),
-                "history": {name: list(values) for name, values in self.history.items()},
+                "history": self.history,
             },
         }
 
@@ -294,7 +299,7 @@ class CycleTraining:
         self._training = copied(Training(**arrays["training"]))
         self._mark = None if mark is None else copied(Training(**mark))
         self._losses = list(plain["losses"])
-        self.history = {name: list(values) for name, values in plain["history"].items()}
+        self._history = Columns.of(plain["history"])
 
     def _knobs(self) -> tuple[float, ...]:
         if self._momentum is None:

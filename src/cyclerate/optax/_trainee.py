@@ -257,10 +257,10 @@ class OptaxTrainee(Trainee):
         under_way: deque[list[jax.Array]] = deque()
         begun = 0
         while not run.done:
-            if begun < len(run.lrs):
+            if begun < run.planned_steps:
                 values: list[jax.Array] = []
                 for _ in range(self._accumulation_steps):
-                    rate = (run.lrs[begun],)
+                    rate = (run.lrs_from(begun)[0],)
                     training, told = self._step(training, next(self._batches), rate, None)
                     values.append(told.metric)
                 under_way.append(values)
@@ -268,7 +268,7 @@ class OptaxTrainee(Trainee):
                     state = training.opt_state
                     self._optimizer.check_update(self._accumulation_steps, updates, state)
                 begun += 1
-            if len(under_way) > _AHEAD_STEPS or begun == len(run.lrs):
+            if len(under_way) > _AHEAD_STEPS or begun == run.planned_steps:
                 values = jax.device_get(under_way.popleft())
                 run.tell(sum(map(float, values)) / len(values))
         self._trained = training

@@ -53,6 +53,8 @@ class CycleCounter:
 
     def __bool__(self) -> bool:
         """Whether there is an end to come."""
+        if self._first == 1:
+            return self._ends.any_after(self._begun)
         return any(map(self._cycle_at, self._ends))
 
     def step(self) -> CycleEnd | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Generator, Mapping
+from array import array
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cyclerate._errors import bad_argument, check_count, check_flag
+from cyclerate._plain import Columns
 from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.cycles._ends import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
@@ -37,6 +39,8 @@ from cyclerate.torch._groups import (
 from cyclerate.torch._ranks import Ranks, check_freezing, most
 from cyclerate.torch._self_finding import SelfFindingCycle
 from cyclerate.torch._step import Metric, Options, Training, metric_of
+
+_LOSSES_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -117,26 +121,38 @@ class _Watchers:
 
 @dataclass
 class _Record:
-    """What is noted on the way; losses stay on their device until an epoch is over."""
+    """What is noted on the way; losses stay on their device for some hundred steps."""
 
     ranks: Ranks | None
-    steps: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    epochs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    waiting: list[Tensor] = field(default_factory=list[Tensor])
+    steps: Columns = field(default_factory=Columns)
+    epochs: Columns = field(default_factory=Columns)
+    done: int = 0
+    _on_device: list[Tensor] = field(default_factory=list[Tensor])
+    _read: array[float] = field(default_factory=lambda: array("d"))  # of this epoch
+
+    def take(self, written: dict[str, float], loss: Tensor) -> None:
+        self.steps.add(**written)
+        self._on_device.append(loss)
+        if len(self._on_device) == _LOSSES_AT_A_TIME:
+            self._read_losses()
 
     def end_epoch(self, validation: dict[str, float]) -> None:
-        losses = torch.stack(self.waiting).tolist() if self.waiting else []
+        self._read_losses()
+        losses: Sequence[float] = self._read
         if self.ranks is not None:
             losses = self.ranks.mean(losses)
-        self.waiting.clear()
-        done = len(self.steps.setdefault("loss", []))
-        self.steps["loss"].extend(losses)
-        means = {"loss": sum(losses) / max(len(losses), 1), **validation}
-        for name, value in means.items():
-            self.epochs.setdefault(name, []).append(value)
-        tell_steps("training", {name: values[done:] for name, values in self.steps.items()}, done)
-        last = max(len(self.steps["loss"]) - 1, 0)
+        self.steps.extend("loss", losses)
+        self.epochs.add(loss=sum(losses) / max(len(losses), 1), **validation)
+        self._read = array("d")
+        tell_steps("training", self.steps.since(self.done), self.done)
+        self.done = len(self.steps)
+        last = max(self.done - 1, 0)
         tell_steps("training", {name: [value] for name, value in validation.items()}, last)
+
+    def _read_losses(self) -> None:
+        if self._on_device:
+            self._read.extend(torch.stack(self._on_device).tolist())
+            self._on_device.clear()
 
 
 class Fit:
@@ -322,8 +338,8 @@ class Fit:
         if finding is not None:
             tell_cycle(finding.found, finding.verdict)
         return FitHistory(
-            record.steps,
-            record.epochs,
+            record.steps.lists(),
+            record.epochs.lists(),
             explosion=watchers.guard.explosion if watchers.guard else None,
             stopped_cycle=stopping.stopped_cycle if stopping else None,
             best_cycle=stopping.best_cycle if stopping else None,
@@ -341,10 +357,9 @@ class Fit:
         while step < steps and not over:
             epoch += 1
             while step < min(self._steps_until(epoch), steps) and not over:
-                for name, value in write(step).items():
-                    record.steps.setdefault(name, []).append(value)
+                written = dict(write(step))
                 loss = self._training.step_as_set().detach()
-                record.waiting.append(loss)
+                record.take(written, loss)
                 step += 1
                 over = watchers.stop_after(loss, functools.partial(self._measure, step))
                 if self._line.due:

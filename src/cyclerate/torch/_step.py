@@ -124,7 +124,8 @@ class Training:
         self._optimizer, self._loss_fn, self._forward = optimizer, loss_fn, forward
         self._score_fn, self._trains = options.score_fn, False
         self._ratios = current_ratios(optimizer.param_groups)
-        self._accumulation_steps = check_count("accumulation_steps", options.accumulation_steps)
+        accumulated = options.accumulation_steps
+        self._accumulation_steps = check_count("accumulation_steps", accumulated, below=2**31)
         self._scaler, self._clip_grad_norm = scaler, options.clip_grad_norm
         self._autocast, self.ranks = autocast, options.ranks
         if scaler is not None and self.ranks is not None and self.ranks.sharded:
@@ -149,7 +150,7 @@ class Training:
                 return self.evaluated() if self._step_value == "validation" else value
             if not math.isfinite(agreed(self.ranks, value.item())):
                 break
-        return torch.tensor(math.nan)
+        return torch.tensor(math.nan, device=self.device)
 
     def evaluated(self, batches: Iterable[Any] | None = None) -> Tensor:
         """Returns the mean of the value over the rows of some batches, of the validation's if None.

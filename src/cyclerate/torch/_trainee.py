@@ -143,7 +143,7 @@ class TorchTrainee(Trainee):
         at_a_time = STEPS_AT_A_TIME.get(device.type, 5)
         with torch.enable_grad():
             while not run.done:
-                coming = run.lrs[run.index : run.index + at_a_time]
+                coming = run.lrs_from(run.index, at_a_time)
                 values = torch.stack([training.step(lr).to(device) for lr in coming])
                 told = values.tolist()
                 for value in told if training.ranks is None else training.ranks.mean(told):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from cyclerate._errors import bad_argument, check_choice, check_number
+from cyclerate._plain import Columns
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.schedules import Cyclic, ExpRange, Schedule, Triangular, Triangular2
@@ -98,12 +99,17 @@ class CyclicLR(keras.callbacks.Callback):
         self.scale_fn, self.scale_mode = scale_fn, scale_mode
         self.clr_iterations = 0
         self.trn_iterations = 0
-        self.history: dict[str, list[Any]] = {}
+        self._history = Columns()
         self._schedule = self._policy()
         self._cycle: ScheduleCallback | None = None
         self._batches_per_step = 1
         self._begun_at = (0, 0)  # trn_iterations and clr_iterations, when `_cycle` began
         self._before_epoch = 0  # trn_iterations
+
+    @property
+    def history(self) -> dict[str, list[Any]]:
+        """Of every batch so far "lr", "iterations" and what Keras logged; new lists each time."""
+        return self._history.lists()
 
     def clr(self) -> float:
         """The rate of the next step."""
@@ -154,8 +160,7 @@ class CyclicLR(keras.callbacks.Callback):
         used = step + (batches - 1) // self._batches_per_step
         self.clr_iterations = step + batches // self._batches_per_step
         row = {"lr": self._schedule(used), "iterations": self.trn_iterations, **(logs or {})}
-        for name, value in row.items():
-            self.history.setdefault(name, []).append(value)
+        self._history.add(**row)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._cycle is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclerate._errors import check_count, check_number
+from cyclerate._plain import Columns
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras.compat._lr_finder import StepwiseCallback
@@ -111,9 +112,18 @@ class ExponentialLearningRate(StepwiseCallback):
     def __init__(self, factor: float) -> None:
         super().__init__(gives_back=False)
         self.factor = check_number("factor", factor, low=0, low_open=True)
-        self.rates: list[float] = []
-        self.losses: list[float] = []
+        self._told = Columns("rates", "losses")
         self._rate = 0.0
+
+    @property
+    def rates(self) -> list[float]:
+        """The rate of each batch so far; a new list each time."""
+        return self._told.lists()["rates"]
+
+    @property
+    def losses(self) -> list[float]:
+        """Its loss."""
+        return self._told.lists()["losses"]
 
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
@@ -123,6 +133,5 @@ class ExponentialLearningRate(StepwiseCallback):
         return self._rate
 
     def take(self, loss: float, logs: dict[str, Any]) -> None:
-        self.rates.append(self._rate)
-        self.losses.append(loss)
+        self._told.add(rates=self._rate, losses=loss)
         self._rate *= self.factor

@@ -15,6 +15,7 @@ from cyclerate._errors import (
     check_number,
     require,
 )
+from cyclerate._plain import Columns
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 from cyclerate.finder._sweep import MIN_STEPS, STEPS_LIMIT
 from cyclerate.keras._finder import range_test
@@ -200,10 +201,19 @@ class LRFinder(StepwiseCallback):
         self.show = check_flag("show", show)
         if self.show:
             require("matplotlib.pyplot", "plot")
-        self.learning_rates: list[float] = []
-        self.losses: list[float] = []
+        self._told, self._lowest = Columns("learning_rates", "losses"), math.inf
         self._test: RangeTest | None = None
         self._at_this_rate: list[float] = []
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """The rates tried; a new list each time."""
+        return self._told.lists()["learning_rates"]
+
+    @property
+    def losses(self) -> list[float]:
+        """The smoothed loss at each of them."""
+        return self._told.lists()["losses"]
 
     @property
     def result(self) -> RangeTestResult:
@@ -227,7 +237,8 @@ class LRFinder(StepwiseCallback):
         sweep = Sweep(self.min_lr, self.max_lr, steps=rates)
         super().on_train_begin(logs)
         self._test = RangeTest(sweep, stop_early=self.stop_multiplier is None)
-        self.learning_rates, self.losses, self._at_this_rate = [], [], []
+        self._told, self._lowest = Columns("learning_rates", "losses"), math.inf
+        self._at_this_rate = []
 
     def next_rate(self) -> float:
         return self._running.lr
@@ -239,11 +250,12 @@ class LRFinder(StepwiseCallback):
             return
         mean = math.fsum(self._at_this_rate) / len(self._at_this_rate)
         self._at_this_rate = []
-        before = self.losses[-1] if self.losses else mean
-        self.learning_rates.append(test.lr)
-        self.losses.append(self.mom * before + (1 - self.mom) * mean)
+        before = self._told.last("losses") if len(self._told) else mean
+        smoothed = self.mom * before + (1 - self.mom) * mean
+        self._told.add(learning_rates=test.lr, losses=smoothed)
+        self._lowest = min(self._lowest, smoothed)
         going_on = test.tell(mean)
-        if not going_on or self._is_far_above_the_lowest():
+        if not going_on or self._is_far_above_the_lowest(smoothed):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -257,13 +269,9 @@ class LRFinder(StepwiseCallback):
             raise CyclerateError("this LRFinder was not in a fit yet")
         return self._test
 
-    def _is_far_above_the_lowest(self) -> bool:
-        lowest = min(self.losses)
-        return (
-            self.stop_multiplier is not None
-            and lowest > 0
-            and self.losses[-1] > self.stop_multiplier * lowest
-        )
+    def _is_far_above_the_lowest(self, smoothed: float) -> bool:
+        most, lowest = self.stop_multiplier, self._lowest
+        return most is not None and lowest > 0 and smoothed > most * lowest
 
 
 def lr_find(
