@@ -373,7 +373,8 @@ _KIN = {
     "validation_data": {"data"}, "unfreeze_epochs": {"optimizer"}, "frame": {"column"}, "x": {"y"},
     "min_lr": {"max_lr"}, "initial_learning_rate": {"maximal_learning_rate"},
     "monitor": {"metric"}, "cycles": {"epochs"}, "accumulation_steps": {"epochs"},
-    "target": {"column"}, "path": {"folder", "file"}, "start_step": {"schedule"},
+    "target": {"column"}, "drop": {"column"}, "values": {"type"}, "path": {"folder", "file"},
+    "start_step": {"schedule"},
     "lr": {"max_lr", "lr", "schedule"}, "data": {"x", "y", "data", "batch_size", "steps"},
     "states": {"states", "model"}, "base_lr": {"max_lr"}, "start_lr": {"end_lr"},
 }  # fmt: skip

@@ -237,6 +237,8 @@ def test_a_training_that_diverged_is_no_model():
         ({"hidden": "16"}, "hidden must be the widths"),
         ({"hidden": (16, 0)}, "hidden must be a whole number >= 1"),
         ({"epochs": 0}, "epochs must be a whole number >= 1"),
+        ({"epochs": 2**31}, r"epochs must be .* and below 2\*\*31"),
+        ({"networks": 2**32}, r"networks must be .* and below 2\*\*16"),
         ({"batch_size": -1}, "batch_size must be a whole number >= 1"),
         ({"max_lr": 0}, "max_lr must be a finite number > 0"),
         ({"weight_decay": -1.0}, "weight_decay must be a finite number >= 0"),

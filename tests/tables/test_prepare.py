@@ -208,3 +208,10 @@ def test_thousands_of_columns_are_read_as_a_few_are():
     data, narrow = prepare(wide, "y", name="t"), prepare(few, "y", name="t")
     assert data.x_train.shape == (32, 2000)
     np.testing.assert_allclose(data.x_train[:, [3, 1999]], narrow.x_train, rtol=1e-6)
+
+
+@pytest.mark.parametrize("comma", ["plain", ",", None, np.array(["a", "b"]), pd.DataFrame()])
+def test_what_a_comma_may_mean_is_one_of_two(comma):
+    frame = pd.DataFrame({"x": range(30), "y": range(30)})
+    with pytest.raises(ValueError, match="comma must be one of 'decimal comma'"):
+        prepare(frame, "y", name="t", comma=comma)

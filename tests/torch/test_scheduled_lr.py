@@ -248,7 +248,7 @@ def test_a_step_to_a_given_step_goes_there_with_the_warning_of_pytorch():
 
 
 @pytest.mark.filterwarnings("ignore:.*epoch")
-@pytest.mark.parametrize("wrong", [0.5, "2", float("nan"), -3, [1]])
+@pytest.mark.parametrize("wrong", [0.5, "2", float("nan"), -3, [1], 2**62, 2**63])
 def test_a_step_to_what_is_no_step_is_refused_and_changes_nothing(wrong):
     scheduler = ct.ScheduledLR(optimizer_of(), cr.WarmRestarts(0.1, 10))
     train_one_step(scheduler.optimizer)
@@ -260,6 +260,21 @@ def test_a_step_to_what_is_no_step_is_refused_and_changes_nothing(wrong):
     assert scheduler.last_epoch == 2
     scheduler.step(cast(int, np.int64(5)))
     assert type(scheduler.state_dict()["last_epoch"]) is int
+
+
+def test_a_schedule_that_fails_at_a_step_leaves_the_one_before():
+    def fails_in_the_second_cycle(cycle):
+        if np.any(cycle > 1):
+            raise ArithmeticError
+        return 1.0
+
+    schedule = cr.Cyclic(0.1, 0.5, 2, scale_fn=fails_in_the_second_cycle)
+    scheduler = ct.ScheduledLR(optimizer_of(), schedule)
+    run(scheduler, 4)
+    for _ in range(2):
+        with pytest.raises(ArithmeticError):
+            scheduler.step()
+        assert (scheduler.last_epoch, scheduler.get_last_lr()) == (3, [schedule(3)])
 
 
 def test_a_copy_goes_its_own_way():

@@ -237,7 +237,7 @@ class RecommendationSettings:
         Raises:
             ValueError: The data do not say, or the steps are fewer than 80.
         """
-        accumulated = check_count("accumulation_steps", accumulation_steps)
+        accumulated = check_count("accumulation_steps", accumulation_steps, below=2**31)
         if self.epochs is None:
             return self
         if batches_per_epoch is None:

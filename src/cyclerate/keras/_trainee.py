@@ -114,6 +114,7 @@ class KerasTrainee(Trainee):
     ) -> None:
         if score_fn is not None:
             check_function("score_fn", score_fn, "(model, batch)")
+        _check_targets(model, x, y)
         self._model, self._metric, self._score_fn = model, metric, score_fn
         self._data = borrow(
             x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
@@ -226,6 +227,18 @@ class KerasTrainee(Trainee):
             raise bad_argument("model", STEPS_WITH_ITS_OPTIMIZER, self._model)
         if steps.waiting is not None:
             steps.look_at(steps.waiting)
+
+
+def _check_targets(model: Any, x: Any, y: Any) -> None:
+    """Refuses arrays without targets where only the loss of the model's compilation is computed."""
+    own = [
+        n
+        for n in ("train_step", "compute_loss")
+        if getattr(type(model), n, None) is not getattr(keras.Model, n)
+    ]
+    losses = [loss for loss in keras.tree.flatten(model.loss) if loss is not None]
+    if y is None and is_arrays((x,)) and losses and not own:
+        raise bad_argument("y", "the targets that the model's loss compares with", None)
 
 
 def validation_of(
@@ -357,14 +370,14 @@ class _OneBehind(_Steps):
     """
 
     def __call__(self, *arguments: Any) -> Any:
-        rates, before = self._run.lrs, self.waiting
-        self._function.lr = rates[self._begun]
+        run, before = self._run, self.waiting
+        self._function.lr = run.lrs_from(self._begun)[0]
         answer = self._function(*arguments)
         self._begun += 1
         # A step on JAX gives its logs and the new state.
         self.waiting = answer[0] if keras.backend.backend() == "jax" else answer
         if before is not None:
             self.look_at(before)
-        if self._begun == len(rates):
+        if self._begun == run.planned_steps:
             self._trained.stop_training = True
         return answer

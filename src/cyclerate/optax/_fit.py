@@ -192,7 +192,7 @@ def _steps_in(epochs: Any, batches: int | None, accumulation_steps: int) -> int:
             "None, and total_steps given, where the data do not say how many batches they have"
         )
         raise bad_argument("epochs", allowed, epochs)
-    accumulated = check_count("accumulation_steps", accumulation_steps)
+    accumulated = check_count("accumulation_steps", accumulation_steps, below=2**31)
     if not batches:
         raise bad_argument("data", "at least one batch", "none")
     updates = check_count("epochs", epochs) * batches // accumulated

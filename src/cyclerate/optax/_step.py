@@ -225,7 +225,7 @@ class RatedOptimizer:
 
     def check_accumulation(self, accumulation_steps: Any) -> int:
         """Returns how many batches make an update; one, unless it is an `optax.MultiSteps`."""
-        batches = check_count("accumulation_steps", accumulation_steps)
+        batches = check_count("accumulation_steps", accumulation_steps, below=2**31)
         if (self.updates_in(self._layout) is not None) != (batches > 1):
             raise bad_argument("accumulation_steps", _ACCUMULATION, accumulation_steps)
         return batches

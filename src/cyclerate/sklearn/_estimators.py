@@ -111,9 +111,9 @@ class _Cyclic(BaseEstimator):
             batch_size=usual_batch_size(rows)
             if size is None
             else min(check_count("batch_size", size), rows),
-            epochs=check_count("epochs", self.epochs),
+            epochs=check_count("epochs", self.epochs, below=2**31),
             max_lr=max_lr,
-            networks=check_count("networks", self.networks),
+            networks=check_count("networks", self.networks, below=2**16),
             held_out=held_out or 0.0,
             seed=_seed(self.random_state),
             verbose=check_choice("verbose", self.verbose, (0, 1, 2)),

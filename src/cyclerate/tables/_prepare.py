@@ -146,7 +146,8 @@ def prepare(
         name: The name of the table in messages.
         drop: Columns to leave out.
         task: "classification" or "regression"; decided by looking at the target if None.
-        comma: The meaning of a comma where every one could be either, as in "1,200".
+        comma: The meaning of a comma where every one could be either, as in "1,200": "decimal
+            comma" or "thousands comma" (default).
         target_transform: "none" (default), "log" or "log1p".
 
     Raises:
@@ -157,6 +158,7 @@ def prepare(
     'Held out 6 of 32 rows, at random, each class in proportion.'
     """
     check_choice("target_transform", target_transform, TRANSFORMS)
+    check_choice("comma", comma, (DECIMAL_COMMA, THOUSANDS_COMMA))
     frame, drop = _checked(frame, target, name, drop)
     goal = read_target(frame[target], task, comma)
     frame = frame.loc[goal.keep].reset_index(drop=True)

@@ -112,7 +112,7 @@ class ScheduledLR(LRScheduler):
             epoch: A step to go to instead; deprecated by PyTorch, which warns.
         """
         if epoch is not None:
-            epoch = check_count("epoch", epoch, low=0)
+            epoch = check_count("epoch", epoch, low=0, below=FARTHEST)
         if epoch is None and self._step_count > 1:
             self._step_count += 1
             self._go_to(self.last_epoch + 1)
@@ -203,12 +203,12 @@ class ScheduledLR(LRScheduler):
         self._go_to(self.last_epoch + 1 if epoch is None else epoch)
 
     def _go_to(self, step: int) -> None:
-        self.last_epoch = step
         groups = self.optimizer.param_groups
         for setting in self._others:
             setting.write(groups, step)
         rates = self._rates
         self._last_lr = rates.write(groups, step) if rates else [copied(g["lr"]) for g in groups]
+        self.last_epoch = step  # a schedule that fails at a step leaves the one before
 
     def _description(self) -> dict[str, Any]:
         rates = None if self._rates is None else self._rates.description()
