@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,25 @@ def test_steps_that_no_backend_counts_are_refused():
     for step in steps:
         with pytest.raises(ValueError, match="start_step must be"):
             ck.ScheduleCallback(LR, start_step=step)
+
+
+@pytest.mark.keras_backend
+@pytest.mark.parametrize("kind", ["plateau", "scheduler", "none"])
+@pytest.mark.parametrize("first", [True, False])
+def test_another_callback_that_sets_the_rate_is_told_that_it_does_nothing(kind: str, first: bool):
+    others: dict[str, list[Any]] = {
+        "plateau": [keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=1e9)],
+        "scheduler": [keras.callbacks.LearningRateScheduler(lambda epoch: 0.3)],
+        "none": [],
+    }
+    cycle = ck.ScheduleCallback(LR)
+    both = [cycle, *others[kind]] if first else [*others[kind], cycle]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fit_steps(one_weight(keras.optimizers.SGD()), 10, *both, epochs=5)
+    texts = [str(warning.message) for warning in told if "sets the learning" in str(warning)]
+    assert len(texts) == (kind != "none")
+    assert cycle.history["learning_rate"] == [LR(step) for step in range(10)]
 
 
 class _ByHand(keras.Sequential):

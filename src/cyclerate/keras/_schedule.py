@@ -126,7 +126,8 @@ class ScheduleCallback(keras.callbacks.Callback):
         self._offset = 0  # the optimizer's iterations at this callback's step 0
         self._recorded = 0  # iterations that are in the history
         self._fit_start = 0  # length of the history when this fit began
-        self._warned = False
+        self._warned: set[str] = set()
+        self._left: float | None = None  # the rate that the last epoch left in the optimizer
         self._model_used: weakref.ref[Any] | None = None
         self._optimizer: Any = None
 
@@ -158,6 +159,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         model.train_function.when_begun.append(partial(self._go_on, plans))
         self._model_used = weakref.ref(model)
         self._optimizer, self._offset, self._recorded = optimizer, offset, done
+        self._left = None
         self._fit_start = len(self._history)
 
     def _go_on(self, plans: tuple[Plan, ...], first_epoch: int) -> None:
@@ -175,20 +177,34 @@ class ScheduleCallback(keras.callbacks.Callback):
         if isinstance(self.model.train_function, ScheduledFunction):
             self.model.train_function.begin(epoch)
         # Another callback may have loaded an earlier state since: those steps are not of this fit.
-        self._recorded = int(self._optimizer.iterations)
+        done = int(self._optimizer.iterations)
+        if done != self._recorded:
+            self._recorded, self._left = done, None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # A guard that ends the fit has put the count back.
-        idle = self._record() == 0 and not self.model.stop_training
-        if idle and not self._warned:
-            self._warned = True
-            warnings.warn(
+        rate, left = rate_of(self._optimizer), self._left
+        is_set = left is not None and isinstance(rate, keras.Variable) and float(rate) != left
+        idle = self._record() == 0
+        if self.model.stop_training:  # a guard that ends the fit has put count and rate back
+            is_set = idle = False
+        if idle:
+            self._warn(
                 "The optimizer of the model, whose rate is scheduled, took no step in this epoch: "
-                "the model's train_step uses another one. Give that one ck.as_schedule(schedule).",
-                stacklevel=2,
+                "the model's train_step uses another one. Give that one ck.as_schedule(schedule)."
+            )
+        if is_set:
+            self._warn(
+                "Another callback sets the learning rate, as ReduceLROnPlateau and "
+                "LearningRateScheduler do, without effect: the schedule's is used. Leave one out."
             )
         if logs is not None:
             logs.update(self._latest())
+
+    def _warn(self, text: str) -> None:
+        """Warns once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=3)
 
     def on_train_end(self, logs: Any = None) -> None:
         self._record()
@@ -221,6 +237,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         rate = rate_of(self._optimizer)
         if len(steps) and "learning_rate" in self.schedules and isinstance(rate, keras.Variable):
             rate.assign(self._latest()["learning_rate"])
+            self._left = float(rate)
         return len(steps)
 
     def _latest(self) -> dict[str, float]:
