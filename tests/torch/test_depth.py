@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import cyclerate as cr
 import cyclerate.torch as ct
 
 
@@ -92,3 +93,49 @@ def test_wrong_arguments_are_named(name: str, options: dict):
 def test_one_group_has_nothing_to_thaw():
     with pytest.raises(ValueError, match=r"^optimizer must be"):
         ct.GradualUnfreezing(torch.optim.SGD(three_layers().parameters()), every_steps=1)
+
+
+class Vit(nn.Module):
+    """Parameters at the root, as of a vision transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls, self.pos = nn.Parameter(torch.zeros(1, 1, 2)), nn.Parameter(torch.zeros(1, 3, 2))
+        self.patches, self.head = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.block = nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 2))
+
+
+def test_parameters_at_the_root_are_of_a_layer_and_vectors_decay_no_weight():
+    model = Vit()
+    layers = [[model.cls, model.pos, model.patches], model.block, model.head]
+    groups = ct.layer_groups(model, 1.0, 0.5, layers, no_decay=True)
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = [[names[id(p)] for p in group["params"]] for group in groups]
+    assert found == [
+        ["cls", "pos", "patches.weight"],
+        ["patches.bias"],
+        ["block.1.weight"],
+        ["block.0.weight", "block.0.bias", "block.1.bias"],
+        ["head.weight"],
+        ["head.bias"],
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
+    kept = [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups]
+    assert kept == [(0.25, 0.1), (0.25, 0.0), (0.5, 0.1), (0.5, 0.0), (1.0, 0.1), (1.0, 0.0)]
+    unfreezing = ct.GradualUnfreezing(optimizer, every_steps=1)
+    thawed = [[n for n, p in model.named_parameters() if p.requires_grad]]
+    for _ in range(2):
+        unfreezing.step()
+        thawed.append([n for n, p in model.named_parameters() if p.requires_grad])
+    assert [len(names) for names in thawed] == [2, 6, 10]
+    assert thawed[0] == ["head.weight", "head.bias"]
+    scheduler = ct.ScheduledLR(optimizer, cr.Constant(0.8), layer_decay=0.5)
+    assert scheduler.get_last_lr() == [0.2, 0.2, 0.4, 0.4, 0.8, 0.8]
+
+
+def test_a_parameter_at_the_root_that_is_left_out_is_named():
+    model = Vit()
+    with pytest.raises(ValueError, match=r"layers must be modules and parameters .* cls, pos"):
+        ct.layer_groups(model, 1.0, layers=[model.patches, model.block, model.head])
+    with pytest.raises(ValueError, match="layers must be modules and parameters, or lists"):
+        ct.layer_groups(model, 1.0, layers=[model.cls.detach()])

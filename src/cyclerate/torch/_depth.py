@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count, check_items, check_number, listed
+from cyclerate._errors import (
+    bad_argument,
+    check_count,
+    check_flag,
+    check_items,
+    check_number,
+    listed,
+)
 from cyclerate.cycles._rules import LAYER_DECAY, layer_factors, thaw_turns
 
 
@@ -17,7 +24,9 @@ def layer_groups(
     model: nn.Module,
     lr: float,
     decay: float = LAYER_DECAY,
-    layers: Sequence[nn.Module | Sequence[nn.Module]] | None = None,
+    layers: Sequence[Any] | None = None,
+    *,
+    no_decay: bool = False,
 ) -> list[dict[str, Any]]:
     """Returns parameter groups for an optimizer, with a smaller rate the deeper a layer is.
 
@@ -28,12 +37,16 @@ def layer_groups(
         model: The model.
         lr: The rate of the top layer, above 0.
         decay: From a layer to the one below it, above 0 and at most 1. Default 1 / 2.6.
-        layers: The layers from the bottom to the top; a list of some stands for one of them.
-            Default: every module that has parameters of its own, in the order of
-            `model.modules()`. Give the blocks of a deep network, or its lowest do not move.
+        layers: The layers from the bottom to the top; a list of modules and parameters, as
+            `[model.cls, model.pos, model.patches]`, stands for one of them. Default: every module
+            that has parameters of its own, in the order of `model.modules()`. Give the blocks of a
+            deep network, or its lowest do not move.
+        no_decay: Whether parameters of one dimension, biases and scales, have no weight decay: in a
+            second group of their layer. Each group says then which "layer" it is of, and
+            `GradualUnfreezing` and `layer_decay` go by that. Default False.
 
     Returns:
-        One group for each layer, from the bottom to the top.
+        One group for each layer, from the bottom to the top; up to two with `no_decay`.
 
     Raises:
         ValueError: A number out of range, or a trainable parameter that is in no layer or in two.
@@ -47,9 +60,30 @@ def layer_groups(
     [0.005, 0.01]
     """
     lr = check_number("lr", lr, low=0, low_open=True)
+    check_flag("no_decay", no_decay)
     groups = _parameters(model, layers)
     factors = layer_factors(len(groups), decay)
-    return [{"params": p, "lr": lr * f} for p, f in zip(groups, factors, strict=True)]
+    made: list[dict[str, Any]] = [
+        {"params": p, "lr": lr * f} for p, f in zip(groups, factors, strict=True)
+    ]
+    if not no_decay:
+        return made
+    split: list[dict[str, Any]] = []
+    for layer, group in enumerate(made):
+        for ndims, more in ((range(2, 99), {}), (range(2), {"weight_decay": 0.0})):
+            parameters = [p for p in group["params"] if p.ndim in ndims]
+            if parameters:
+                split.append({**group, "params": parameters, "layer": layer, **more})
+    return split
+
+
+def layers_of(groups: Sequence[dict[str, Any]]) -> list[int]:
+    """Returns the layer of each group, from the bottom: what the groups say, or their places."""
+    said = [group.get("layer") for group in groups]
+    return [*range(len(groups))] if None in said else cast(list[int], said)
+
+
+_LAYERS = "modules and parameters, or lists of them"
 
 
 class GradualUnfreezing:
@@ -85,11 +119,12 @@ class GradualUnfreezing:
             allowed = "a torch.optim.Optimizer of several groups, as layer_groups makes them"
             raise bad_argument("optimizer", allowed, optimizer)
         every = check_count("every_steps", every_steps)
-        turns = thaw_turns(len(optimizer.param_groups))
+        layers = layers_of(optimizer.param_groups)
+        turns = thaw_turns(1 + max(layers))
         self._frozen = [
-            (turn * every, [p for p in group["params"] if p.requires_grad])
-            for turn, group in zip(turns, optimizer.param_groups, strict=True)
-            if turn
+            (turns[layer] * every, [p for p in group["params"] if p.requires_grad])
+            for layer, group in zip(layers, optimizer.param_groups, strict=True)
+            if turns[layer]
         ]
         self._steps = 0
         for _, parameters in self._frozen:
@@ -115,22 +150,20 @@ class GradualUnfreezing:
         self._frozen = waiting
 
 
-def _parameters(
-    model: nn.Module, layers: Sequence[nn.Module | Sequence[nn.Module]] | None
-) -> list[list[Parameter]]:
+def _parameters(model: nn.Module, layers: Sequence[Any] | None) -> list[list[Parameter]]:
     if not isinstance(model, nn.Module):
         raise bad_argument("model", "a torch.nn.Module", model)
     if layers is None:
         own = (_trainable(module.parameters(recurse=False)) for module in model.modules())
         found = _each_once([group for group in own if group])
     else:
-        listed_layers = check_items("layers", layers, "modules, or lists of them")
+        listed_layers = check_items("layers", layers, _LAYERS)
         found = [_trainable(_parameters_in(layer)) for layer in listed_layers]
     held = [id(parameter) for group in found for parameter in group]
     known = set(held)
     missing = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in known]
     if missing or not held or len(known) < len(held):
-        allowed = "modules that hold each trainable parameter once"
+        allowed = "modules and parameters that hold each trainable parameter once"
         raise bad_argument(
             "layers", allowed, f"without {listed(missing, 5)}" if missing else layers
         )
@@ -138,12 +171,14 @@ def _parameters(
 
 
 def _parameters_in(layer: Any) -> Iterable[Parameter]:
-    allowed = "modules, or lists of them"
-    modules = [layer] if isinstance(layer, nn.Module) else check_items("layers", layer, allowed)
-    for module in modules:
-        if not isinstance(module, nn.Module):
-            raise bad_argument("layers", allowed, module)
-        yield from module.parameters()
+    one = isinstance(layer, (nn.Module, Parameter))
+    for part in [layer] if one else check_items("layers", layer, _LAYERS):
+        if isinstance(part, Parameter):
+            yield part
+        elif isinstance(part, nn.Module):
+            yield from part.parameters()
+        else:
+            raise bad_argument("layers", _LAYERS, part)
 
 
 def _trainable(parameters: Iterable[Parameter]) -> list[Parameter]:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from cyclerate._errors import bad_argument, check_number
 from cyclerate.finder._prior import Prior, kind_of, prior_lr
 from cyclerate.schedules import Schedule
-from cyclerate.torch._depth import Scaling
+from cyclerate.torch._depth import Scaling, layers_of
 
 T = TypeVar("T")
 
@@ -299,7 +299,8 @@ def _scales(
         decay = check_number("layer_decay", layer_decay, low=0, low_open=True, high=1)
         if count < 2:
             raise bad_argument("layer_decay", "None where there is one parameter group", decay)
-        return tuple(decay ** (count - 1 - i) for i in range(count))
+        layers = layers_of(groups)
+        return tuple(decay ** (max(layers) - layer) for layer in layers)
     if group_scale is None:
         return None
     if isinstance(group_scale, str) and group_scale == "keep":
