@@ -169,7 +169,7 @@ def test_the_callbacks_of_keras_record_a_number_of_each_kind_a_step():
         )
     assert len(cycle.history["loss"]) == 500
     # Keras's own logs of each epoch, of four steps, are lists.
-    assert meter.bytes_a_step < 2 * BYTES_A_NUMBER + DUST + 32
+    assert meter.bytes_a_step < 2 * (BYTES_A_NUMBER + DUST) + 32
 
 
 SCHEDULES = [

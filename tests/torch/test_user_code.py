@@ -313,6 +313,8 @@ def test_two_threads_are_refused_by_name_and_the_generators_come_back():
     ("name", "options"),
     [
         ("device", {"device": "foo"}),
+        ("device", {"device": "cuda:99"}),
+        ("loss_fn", {"loss_fn": torch.nn.MSELoss}),
         ("score_fn", {"score_fn": 3}),
         ("data", {"data": (np.array(["a", "b"]), np.zeros(2))}),
         ("data", {"data": lambda: None}),
@@ -332,3 +334,9 @@ def test_layers_and_states_that_are_none():
     for layers in wrong:
         with pytest.raises(ValueError, match="layers must be modules"):
             ct.layer_groups(model, lr=0.1, layers=layers)
+
+
+def test_where_nothing_can_be_trained_it_is_said_why():
+    model = Regression()
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"torch\.inference_mode must be"):
+        ct.range_test(model, sgd(model), squared_error, BATCHES, **PROBE)

@@ -73,11 +73,15 @@ def batches_of_an_epoch(data: Any, batch_size: int | None) -> int | None:
 
 
 def check_device(device: Any) -> torch.device:
-    """Returns a device by what names it."""
+    """Returns a device by what names it, if it is here."""
     try:
-        return torch.device(device)
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise bad_argument("device", 'a device of PyTorch, as "cpu"', device) from error
+        found = torch.device(device)
+        torch.empty(0, device=found)  # an AssertionError where PyTorch was built without it
+    except (RuntimeError, TypeError, ValueError, OverflowError, AssertionError) as error:
+        raise bad_argument(
+            "device", 'a device of PyTorch that is here, as "cpu"', device
+        ) from error
+    return found
 
 
 def moved(batch: Any, device: torch.device) -> Any:

@@ -101,6 +101,8 @@ class Training:
         step_value: str = "measure",
     ) -> None:
         forward, scaler = options.forward, options.scaler
+        if torch.is_inference_mode_enabled():
+            raise bad_argument("torch.inference_mode", "off: nothing is trained in it", "on")
         if not isinstance(model, nn.Module):
             raise bad_argument("model", "a torch.nn.Module", model)
         _check_functions(loss_fn, forward, options.score_fn)
@@ -319,6 +321,8 @@ def _pair_in(batch: Any) -> tuple[list[Any], Any]:
 
 
 def _check_functions(loss_fn: Any, forward: Any, score_fn: Any) -> None:
+    if isinstance(loss_fn, type) and issubclass(loss_fn, nn.Module):
+        raise bad_argument("loss_fn", f"made of its class, {loss_fn.__name__}()", loss_fn)
     if loss_fn is not None or forward is None:
         instead = ", or None if forward returns the loss"
         check_function("loss_fn", loss_fn, "(output, target)", instead=instead)
