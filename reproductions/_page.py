@@ -120,32 +120,40 @@ def write_docs(experiments: Iterable[Experiment]) -> Path:
     """Writes the page of all experiments that have a stored record, and a picture of each."""
     parts: list[str] = []
     for experiment in experiments:
-        record = stored(experiment.name)
-        if record is not None:
-            parts.append(section(experiment, record))
+        for place, record in enumerate(stored(experiment.name)):
+            parts.append(section(experiment, record, again=place > 0))
     write_generated(PAGE, "\n\n".join(parts))
     return PAGE
 
 
-def section(experiment: Experiment, record: Reproduction) -> str:
-    """Returns the part of one experiment in Markdown, and draws its picture."""
-    blocks = [
-        f"## {experiment.title}",
+def section(experiment: Experiment, record: Reproduction, *, again: bool = False) -> str:
+    """Returns the part of one experiment in Markdown, and draws its picture.
+
+    Args:
+        experiment: Which one.
+        record: What is stored of it.
+        again: It follows another record of the same experiment, which has told what this is about.
+    """
+    scale = "" if record.size.scale == 1.0 else f"-scale-{record.size.scale:g}"
+    of_it = f"{experiment.title}: {record.size.scale:g} of the length"
+    about = [
         f"`python -m reproductions {experiment.name}`. {experiment.source}.",
         *(f"**{warning}**" for warning in warnings(experiment, record)),
         "What the article has:",
         _points(paragraphs(experiment.article)),
         "What is different here:",
         _points(paragraphs(experiment.differences)),
-        "What to take from it, said by the numbers below:",
-        _points(experiment.lessons(record)),
     ]
+    blocks = [f"## {of_it if again else experiment.title}"]
+    blocks += [f"**{w}**" for w in warnings(experiment, record)] if again else about
+    if lessons := experiment.lessons(record):
+        blocks += ["What to take from it, said by the numbers below:", _points(lessons)]
     for table in experiment.tables(record):
         if table.rows:
             blocks += [f"### {table.title}", table.markdown()]
             blocks += [table.legend] if table.legend else []
     drawn = picture(next(chart for chart in experiment.charts(record) if chart.drawn))
-    file = f"images/reproduce-{experiment.name}.png"
+    file = f"images/reproduce-{experiment.name}{scale if again else ''}.png"
     write_bytes(DOCS / file, drawn.light)
     alt = drawn.alt.replace("[", "(").replace("]", ")")
     seeds = sorted({run.seed for run in record.runs})

@@ -201,17 +201,19 @@ class Reproduction:
         return read_json(path, "record of an experiment", cls.from_dict)
 
 
-def stored(name: str) -> Reproduction | None:
-    """Returns the stored record of an experiment, if there is one."""
-    file = STORED / f"{name}.json"
-    return Reproduction.load(file) if file.is_file() else None
+def stored(name: str) -> tuple[Reproduction, ...]:
+    """Returns the stored records of an experiment: that of its whole length first."""
+    files = [STORED / f"{name}.json", *sorted(STORED.glob(f"{name}-scale-*.json"))]
+    return tuple(Reproduction.load(file) for file in files if file.is_file())
 
 
 def keep(folder: Path) -> Path:
     """Stores the record of a finished experiment, thinned; returns the file."""
     values = thinned(Reproduction.load(folder / FILE_NAME).to_dict())
     Reproduction.from_dict(values)
-    return write_text(STORED / f"{values['experiment']}.json", in_lines(values))
+    scale = values["size"]["scale"]
+    shorter = "" if scale == 1.0 else f"-scale-{scale:g}"
+    return write_text(STORED / f"{values['experiment']}{shorter}.json", in_lines(values))
 
 
 def thinned(values: dict[str, Any]) -> dict[str, Any]:

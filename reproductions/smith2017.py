@@ -51,9 +51,9 @@ _POLICIES: dict[str, tuple[str, int, float | None]] = {
     "exp": ("exp", 70_000, 79.1),
     "exp_range": ("exp_range", 42_000, 82.2),
     "one_cycle": ("1cycle", 25_000, None),
-    "one_cycle-short": ("1cycle, short", 10_000, None),
+    "one_cycle-short": ("short 1cycle", 10_000, None),
     "warmup": ("warmup", 25_000, None),
-    "warmup-short": ("warmup, short", 10_000, None),
+    "warmup-short": ("short warmup", 10_000, None),
 }
 # Whose rate is found, by the range test or on the way up; of the latter there is no schedule.
 _TESTED = {"one_cycle": "range test", "one_cycle-short": _SHORT_TEST}
@@ -65,7 +65,7 @@ def cells(size: Size) -> tuple[Cell, ...]:
     scale = _QUICK_SCALE if size.quick else size.scale
     batch = QUICK_BATCH if size.quick else BATCH
     common = {"batch_size": batch, "network": "Caffe cifar10_full"}
-    labels = {"range test": "our range test", _SHORT_TEST: "our range test, short"}
+    labels = {"range test": "our range test", _SHORT_TEST: "our short range test"}
     tests: dict[str, Cell] = {}
     trained: list[Cell] = []
     for name, (label, steps, _) in _POLICIES.items():
@@ -324,20 +324,21 @@ def lessons(record: Reproduction) -> tuple[str, ...]:
 def _on_kind(record: Reproduction) -> str:
     if record.size.quick or (record.size.scale == 1.0 and len(record.data) < 2):
         return ""
-    scale, fixed = record.size.scale, record.mean("fixed", "metric")
+    scale = record.size.scale
     parts = [
         f"every training, step size and decay is {scale:g} times the paper's" * (scale != 1.0),
         "the images are a copy as JPEG" * (len(record.data) > 1),
     ]
-    reasons = " and ".join(filter(None, parts))
-    said = f"These are not the paper's figures: {reasons}."
-    if fixed is not None:
-        there = _POLICIES["fixed"][2] or 0.0
-        gap = round(100 * fixed - there, 1) + 0.0  # no minus before a zero
-        said += (
-            f" All that differs comes to {gap:+.1f} points for the fixed rate "
-            f"({there} % there, {say.share(fixed)} here)."
-        )
+    said = f"These are not the paper's figures: {' and '.join(filter(None, parts))}."
+    for cell, name in (("fixed", "the fixed rate"), ("triangular2-staged", "the paper's cycles")):
+        here, there = record.mean(cell, "metric"), _POLICIES[cell][2]
+        if here is not None and there is not None:
+            gap = round(100 * here - there, 1) + 0.0  # no minus before a zero
+            said += (
+                f" All that differs comes to {gap:+.1f} points for {name} ({there} % there, "
+                f"{say.share(here)} here)."
+            )
+            break
     return f"{said} Compare the policies with each other."
 
 

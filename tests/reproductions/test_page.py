@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cyclerate._theme import DARK
-from reproductions import _phrases as say
+from reproductions import _page, _phrases as say
 from reproductions._charts import Chart, Line, draw, line
 from reproductions._drawing import drawable
 from reproductions._experiment import Table, run
@@ -67,6 +68,22 @@ def test_where_runs_come_from_is_said_once_for_each_machine():
     ] == [
         {},
         {"cores": "8"},
+    ]
+
+
+def test_a_shorter_record_follows_the_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_page, "DOCS", tmp_path)
+    (tmp_path / "images").mkdir()
+    experiment, record = toy(Toy(), a=1, b=2), record_of(a=(0.5,))
+    shorter = dataclasses.replace(record, size=Size((0,), scale=0.5))
+    text = _page.section(experiment, shorter, again=True)
+    assert text.startswith(f"## {experiment.title}: 0.5 of the length\n\n**Every training was 0.5")
+    assert "**Not run yet: <i>b</i>.**" in text
+    assert "What the article has" not in text
+    assert "What the article has" in _page.section(experiment, record)
+    assert sorted(file.name for file in (tmp_path / "images").iterdir()) == [
+        "reproduce-toy-scale-0.5.png",
+        "reproduce-toy.png",
     ]
 
 

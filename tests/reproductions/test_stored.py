@@ -18,7 +18,8 @@ STORED = sorted(_record.STORED.glob("*.json"))
 def test_a_stored_record_is_small_and_names_no_path(file: Path):
     assert file.stat().st_size < 300_000
     record = Reproduction.load(file)
-    assert record.experiment == file.stem
+    assert record.experiment == file.stem.partition("-scale-")[0]
+    assert (record.size.scale == 1.0) == ("-scale-" not in file.stem)
     assert not record.size.quick
     assert "/" not in record.command
     for run in record.runs:
@@ -27,7 +28,8 @@ def test_a_stored_record_is_small_and_names_no_path(file: Path):
 
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
 def test_the_page_says_what_the_record_says(file: Path):
-    experiment, record = EXPERIMENTS[file.stem], Reproduction.load(file)
+    record = Reproduction.load(file)
+    experiment = EXPERIMENTS[record.experiment]
     text = _page.PAGE.read_text(encoding="utf-8")
     for table in experiment.tables(record):
         assert table.markdown() in text
