@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -178,6 +179,21 @@ def test_a_frozen_model_has_no_clear_answer():
     result = Bowl(noise=0.5, learns=False).probe()
     assert (result.max_lr, result.base_lr, result.interval) == (None, None, None)
     assert result.verdict.startswith("No clear answer: none of ")
+
+
+@pytest.mark.parametrize(
+    ("bowl", "sweep"),
+    [
+        (Bowl(noise=0.05), None),
+        (Bowl(noise=0.5, learns=False), None),
+        (Bowl(noise=0.05), Sweep(1e-7, 1e-3, 60)),
+        (Bowl(noise=0.05), Sweep(1e-2, 10.0, 60)),
+    ],
+)
+def test_a_verdict_of_a_probe_names_no_option_of_its_sweep(bowl: Bowl, sweep: Sweep | None):
+    """The command prints it as it is, and has no such options."""
+    words = set(re.findall(r"\w+", bowl.probe(sweep).verdict))
+    assert not words & {"start_lr", "end_lr", "repeats"}
 
 
 class Logistic:

@@ -286,21 +286,10 @@ def _find_rate(study: Study, plan: Plan, console: Console) -> tuple[Policy, ...]
     share = found.steps / study.budgets[0].total_steps
     answer = f"{found.headline()}. " if found.max_lr else ""
     console.say(
-        f"Range test: {answer}{_without_options(found.verdict)} It took {found.steps:,} steps, "
+        f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, "
         f"{share:.0%} of one run, and {found.seconds or 0.0:.1f} s."
     )
     return named if found.max_lr else without_rate(named)
-
-
-def _without_options(verdict: str) -> str:
-    """A verdict without advice that names what only the library takes."""
-    advice = (
-        ", or raise end_lr",
-        "; it still improved at the last rate: a higher end_lr would tell more",
-    )
-    for part in advice:
-        verdict = verdict.replace(part, "")
-    return verdict.replace("lower start_lr, or check", "check")
 
 
 def _described(about: About, data: Tabular, objective: Objective, plan: Plan) -> About:
