@@ -209,6 +209,26 @@ class TestFitOneCycle:
         assert (done.found["source"], done.range_test) == ("sweep and prior", None)
         assert done.max_lr == done.found["top"]
 
+    def test_a_folder_is_told_every_step_while_it_trains(self, tmp_path):
+        firsts = []
+
+        class Noting(cr.Tracker):
+            def steps(self, group, columns, first_step):
+                firsts.append((group, first_step, len(columns["loss"])))
+
+            def found(self, group, values, curve, picture):
+                firsts.append((group, values["max_lr"]))
+
+        with cr.tracking(Noting(), tmp_path):
+            done = fit(total_steps=230)
+        assert firsts == [
+            *(("training", first, steps) for first, steps in ((0, 100), (100, 100), (200, 30))),
+            ("cycle", done.max_lr),
+        ]
+        told = json.loads((tmp_path / "progress.json").read_text())
+        assert told["lines"]["training: loss"]["y"] == done.history["loss"]
+        assert told["found"]["cycle: max_lr"] == f"{done.max_lr:.6g}"
+
     def test_equal_seeds_give_equal_results(self):
         one, same, other = (fit(total_steps=60, seed=seed) for seed in (None, 0, 1))
         assert bits(one.params) == bits(same.params) != bits(other.params)

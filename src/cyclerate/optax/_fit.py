@@ -18,6 +18,7 @@ from cyclerate.optax._step import MakeOptimizer
 from cyclerate.optax._trainee import batches_of, number_of_batches, rows_in
 
 FINDS = ("auto", "warmup", "probe", "sweep")
+_TOLD_STEPS = 100  # after so many of them trackers are told
 _SWEEP_FRAC, _MOST_SWEEP_STEPS, _LEAST_SWEEP_STEPS = 0.1, 100, 10
 
 
@@ -155,11 +156,15 @@ def fit_one_cycle(
         training = CycleTraining(
             loss_fn, params, make_optimizer, steps, max_lr, batch_size=rows, **options
         )
-        loss = training.step(batch)
+        loss, told = training.step(batch), 0
         while not training.done:
             line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
             loss = training.step(next(batches))
-    _tell_trackers(training)
+            if len(training.history["loss"]) >= told + _TOLD_STEPS:
+                told = _tell_steps(training, told)
+    _tell_steps(training, told)
+    if training.found is not None:
+        tell_cycle(training.found, training.verdict)
     return FitResult(
         params=training.params,
         opt_state=training.opt_state,
@@ -172,10 +177,11 @@ def fit_one_cycle(
     )
 
 
-def _tell_trackers(training: CycleTraining) -> None:
-    tell_steps("training", training.history)
-    if training.found is not None:
-        tell_cycle(training.found, training.verdict)
+def _tell_steps(training: CycleTraining, told: int) -> int:
+    """Tells the trackers the steps after those that they were told; returns how many that is."""
+    history = training.history
+    tell_steps("training", {name: values[told:] for name, values in history.items()}, told)
+    return len(history["loss"])
 
 
 def _of_rate_alone(
