@@ -27,8 +27,8 @@ from cyclerate._errors import bad_argument, check_count, check_number
 
 T = TypeVar("T")
 
-PROGRESS = "progress.json"
-"""How the name of a file ends that says how far something is."""
+PROGRESS = "progress"
+"""The folder of files that say how far runs are; the file of a single training, with `.json`."""
 
 Stamp = tuple[int, int, int]
 """What changes when a file does: its time, its size, its number."""
@@ -136,9 +136,11 @@ class Progress:
             write_text(self.path, json.dumps(values(), allow_nan=False))
 
     def remove(self) -> None:
-        """Removes it: what it spoke of has ended."""
+        """Removes it, as what it spoke of has ended; its folder, too, if nothing else is there."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()
 
 
 @dataclass

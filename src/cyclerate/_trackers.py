@@ -178,7 +178,7 @@ class _Folder(Tracker):
     """Keeps what it is told in a file of a folder, for `cyclerate watch`."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._file = Progress(Path(folder) / PROGRESS)
+        self._file = Progress(Path(folder) / f"{PROGRESS}.json")
         self._lines: dict[str, tuple[list[float], list[float]]] = {}
         self._found: dict[str, float | str] = {}
 

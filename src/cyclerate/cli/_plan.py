@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import CyclerateError, check_choice, check_count, check_number
-from cyclerate._files import built, read_json, without_schema, write_json
+from cyclerate._files import PROGRESS, built, read_json, without_schema, write_json
 from cyclerate.cli._console import Mistake, asking
 from cyclerate.cli._options import BACKENDS
 from cyclerate.compare._budgets import HOW_LONG
@@ -121,7 +121,7 @@ class Plan:
 
 def clear(folder: Path) -> None:
     """Removes what a comparison has written into a folder, and nothing else."""
-    for name in ("cells", "range_tests"):
+    for name in ("cells", "range_tests", PROGRESS):
         for kind in ("json", "npy", "lock"):
             for file in (folder / name).glob(f"*.{kind}"):
                 file.unlink()

@@ -268,7 +268,7 @@ class View:
 
     def _look(self) -> tuple[_Seen, str]:
         with self._turn:
-            self.reader.look("", "cells", "range_tests")
+            self.reader.look("", "cells", "range_tests", PROGRESS)
             taken = {name: self._taken(name) for name in ("cells", "range_tests")}
             files = self.reader.files.items()
             # A lock is touched while it is held: what counts is who has it.
@@ -309,7 +309,7 @@ class View:
             rows=rows,
             searching=any(alive for _, alive in taken["range_tests"].values()),
             test=next((test for test in tests if test is not None), None),
-            fit=read("", PROGRESS, _fit) or {},
+            fit=read("", f"{PROGRESS}.json", _fit) or {},
         )
 
     def _row(self, name: str, taken: Taken, made: Comparison | None) -> _Row:
@@ -320,7 +320,7 @@ class View:
         who, alive = taken.get(name, ("", False))
         if not alive:
             return _Row(*place, "interrupted" if who else "waiting", total=total)
-        going = self.reader.read("cells", f"{name}.{PROGRESS}", _going)
+        going = self.reader.read(PROGRESS, f"{name}.json", _going)
         return _Row(*place, "running", *(going or (None, total, None)), who)
 
 

@@ -161,7 +161,8 @@ class Folder:
 
     def progress(self, cell: Cell) -> Progress:
         """What says in a file of its own how far a cell is."""
-        return Progress(None if self.path is None else self._file(cell, PROGRESS))
+        name = f"{Path(cell.name).name}.json"
+        return Progress(None if self.path is None else Path(self.path) / PROGRESS / name)
 
     def tidy(self, cells: Iterable[Cell]) -> None:
         """Removes what processes that were killed right after a cell was finished have left."""

@@ -194,7 +194,7 @@ class Comparison:
     def __str__(self) -> str:
         seeds, folds = ({getattr(run, of) for run in self.cells} for of in ("seed", "fold"))
         many = f", {count(len(folds), 'fold')}" if len(folds) > 1 else ""
-        steps = max(row.steps for row in self.summary)
+        steps = max((row.steps for row in self.summary), default=0)
         title = f"{count(len(seeds), 'seed')}{many}, {steps:,} steps a run. Held-out values."
         heads = ["policy", "top rate", "loss", *([self.metric] if self.metric else []), "reached"]
         losses = Numbers.fitting(row.loss_mean for row in self.summary)
