@@ -279,6 +279,14 @@ def test_the_page_has_landmarks_headings_and_table_headers(page: Page):
         assert all("name" in one for one in page.all(control))
 
 
+@pytest.mark.parametrize(
+    ("metric", "heading"), [("accuracy", "Accuracy"), ("rmse", "RMSE"), ("my_own", "My_own")]
+)
+def test_a_metric_heads_its_column_as_it_is_called(metric: str, heading: str):
+    page = Page(render(answer([row("fixed", 0.5)], metric=metric)))
+    assert f"Policy {heading} Steps to reach Loss" in page.text
+
+
 def test_the_page_says_what_was_found_and_run(page: Page):
     for words in (
         "triangular reached the fixed rate's final loss in 700 steps instead of",

@@ -379,7 +379,7 @@ def _state(seen: _Seen) -> dict[str, Any]:
     curves = curve_numbers(answer, seen.running) if answer else None
     lines = [_line(i, name, line) for i, (name, line) in enumerate(fit.items())]
     heads = ["Policy", "Seed", "State", "Steps", "Rate now", "Held-out loss"]
-    metric = [answer.metric.capitalize()] if answer and answer.comparison.metric else []
+    metric = [answer.heading] if answer and answer.comparison.metric else []
     drawn = [one["figure"] for one in curves["quantities"]] if curves else []
     # What the page is made of: where this differs it is loaded again.
     whole_page = [seen.title, about and [about.policies, about.seeds], seen.test, drawn, [*fit]]

@@ -35,6 +35,13 @@ _OVERFIT, _EARLY = 0.02, 0.75
 _RATES = {"fixed": "the fixed rate", "found": "the found rate"}
 COLUMNS = 79
 _MARKS = {"best": "*", "level": "="}
+_HEADINGS = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "roc_auc": "ROC AUC",
+    "balanced_accuracy": "Balanced accuracy",
+    "average_precision": "Average precision",
+}
 _SHARES = ("accuracy", "balanced_accuracy", "top_5_accuracy")
 
 
@@ -100,6 +107,11 @@ class Answer:
     def metric(self) -> str:
         """What is measured beside the held-out loss; the loss itself if nothing is."""
         return self.comparison.metric or "loss"
+
+    @property
+    def heading(self) -> str:
+        """What is measured, as the head of a column."""
+        return _HEADINGS.get(self.metric) or self.metric[:1].upper() + self.metric[1:]
 
     def mark(self, policy: str) -> str:
         """Marks a policy as "best", as "level" (as good within the spread), or not at all: ""."""

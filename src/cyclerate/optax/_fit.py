@@ -12,6 +12,7 @@ from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
+from cyclerate.finder._run import Passes
 from cyclerate.optax._cycle import CycleTraining, checked_momentum
 from cyclerate.optax._finder import range_test
 from cyclerate.optax._step import MakeOptimizer
@@ -156,15 +157,7 @@ def fit_one_cycle(
         training = CycleTraining(
             loss_fn, params, make_optimizer, steps, max_lr, batch_size=rows, **options
         )
-        loss, told = training.step(batch), 0
-        while not training.done:
-            line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
-            loss = training.step(next(batches))
-            if len(training.history["loss"]) >= told + _TOLD_STEPS:
-                told = _tell_steps(training, told)
-    _tell_steps(training, told)
-    if training.found is not None:
-        tell_cycle(training.found, training.verdict)
+        _train(training, batch, batches, line)
     return FitResult(
         params=training.params,
         opt_state=training.opt_state,
@@ -175,6 +168,20 @@ def fit_one_cycle(
         found=training.found,
         range_test=tested,
     )
+
+
+def _train(training: CycleTraining, batch: Any, batches: Passes, line: StatusLine) -> None:
+    """Trains to the end, from this batch on; trackers are told on the way."""
+    steps, told = training.cycle.total_steps, 0
+    loss = training.step(batch)
+    while not training.done:
+        line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
+        loss = training.step(next(batches))
+        if len(training.history["loss"]) >= told + _TOLD_STEPS:
+            told = _tell_steps(training, told)
+    _tell_steps(training, told)
+    if training.found is not None:
+        tell_cycle(training.found, training.verdict)
 
 
 def _tell_steps(training: CycleTraining, told: int) -> int:
