@@ -96,7 +96,8 @@ def test_rare_classes_are_measured_by_what_sees_them():
     pd.DataFrame({"x": x, "z": rng.normal(size=2000), "fraud": fraud.astype(int)}).to_csv(
         "table.csv", index=False
     )
-    said, _ = compare("--target", "fraud", *QUICK)
+    said, made = compare("--target", "fraud", *QUICK)
+    assert any("accuracy says little of it" in note for note in made.about.data.notes)
     assert (
         "'1' is 0.5 % of the rows, so accuracy says little of it. Try --metric average_precision, "
         "--metric roc_auc, --metric balanced_accuracy."

@@ -303,9 +303,18 @@ def test_the_page_says_what_was_found_and_run(page: Page):
         "memory: 8 GiB",
         "21 November 2025, 22:17 UTC",
         "cyclerate compare cardio_train.csv.gz --target cardio --epochs 20 --seeds 3",
-        range_result().stop_reason.value,
+        "so higher rates were not tried.",
     ):
         assert words in page.text
+
+
+def test_advice_that_the_command_has_no_option_for_is_left_to_the_library():
+    flat = range_result(flat=True)
+    assert flat.stop_reason.value.endswith("raise end_lr and run it again.")
+    made = record([row("fixed", 0.5)], range_test=flat)
+    assert "end_lr" not in Page(render(Answer(made))).text.partition("End of the sweep")[2]
+    mine = record([row("fixed", 0.5)], range_test=flat, command="")
+    assert "raise end_lr and run it again." in Page(render(Answer(mine))).text
 
 
 def hostile() -> Comparison:

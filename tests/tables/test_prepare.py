@@ -183,6 +183,15 @@ def test_rows_are_repeated_if_all_of_the_table_is():
     assert said in prepare(twice, "y", name="t").notes
 
 
+def test_many_repeated_rows_are_warned_of():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=100), "y": rng.normal(size=100)})
+    said = "So rows held out are also among those trained on: new rows will do worse."
+    for rows, many in ((4, False), (50, True)):
+        repeated = pd.concat([frame, frame.iloc[:rows]], ignore_index=True)
+        assert (said in prepare(repeated, "y", name="t").notes) is many
+
+
 def test_far_values_of_a_target_are_named_with_a_way_out():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"x": rng.normal(size=200), "y": rng.normal(10, 1, 200)})

@@ -191,7 +191,9 @@ def _planned(
     from cyclerate.compare._compare import planned
 
     jobs, about = planned(study, _find_rate(study, plan, console))
-    return jobs, _described(about, data, objective, plan)
+    described = _described(about, data, objective, plan)
+    notes = (*described.data.notes, *_rare(data, study))
+    return jobs, replace(described, data=replace(described.data, notes=notes))
 
 
 def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:

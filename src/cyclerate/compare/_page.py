@@ -69,6 +69,7 @@ def write_range_test(
     title = f"Range test of the {result.metric}"
     figures = {"range_test": range_test(result)}
     facts = {"range_test": result, "found_by": method(result), "cost": cost(result, steps)}
+    facts["ended"] = result.stop_reason.value
     page = _design(title, result.headline(), {**chosen, **facts}, figures)
     return write_text(path, page)
 
@@ -86,7 +87,7 @@ def write_design(schedule: Schedule, steps: int, path: str | os.PathLike[str]) -
     """
     chosen = choosing(schedule, steps, [], DEFAULT_OPTIMIZER)
     title = "Choose a schedule, and copy its code"
-    nothing = {"range_test": None, "found_by": "", "cost": ""}
+    nothing = {"range_test": None, "found_by": "", "cost": "", "ended": ""}
     return write_text(path, _design("Design", title, {**chosen, **nothing}, {}))
 
 
@@ -122,6 +123,7 @@ def render(answer: Answer, budgets: Budgets | None = None) -> str:
         range_test=found,
         found_by=method(found) if found else "",
         cost=cost(found, about.total_steps) if found else "",
+        ended=_ended(found, by_command=bool(about.command)) if found else "",
         codes={name: schedule_code(made) for name, made in comparison.schedules.items()},
         look=styles(comparison.policies, comparison.reference, CSS),
         use=best,
@@ -129,6 +131,12 @@ def render(answer: Answer, budgets: Budgets | None = None) -> str:
         when=when(about.created),
         **chosen,
     )
+
+
+def _ended(found: RangeTestResult, *, by_command: bool) -> str:
+    """Why the sweep ended; what to do about it, which names options, the command does not take."""
+    text = found.stop_reason.value
+    return text.partition(". ")[0] + "." if by_command else text
 
 
 def _found_cycle(found: RangeTestResult | None, steps: int) -> Schedule | None:

@@ -37,6 +37,7 @@ FEWEST_ROWS = 20
 _SPLIT_SEED = 0
 _FIRST_COLUMNS = 20
 _FAR_OUT = 20.0  # scales from the mean
+_MANY_REPEATED = 0.05  # of the rows
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,8 @@ def prepare(
     x = preprocessing.features(frame)
     if repeated := _repeated(frame):
         said.append(f"{count(repeated, 'row')} repeat an earlier row exactly; they were kept.")
+        if repeated > _MANY_REPEATED * len(frame):
+            said.append("So rows held out are also among those trained on: new rows will do worse.")
     how = "at random, each class in proportion" if goal.classes else "at random"
     said += [*_notes(preprocessing, x), f"Held out {len(heldout):,} of {len(x):,} rows, {how}."]
     notes = (*goal.notes, *said)
