@@ -274,6 +274,30 @@ def test_a_constant_added_to_the_loss_changes_nothing(offset: float, noise: floa
         assert moved.max_lr == pytest.approx(result.max_lr, rel=1e-4)
 
 
+@pytest.mark.parametrize("offset", [-4096.0, -1.0, 0.5, 1024.0])
+@pytest.mark.parametrize("noise", [0.0, 0.5, 30.0])
+def test_where_floats_are_exact_it_changes_nothing_at_all(offset: float, noise: float):
+    def rounded(loss: float) -> float:
+        return np.round(loss * 2**20) / 2**20 if abs(loss) < 2**20 else 2.0**20
+
+    def result(added: float) -> RangeTestResult:
+        bowl = Bowl(noise=noise)
+        probe = Probe(horizon_steps=5000, prior=Prior(0.02, 0.4))
+        drive(
+            probe,
+            restore=bowl.restore,
+            step=lambda lr: rounded(bowl.step(lr)) + added,
+            score=lambda: rounded(bowl.score()) + added,
+        )
+        return probe.result()
+
+    plain, moved = result(0.0), result(offset)
+    assert plain.max_lr is not None
+    for name in ("max_lr", "base_lr", "interval", "readings", "steps", "stop_reason", "verdict"):
+        assert getattr(moved, name) == getattr(plain, name)
+    assert [(lr, score and score - offset) for lr, score in moved.races] == list(plain.races)
+
+
 def drive_scores(probe: Probe, scores: dict[str, float]) -> list[float]:
     """Drives a probe whose sweep is flat; returns the rates of its scouts and races."""
     raced = []

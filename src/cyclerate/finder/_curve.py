@@ -72,7 +72,7 @@ def local_linear(values: Curve, bandwidth: float) -> Smoothed:
     return Smoothed(_bridge_gaps(height, s0 > 0, present), gain)
 
 
-def despike(values: Curve) -> Curve:
+def despike(values: Curve, level: float = 0.0) -> Curve:
     """Replaces points far from the median of their neighbours by that median.
 
     A monotone curve is its own running median and passes unchanged. "Far" is four standard
@@ -82,7 +82,7 @@ def despike(values: Curve) -> Curve:
     known = values[present]
     centre = running_median(known, _SPIKE_WINDOW_STEPS)
     distance = np.abs(known - centre)
-    far = distance > _SPIKE_SDS * max(_MAD_TO_SD * _median(distance), noise_level(known))
+    far = distance > _SPIKE_SDS * max(_MAD_TO_SD * _median(distance), noise_level(known, level))
     cleaned = values.copy()
     cleaned[present] = np.where(far, centre, known)
     return cleaned
@@ -102,18 +102,19 @@ def running_median(values: Curve, window: int) -> Curve:
     return result
 
 
-def noise_level(values: Curve) -> float:
+def noise_level(values: Curve, level: float = 0.0) -> float:
     """Estimates the standard deviation of the step-to-step noise on top of a smooth curve.
 
     From second differences, which a straight line does not reach, and by their median, which
     neither a spike nor the blow-up at the end reaches. Never below the resolution of float32, in
-    which losses are computed: jitter in the last digit is no signal.
+    which losses are computed: jitter in the last digit is no signal. `level` is what the values are
+    measured from.
     """
     known = values[np.isfinite(values)]
     if len(known) < 3:
         return 0.0
     second = np.abs(np.diff(known, 2))
-    resolution = float(np.finfo(np.float32).eps) * float(np.median(np.abs(known)))
+    resolution = float(np.finfo(np.float32).eps) * float(np.median(np.abs(known + level)))
     return max(_MAD_TO_SD * _median(second) / np.sqrt(6.0), resolution)
 
 
@@ -255,7 +256,7 @@ def to_minimise(values: Curve, mode: str) -> Curve:
     return values if mode == "min" else -values
 
 
-def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
+def read_curve(lrs: Curve, values: Curve, planned_steps: int, level: float = 0.0) -> Reading:
     """Reads a curve to be minimised with at least one finite value.
 
     Args:
@@ -263,16 +264,17 @@ def read_curve(lrs: Curve, values: Curve, planned_steps: int) -> Reading:
         values: The values, as many; NaN takes no part.
         planned_steps: Length of the sweep had it not stopped; the width of the smoothing follows
             it, so that a curve reads the same wherever it was cut.
+        level: What the values are measured from; it tells how finely they can differ.
     """
     finite = values[np.isfinite(values)]
     bandwidth = bandwidth_for(planned_steps)
     near_first = int(np.count_nonzero(lrs <= _LEAD_LR_RATIO * lrs[0]))
     lead = max(_LEAD_MIN_STEPS, min(near_first, int(_LEAD_FRAC * planned_steps)))
     start = float(np.median(finite[:lead]))
-    noise = noise_level(finite)
+    noise = noise_level(finite, level)
     best = float(np.min(running_median(finite, _MEDIAN_STEPS)))
     ceiling = start + max(_CEILING_DESCENTS * (start - best), _CEILING_NOISE_SDS * noise)
-    clipped = np.minimum(despike(values), ceiling)
+    clipped = np.minimum(despike(values, level), ceiling)
 
     smoothed = local_linear(clipped, bandwidth).values
     wide = local_linear(clipped, _TEST_BANDWIDTHS * bandwidth)

@@ -86,8 +86,8 @@ def valley(scores: Mapping[int, float], start: float) -> float:
     below, above = _neighbours(scores, best)
     if above is None or below is None:
         return float(best)
-    ceiling = start + _WORST * (start - scores[best])
-    left, right = (min(scores[side], ceiling) - scores[best] for side in (below, above))
+    highest = (1 + _WORST) * (start - scores[best])
+    left, right = (min(scores[side] - scores[best], highest) for side in (below, above))
     a, c = best - below, above - best
     curvature = left * c + right * a
     if not curvature > 0 or not math.isfinite(curvature):

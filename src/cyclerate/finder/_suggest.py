@@ -79,8 +79,10 @@ def smooth_and_suggest(
     points = int(np.count_nonzero(np.isfinite(values)))
     if points == 0:
         return np.full(len(values), np.nan), _too_few(points, metric)
-    reading = read_curve(lrs, values, planned_steps)
-    smoothed = to_minimise(reading.smoothed, mode)
+    # Differences alone: a constant added to the loss changes nothing, not even a digit.
+    level = float(values[np.isfinite(values)][0])
+    reading = read_curve(lrs, values - level, planned_steps, level)
+    smoothed = to_minimise(reading.smoothed + level, mode)
     if points < MIN_POINTS:
         return smoothed, _too_few(points, metric)
     return smoothed, suggest(lrs, reading, metric)
