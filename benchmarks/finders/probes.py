@@ -14,7 +14,6 @@ from cyclerate.finder._prior import Prior, prior_lr
 from cyclerate.finder._probe import DECADES
 from cyclerate.finder._range_test import Procedure
 
-
 MORE_SEEDS = (103,)
 """With these, four seeds tell how far the answers for one network lie apart."""
 

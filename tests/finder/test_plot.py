@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep, combine
+from cyclerate.finder._prior import RateReading
 from tests.finder.curves import fall_and_blow_up, noise, sweep_over
 
 
@@ -99,6 +100,17 @@ def test_races_are_points_and_those_that_came_to_nothing_crosses_at_the_edge():
     low, high = ax.get_ylim()
     assert low < 0.2
     assert 2.3 < high < 3.8
+
+
+def test_what_is_known_of_the_rate_is_a_hill_at_the_foot():
+    readings = [RateReading("prior", 0.02, 0.3, 0.3), RateReading("races", 0.05, 0.2, 0.2)]
+    ax = dataclasses.replace(raced(good()), readings=readings).plot()
+    prior, posterior = (np.asarray(hill.get_paths()[0].vertices) for hill in ax.collections)
+    tops = [hill[:, 1].max() for hill in (prior, posterior)]
+    assert tops[1] == pytest.approx(0.22)
+    assert 0.05 < tops[0] < tops[1]
+    assert 0.03 < posterior[np.argmax(posterior[:, 1]), 0] < 0.05
+    assert len(good().plot().collections) == 0
 
 
 def test_a_sweep_alone_has_no_legend():

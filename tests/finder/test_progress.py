@@ -4,8 +4,16 @@ import sys
 
 import pytest
 
-from cyclerate.finder import Race, RangeTest, Sweep
+from cyclerate.finder import (
+    FunctionTrainee,
+    Race,
+    RangeTest,
+    RecommendationSettings,
+    Sweep,
+    recommend,
+)
 from cyclerate.finder._progress import Progress
+from cyclerate.finder._recommend import tell_cost
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +29,36 @@ def shown(progress: Progress, *runs: RangeTest | Race, value: float = 0.5) -> No
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line.rstrip() for line in capsys.readouterr().err.split("\r")[1:]]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("verbose", ["auto", 0, 1])
+def test_what_finding_costs_is_said_beforehand(verbose, terminal, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    tell_cost(verbose, 1000, most_steps=120)
+    tell_cost(verbose, 3300, most_steps=400, beside=True)
+    tell_cost(verbose, 500)
+    told = capsys.readouterr().err.splitlines()
+    if verbose == 0 or (verbose == "auto" and not terminal):
+        assert told == []
+        return
+    assert told == [
+        "Finding the rate: at most 120 steps, about 12% of your 1,000.",
+        "Finding the rate: at most 400 steps more, about 12% of your 3,300.",
+        "The way up of the cycle finds the rate: 60 steps, about 12% of your 500.",
+    ]
+
+
+def test_a_recommendation_says_it_before_its_first_step(capsys):
+    said = []
+
+    def step(lr: float) -> float:
+        said.append(capsys.readouterr().err)
+        return 1.0
+
+    trainee = FunctionTrainee(lambda: None, step, lambda: 1.0)
+    recommend(trainee, RecommendationSettings(budget_steps=1000), verbose=1)
+    assert said[0].startswith("Finding the rate: at most 150 steps, about 15% of your 1,000.\n")
 
 
 def test_a_sweep_alone(capsys: pytest.CaptureFixture[str]):

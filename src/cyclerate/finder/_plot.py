@@ -25,6 +25,7 @@ _MAX = "#c0392b"
 _BASE = "#2e7d32"
 _RACE = "#d98200"
 _TITLE_WIDTH = 68
+_HILL_FRAC = 0.22  # of the height of the axes
 
 
 def plot_result(result: Result, ax: Axes | None = None) -> Axes:
@@ -38,6 +39,7 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     axes.set_ylabel(result.metric)
     axes.set_title(_title(result), fontsize=10)
     _set_limits(result, axes)
+    _fill_densities(result, axes)
     _mark_races(result, axes)
     _mark_rates(result, axes)
     return axes
@@ -153,6 +155,24 @@ def _set_limits(result: Result, ax: Axes) -> None:
         ax.set_yticks([])  # nothing was read, so nothing is known of a blow-up
     else:
         ax.set_ylim(*found)
+
+
+def _fill_densities(result: Result, ax: Axes) -> None:
+    """Draws what was expected beforehand and what is known now as hills at the foot of the axes."""
+    known = result.posterior
+    if known is None or result.max_lr is None:
+        return
+    rates, density = known
+    left, right = ax.get_xlim()
+    foot = ax.get_xaxis_transform()
+    before = result.density("prior")
+    highest = max(np.max(one[1]) for one in (known, before) if one is not None)
+    if before is not None:
+        heights = _HILL_FRAC * before[1] / highest
+        ax.fill_between(rates, heights, color=_POINTS, alpha=0.3, transform=foot, zorder=0.4)
+    heights = _HILL_FRAC * density / highest
+    ax.fill_between(rates, heights, color=_MAX, alpha=0.3, transform=foot, zorder=0.5)
+    ax.set_xlim(left, right)
 
 
 def _mark_races(result: Result, ax: Axes) -> None:

@@ -516,12 +516,12 @@ class Probe:
         }
 
     def _caution(self) -> str:
-        best = best_offset(self._scores)
-        if best == max(self._scores):
-            return "; higher rates were not raced, and may be better"
-        if best == min(self._scores):
-            return "; lower rates were not raced, and may be better"
-        return ""
+        """Returns which rates might have been better, had there been steps to race them."""
+        best, missing = best_offset(self._scores), self._next_offset()
+        if missing is None or min(self._scores) <= missing <= max(self._scores):
+            return ""
+        side = "higher" if missing > best else "lower"
+        return f"; {side} rates were not raced, and may be better"
 
 
 def _are_same(values: Sequence[float]) -> bool:

@@ -55,6 +55,13 @@ class StatusLine:
         self._written = len(text)
 
 
+def announce(text: str, verbose: str | int) -> None:
+    """Writes a line to standard error that stays: "auto" on a terminal only, 0 never."""
+    if verbose != 0 and (verbose != "auto" or sys.stderr.isatty()):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
 class Progress:
     """Writes how far a range test is to standard error, over and over the same line.
 

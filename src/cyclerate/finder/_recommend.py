@@ -28,12 +28,14 @@ from cyclerate._errors import (
 )
 from cyclerate.finder._prior import Prior, RateReading
 from cyclerate.finder._probe import DECADES, POLICIES, RACES, Probe
+from cyclerate.finder._progress import announce
 from cyclerate.finder._race import Race
 from cyclerate.finder._range_test import conduct, provenance_of, shown
 from cyclerate.finder._recommendation import Choice, PolicyRace, Recommendation, choose
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, Trainee
 from cyclerate.finder._sweep import Sweep, checked_told, set_fields
+from cyclerate.finder._warmup import way_up_steps
 
 TUNING_FRAC = 0.15
 """Share of the budget, where it is large enough; of a small one up to twice of it."""
@@ -129,6 +131,27 @@ def part_of_training(total_steps: int, method: str) -> dict[str, Any]:
     if method == "probe":
         return {**shared, "steps": tuning.sweep_steps, "max_steps": tuning.steps}
     return {**shared, "steps": tuning.steps}
+
+
+def tell_cost(
+    verbose: str | int, total_steps: int, *, most_steps: int | None = None, beside: bool = False
+) -> None:
+    """Says beforehand what finding the rate will cost, where anybody reads it.
+
+    Args:
+        verbose: "auto" on a terminal only, 1 always, 0 never.
+        total_steps: Those of the training, finding included.
+        most_steps: Those of a range test; None for the way up of a cycle that finds its own top.
+        beside: Whether a range test's come on top of the training's.
+    """
+    cost = way_up_steps(total_steps) if most_steps is None else most_steps
+    part = f"about {cost / total_steps:.0%} of your {total_steps:,}"
+    if most_steps is None:
+        announce(f"The way up of the cycle finds the rate: {cost:,} steps, {part}.", verbose)
+    elif beside:
+        announce(f"Finding the rate: at most {cost:,} steps more, {part}.", verbose)
+    else:
+        announce(f"Finding the rate: at most {cost:,} steps, {part}.", verbose)
 
 
 TIMING_STEPS = 15
@@ -398,6 +421,12 @@ class Recommender:
             seconds=seconds,
         )
 
+    def tell_cost(self, verbose: str | int) -> None:
+        """Says beforehand what is tried, if anything is and the steps are known."""
+        budget_steps = self._settings.budget_steps
+        if budget_steps is not None and self._tries:
+            tell_cost(verbose, budget_steps, most_steps=self._tuning.steps)
+
     def _after_timing(self, timing: TimedRace) -> None:
         self._seconds_per_step = timing.seconds_per_step
         self._timing_steps = timing.index
@@ -531,6 +560,7 @@ def recommend(
     began = trainee.clock() if since is None else since
     with shown(verbose, 1, "probe") as progress, trainee.lent():
         recommender = settings.new(since=began, clock=trainee.clock, expect=trainee.prior)
+        recommender.tell_cost(verbose)
         conduct(recommender, trainee, seed=settings.seed, progress=progress)
     found = recommender.recommendation(seconds=trainee.clock() - began)
     told = provenance_of(trainee, settings)

@@ -90,6 +90,18 @@ class Rules:
     clip_least: int = 10
 
 
+def way_up_steps(total_steps: int, rules: Rules | None = None) -> int:
+    """Returns how many steps of a training are the way up; 0 where it is too short to find any.
+
+    >>> way_up_steps(500), way_up_steps(10_000), way_up_steps(60)
+    (60, 200, 0)
+    """
+    rules = rules or Rules()
+    steps = min(max(rules.sweep_frac * total_steps, rules.sweep_least), rules.sweep_most)
+    count = int(min(steps, rules.sweep_most_frac * total_steps))
+    return count if count >= 2 * MIN_STEPS else 0
+
+
 _USUAL_STEPS = 500
 _SETTLING_STEPS = 10  # after going back, before the next look: without them repairs cascade
 
@@ -290,11 +302,9 @@ class FindingCycle:
         return cycle
 
     def _new_way_up(self) -> RangeTest | None:
-        rules, total = self.rules, self.total_steps
-        steps = min(max(rules.sweep_frac * total, rules.sweep_least), rules.sweep_most)
-        count = int(min(steps, rules.sweep_most_frac * total))
-        if count < 2 * MIN_STEPS:
-            return None  # too short to find anything
+        rules, count = self.rules, way_up_steps(self.total_steps, self.rules)
+        if not count:
+            return None
         lowest, highest = self.prior.lr / rules.reach, self.prior.lr * rules.reach
         return RangeTest(Sweep(lowest, highest, steps=count))
 

@@ -13,7 +13,7 @@ from cyclerate._errors import bad_argument, check_choice, check_count, check_num
 from cyclerate.cycles._rules import FIRST_STEP, batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import rate_of
-from cyclerate.finder._recommend import part_of_training
+from cyclerate.finder._recommend import part_of_training, tell_cost
 from cyclerate.keras._clock import StopAfter
 from cyclerate.keras._cycle_callbacks import DivergenceGuard
 from cyclerate.keras._data import (
@@ -187,8 +187,11 @@ class Fit:
         if self._epochs is None:
             told |= part_of_training(self.updates, method)
         layers = next((c for c in self._callbacks if isinstance(c, LayerRates)), None)
+        told |= options or {}
+        most = told.get("max_steps", 400) if method == "probe" else told.get("steps", 100)
+        tell_cost(told["verbose"], self.updates, most_steps=most, beside=self._epochs is not None)
         with nullcontext() if layers is None else layers.lent_to(self._model):
-            found = range_test(self._model, **{**told, **(options or {})})
+            found = range_test(self._model, **told)
         if self._epochs is None:
             left = self.updates - found.steps
             self.updates = check_count("total_steps, without those of the range test", left)

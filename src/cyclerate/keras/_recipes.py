@@ -17,6 +17,7 @@ from cyclerate._randomness import lending
 from cyclerate.cycles._how_long import HowLong, at_the_end, in_doublings
 from cyclerate.cycles._rules import CycleOptions, cycle_policy, plan_cycles, way_to_find
 from cyclerate.finder._prior import Prior
+from cyclerate.finder._recommend import tell_cost
 from cyclerate.keras._data import borrow
 from cyclerate.keras._fit import Fit
 from cyclerate.keras._internals import without_optimizer
@@ -147,6 +148,7 @@ def fit_one_cycle(
         cycle = SelfFindingCycle(
             fit.updates, momentum=momentum, batch_size=rows, fine_tuned=fine_tuned
         )
+        tell_cost(verbose, fit.updates)
         return fit.run_finding(cycle)
     rate = 1.0 if max_lr is None else max_lr
     policy = OneCycle(rate, fit.updates, up_frac, start_div, end_div, shape, three_phase)

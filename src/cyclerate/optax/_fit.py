@@ -11,7 +11,7 @@ from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
-from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tuning_for
+from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tell_cost, tuning_for
 from cyclerate.finder._run import Passes
 from cyclerate.optax._cycle import CycleTraining, checked_momentum
 from cyclerate.optax._finder import range_test
@@ -144,6 +144,8 @@ def fit_one_cycle(
         asked |= dict(range_test_options or {})
         asked = {"seed": seed, "verbose": verbose, "batch_size": batch_size, **options, **asked}
         make = _of_rate_alone(make_optimizer, momentum)
+        most = asked.get("max_steps", 400) if find == "probe" else asked["steps"]
+        tell_cost(verbose, steps, most_steps=most, beside=epochs is not None)
         tested = range_test(loss_fn, params, make, data, **asked)
         max_lr = tested.max_lr
         if epochs is None:
@@ -151,6 +153,8 @@ def fit_one_cycle(
     batches = batches_of(data, batch_size)
     batches.begin_repeat(0 if seed is None else check_count("seed", seed, low=0))
     options |= {"momentum": momentum, "fine_tuned": fine_tuned}
+    if max_lr is None:
+        tell_cost(verbose, steps)
     with closing(batches), closing(StatusLine(verbose)) as line:
         batch = next(batches)
         rows = rows_in(batch)

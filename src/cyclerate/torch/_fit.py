@@ -18,6 +18,7 @@ from cyclerate._randomness import lending, remember_global_randomness, seed_glob
 from cyclerate.cycles._how_long import HowLong, at_the_end, in_doublings
 from cyclerate.cycles._rules import FIRST_STEP, CycleOptions, cycle_policy, plan_cycles, way_to_find
 from cyclerate.finder._prior import Prior
+from cyclerate.finder._recommend import tell_cost
 from cyclerate.schedules import OneCycle
 from cyclerate.torch._data import rows_of_a_step
 from cyclerate.torch._groups import prior_of
@@ -153,6 +154,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     )
     steps = fit.steps(epochs)
     if way == "warmup":
+        tell_cost(options.get("verbose", "auto"), steps)
         return fit.run_finding(momentum, steps=steps, fine_tuned=fine_tuned)
     policy = OneCycle(
         1.0 if max_lr is None else max_lr, steps, up_frac, start_div, end_div, shape, three_phase

@@ -22,7 +22,7 @@ from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._range_test import rate_of
-from cyclerate.finder._recommend import part_of_training
+from cyclerate.finder._recommend import part_of_training, tell_cost
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
@@ -250,7 +250,11 @@ class Fit:
         asked["horizon_steps"] = steps
         if self._total_steps is not None:
             asked |= part_of_training(steps, method)
-        found = range_test(**{**asked, **(options or {})})
+        asked |= options or {}
+        most = asked.get("max_steps", 400) if method == "probe" else asked.get("steps", 100)
+        beside = self._total_steps is None
+        tell_cost(self._options.verbose, steps, most_steps=most, beside=beside)
+        found = range_test(**asked)
         max_lr = rate_of(found)
         if self._total_steps is not None:
             steps = check_count("total_steps, without the range test's", steps - found.steps)
