@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from cyclerate.finder import Probe, RangeTestResult, Sweep, drive
+from cyclerate.finder._prior import prior_lr
+from cyclerate.finder._probe import DECADES
 
 SHORT: dict[str, Any] = {
     "start_lr": 1e-4,
@@ -41,11 +43,19 @@ class Descent:
         return float(np.mean((x @ self.w + self.b - y) ** 2))
 
 
-def probe_by_hand(batches, first: int = 0, **options) -> RangeTestResult:
-    """The probe that `SHORT` asks for, its runs beginning at the batch `first`."""
+def probe_by_hand(
+    batches, first: int = 0, *, policy: str = "one_cycle", **options
+) -> RangeTestResult:
+    """The probe that `SHORT` asks for, its runs beginning at the batch `first`.
+
+    Batches of a list say nothing of their rows beforehand.
+    """
     sweep = Sweep(SHORT["start_lr"], SHORT["end_lr"], SHORT["steps"])
     lengths = {name: SHORT[name] for name in ("horizon_steps", "max_steps")}
-    asked = Probe(sweep, **lengths, **options)
     descent = Descent(batches, first)
+    size = descent.batches[0][0].shape[1] + 1
+    prior = prior_lr("sgd", total_steps=SHORT["horizon_steps"], parameters=size)
+    prior = prior.times(10 ** DECADES[policy])
+    asked = Probe(sweep, policy=policy, prior=prior, **lengths, **options)
     drive(asked, restore=descent.restore, step=descent.step, score=descent.score)
     return asked.result()

@@ -345,7 +345,7 @@ def test_a_model_that_only_blows_up_has_no_clear_answer():
 
 def test_rates_outside_the_sweep_are_not_raced():
     bowl = Bowl()
-    probe = Probe(Sweep(1e-6, 1e-3))
+    probe = Probe(Sweep(1e-6, 1e-3), prior=Prior(0.05, decades=0.02))
     raced = []
     while probe.run is not None:
         bowl.restore()
@@ -354,6 +354,7 @@ def test_rates_outside_the_sweep_are_not_raced():
             probe.run.tell(bowl.step(probe.run.lr))
         probe.tell(bowl.score())
     assert max(raced) <= 1e-3 * 1.001
+    assert probe.result().max_lr == 1e-3
 
 
 def test_a_score_belongs_to_a_run_that_is_over():

@@ -7,8 +7,9 @@ ones; one that stays above the untrained loss, or shoots far above it, is given 
 sweep shows nothing, scouts a quarter as long go down from where it broke down, until one does no
 harm.
 
-How the best rate of a race becomes that of a longer training is in race_choice.py; docs/finders.md
-has the figures.
+The answer is what the rate to expect, the sweep and the races say together (_prior.py); races stop
+where another one would hardly change it. How the best rate of a race becomes that of a longer
+training is in _race.py; docs/finders.md has the figures.
 """
 
 from __future__ import annotations
@@ -499,7 +500,7 @@ class Probe:
     def _answer(self) -> dict[str, Any]:
         readings = self._readings()
         tail = (1 - _INTERVAL_SHARE) / 2
-        max_lr = 10 ** quantile_of(readings, self._answer_share())
+        max_lr = min(10 ** quantile_of(readings, self._answer_share()), self._sweep.sweep.end_lr)
         low, high = (10 ** quantile_of(readings, share) for share in (tail, 1 - tail))
         count = len(self._scores) - [*self._scores.values()].count(math.inf)
         races = "1 race" if count == 1 else f"{count} races"
