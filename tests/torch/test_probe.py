@@ -108,7 +108,7 @@ def test_all_runs_see_the_same_batches_and_begin_with_the_same_loss(data):
     optimizer = Watching(model.parameters(), lr=1.0, momentum=0.5)
     options = {"batch_size": 16} if isinstance(data, tuple) else {}
     result = probe(data, loss_fn, model=model, optimizer=optimizer, **options)
-    assert len(runs) >= 4
+    assert len(runs) >= 3
     assert sum(map(len, runs)) == result.steps <= 130
     longest = [rows for rows, _ in max(runs, key=len)]
     assert len({tuple(rows) for rows in longest}) > 3
