@@ -177,5 +177,18 @@ def score_intervals(policy: str, tasks: Iterable[Task]) -> Intervals | None:
     return Intervals(float(np.mean(good)), float(np.median(decades))) if good else None
 
 
+def median_spread(policy: str, tasks: Iterable[Task]) -> float | None:
+    """Returns by which factor the answers of four seeds lie apart; None where three were run."""
+    factors = []
+    for task in tasks:
+        stored = cache.read(f"probes_{policy}", task)
+        if stored is None or "more" not in stored:
+            return None
+        rates = [lr for lr in stored["max_lr"] + stored["more"]["max_lr"] if lr is not None]
+        if len(rates) > 1:
+            factors.append(max(rates) / min(rates))
+    return float(np.median(factors))
+
+
 def half(name: str) -> list[Task]:
     return [task for task in TASKS if task.half == name]

@@ -73,7 +73,11 @@ def _interval_line(policy: str, half: str) -> list[str]:
         f"The probe's interval is {found.median_decades:.1f} decades wide in the median, and holds "
         f"a rate within {scoring.GOOD_REGRET} regret in {found.share_good:.0%} of its cases."
     )
-    return [line]
+    apart = scoring.median_spread(policy, scoring.half(half))
+    if apart is None:
+        return [f"{line} That is the probe before the posterior."]
+    seeds = f"Answers of four seeds lie apart by a factor of {apart:.1f} in the median task."
+    return [f"{line} {seeds}"]
 
 
 def _bases() -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cyclerate.finder import RangeTestResult, StopReason, Sweep, combine
+from cyclerate.finder._prior import RateReading
 from tests.finder.curves import fall_and_blow_up, noise, sweep_over
 
 
@@ -178,3 +179,22 @@ def test_where_half_of_the_probes_have_no_answer_their_sweeps_are_not_read_inste
 def test_sweeps_and_probes_do_not_mix():
     with pytest.raises(ValueError, match="method"):
         combine([*sweeps(1), *probes(0.1)])
+
+
+def test_the_density_of_repeats_is_the_mean_of_theirs():
+    swept = sweeps(1)[0]
+    runs = [
+        dataclasses.replace(swept, readings=[RateReading("prior", lr, 0.2, 0.2)])
+        for lr in (0.01, 0.1)
+    ]
+    both = combine([*runs, swept])
+    assert both.posterior is not None
+    rates, density = both.posterior
+    peaks = [density[np.argmin(np.abs(np.log10(rates) - log_lr))] for log_lr in (-2, -1.5, -1)]
+    assert peaks[0] == pytest.approx(peaks[2])
+    assert peaks[1] < peaks[0] / 4
+    assert np.sum(0.02 * density) == pytest.approx(1)
+    assert both.density("races") is None
+    assert swept.posterior is None
+    with pytest.raises(ValueError, match="source must be one of"):
+        both.density("hunch")
