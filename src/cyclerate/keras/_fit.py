@@ -183,7 +183,8 @@ class Fit:
         """
         self.check_whole("to go on, give max_lr as the first epochs had it")
         told: dict[str, Any] = {"policy": policy, "method": method, **self._data}
-        told |= {"horizon_steps": self.updates, "verbose": self._options["verbose"]}
+        verbose = self._options["verbose"]
+        told |= {"horizon_steps": self.updates, "verbose": 1 if verbose == 2 else verbose}
         if self._epochs is None:
             told |= part_of_training(self.updates, method)
         layers = next((c for c in self._callbacks if isinstance(c, LayerRates)), None)
