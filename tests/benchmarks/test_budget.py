@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.budget import running, table, targets
+from benchmarks.budget import running, table, targets, ways_down
 from benchmarks.budget.methods import METHODS
 from benchmarks.budget.methods.warmup import drive, prior_of
 from benchmarks.finders import adapting, cache, data, models
@@ -113,6 +113,24 @@ def test_the_page_of_targets_has_the_stored_results(monkeypatch, tmp_path):
     before = targets.PAGE.read_text()
     targets.write()
     assert page.read_text() == before
+
+
+def test_ways_down_are_tried_until_their_best_rate_is_at_no_edge(folder, monkeypatch):
+    task = replace(small(), steps=40)
+    losses = [[2.0] * 4 + [1.0] + [2.0] * 18]  # the best rate of the grid, far too low
+    cache.write("grid_one_cycle", task, {"train_loss": losses, "start_train_loss": [2.0]})
+    told = {"train_loss": losses, "start_train_loss": [2.0], "heldout_loss": losses}
+    cache.write("grid_constant", task, {**told, "start_heldout_loss": [2.0], "seconds": 1.0})
+    ways = {name: ways_down.WAYS[name] for name in ("linear", "constant")}
+    monkeypatch.setattr(ways_down, "WAYS", ways)
+    ways_down.record(task, 0)
+    ends = cache.read(ways_down.KIND, task)["ends"]["0"]
+    for end in ways_down.ENDS:
+        train = [of[end][0] for of in ends["linear"].values()]
+        assert 0 < train.index(min(train)) < len(train) - 1
+        assert ways_down.regrets("linear", end, [task]) == pytest.approx([max(min(train) - 1, -1)])
+    highest = list(ends["constant"])[-1]
+    assert ends["constant"][highest]["averaged"] != ends["constant"][highest]["as it ends"]
 
 
 @pytest.mark.parametrize(
