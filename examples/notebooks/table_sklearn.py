@@ -27,8 +27,8 @@ x, y = load_breast_cancer(return_X_y=True, as_frame=True)
 x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=0)
 
 # %% [markdown]
-# Features are standardised inside; what is missing is for a step before. `fit` runs a range test
-# on these rows, and then trains in cycles that double.
+# Features are standardised inside; the step before stands for one of your own. `fit` runs a range
+# test on these rows, and then trains in cycles that double.
 # %%
 network = CyclicClassifier(hidden=(32,), networks=2, random_state=0)
 model = make_pipeline(SimpleImputer(), network).fit(x_train, y_train)

@@ -14,7 +14,7 @@ EXPECTED_TO_FAIL = {
     )
 }
 QUICK = {
-    "hidden": (16,), "epochs": 12, "batch_size": 512, "max_lr": 0.1,
+    "hidden": (16,), "epochs": 24, "batch_size": 512, "max_lr": 0.1,
     "random_state": 0, "networks": 2,
 }  # fmt: skip
 

@@ -52,7 +52,9 @@ def found() -> CyclicClassifier:
 
 
 def test_the_rate_is_found_and_told(found: CyclicClassifier):
-    assert found.range_test_.max_lr == found.max_lr_
+    rates, density = found.range_test_.posterior
+    below = density[rates < found.max_lr_].sum() / density.sum()
+    assert 0.3 < below < 0.7
     assert 1e-3 < found.max_lr_ < 1.0
     assert found.score(*iris()) > 0.95
     assert found.n_iter_ == 30
@@ -113,6 +115,52 @@ def test_weights_move_the_answer():
     weights = np.where(y == 1, 3.0, 1.0)
     network = CyclicClassifier(**QUICK).fit(x, y, sample_weight=weights)
     assert network.predict_proba(x)[0, 1] == pytest.approx(0.75, abs=0.05)
+
+
+def mixed() -> tuple[pd.DataFrame, np.ndarray]:
+    random = np.random.default_rng(0)
+    kind, size = random.choice(["a", "b", "c"], 96), random.normal(size=96)
+    y = size + pd.Series(kind).map({"a": 0.0, "b": 3.0, "c": -3.0}).to_numpy()
+    size[::12] = np.nan
+    return pd.DataFrame({"size": size, "kind": kind}), y
+
+
+def test_a_frame_may_have_texts_gaps_and_categories_that_are_new():
+    x, y = mixed()
+    network = CyclicRegressor(**QUICK).fit(x, y)
+    assert network.score(x, y) > 0.9
+    assert network.feature_names_in_.tolist() == ["size", "kind"]
+    kinds = pd.DataFrame({"size": [0.0] * 5, "kind": ["a", "b", "c", "new", None]})
+    a, b, c, new, missing = network.predict(kinds)
+    assert c + 2 < a < b - 2
+    assert c < new == missing < b  # of both nothing is known
+    assert np.array_equal(pickle.loads(pickle.dumps(network)).predict(x), network.predict(x))
+    # The same as pandas's categories, or as cells of an array whose column is named.
+    typed = x.astype({"kind": "category"})
+    assert np.array_equal(network.predict(typed), network.predict(x))
+    assert np.array_equal(CyclicRegressor(**QUICK).fit(typed, y).predict(x), network.predict(x))
+    cells = x.to_numpy(dtype=object)
+    named = CyclicRegressor(**QUICK, categorical_features=[1]).fit(cells, y)
+    assert np.array_equal(named.predict(cells), network.predict(x))
+
+
+def test_a_frame_with_texts_is_checked_as_one_of_numbers_is():
+    x, y = mixed()
+    network = CyclicRegressor(**{**QUICK, "epochs": 1}).fit(x, y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        network.predict(x[["kind", "size"]])
+    with pytest.raises(ValueError, match="infinity"):
+        network.predict(x.assign(size=np.inf))
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        CyclicRegressor(**QUICK, categorical_features=None).fit(x, y)
+
+
+def test_numbers_in_bins_can_bend_where_one_layer_of_the_number_cannot():
+    x = np.linspace(0, 1, 256)[:, None]
+    y = np.floor(x[:, 0] * 8) % 2
+    linear = {**QUICK, "hidden": (), "weight_decay": 0.0}
+    assert CyclicRegressor(**linear, bins=16).fit(x, y).score(x, y) > 0.5
+    assert CyclicRegressor(**linear, bins=0).fit(x, y).score(x, y) < 0.1
 
 
 def test_predictions_come_in_the_unit_of_the_targets():
@@ -213,7 +261,7 @@ def test_many_rows_are_predicted_in_little_memory():
 
 def test_a_grid_over_a_pipeline():
     x, y = iris()
-    pipe = make_pipeline(MinMaxScaler(), CyclicClassifier(**QUICK))
+    pipe = make_pipeline(MinMaxScaler(), CyclicClassifier(**QUICK, bins=0))
     grid = {"cyclicclassifier__weight_decay": [None, 20.0]}
     search = GridSearchCV(pipe, grid, cv=2).fit(x, y)
     # At the peak so much decay sets every kernel to 0.
@@ -243,6 +291,8 @@ def test_a_training_that_diverged_is_no_model():
         ({"max_lr": 0}, "max_lr must be a finite number > 0"),
         ({"weight_decay": -1.0}, "weight_decay must be a finite number >= 0"),
         ({"optimizer": "adams"}, "optimizer must be one of"),
+        ({"bins": -1}, "bins must be a whole number >= 0"),
+        ({"categorical_features": "size"}, "categorical_features must be"),
     ],
 )
 def test_a_wrong_parameter_is_named(parameters: dict[str, object], message: str):

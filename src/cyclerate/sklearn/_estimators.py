@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
 from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
 from cyclerate.cycles._members import mean_of, probabilities_from
-from cyclerate.sklearn._networks import Settings, Shape, Table, fit_networks, outputs_of
+from cyclerate.sklearn._fit import Settings, Table, fit_networks
+from cyclerate.sklearn._inputs import Categories, Inputs
+from cyclerate.sklearn._networks import Shape, outputs_of
 
 HIGHEST_SEED = 2**31 - 1
+_NO_TARGETS: Any = "no_validation"  # as scikit-learn says it
 _NO_PARTIAL_FIT = (
     "{} has no partial_fit: how long a cycle is must be known when it begins. Give fit all the "
     "rows; for rows that come in batches, cyclerate.keras and cyclerate.torch train a network."
@@ -41,6 +50,8 @@ class _Cyclic(BaseEstimator):
         networks: int = 4,
         validation_fraction: float | None = 0.1,
         standardize: bool = True,
+        bins: int = 32,
+        categorical_features: Any = "from_dtype",
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -53,6 +64,8 @@ class _Cyclic(BaseEstimator):
         self.networks = networks
         self.validation_fraction = validation_fraction
         self.standardize = standardize
+        self.bins = bins
+        self.categorical_features = categorical_features
         self.random_state = random_state
         self.verbose = verbose
 
@@ -72,64 +85,86 @@ class _Cyclic(BaseEstimator):
         groups: NDArray[Any] | None = None,
     ) -> None:
         """Trains on these rows and keeps what prediction needs, as plain arrays."""
-        settings = self._settings(len(x), x.shape[1], outputs, loss)
-        self._inputs = StandardScaler().fit(x, sample_weight=row_weights)
+        check_flag("standardize", self.standardize)
+        self._inputs = Inputs(
+            x,
+            self._categories.counts or [None] * x.shape[1],
+            row_weights,
+            bins=check_count("bins", self.bins, low=0),
+            standardize=self.standardize,
+        )
+        self._shape = self._shape_of((*_widths(self.hidden), outputs), loss)
         table = Table(
-            self._network_inputs(x).astype(np.float32),
+            self._inputs.matrix(x),
             y,
             (row_weights / row_weights.mean()).astype(np.float32),
+            self._inputs.constants,
             groups,
         )
-        fitted = fit_networks(table, settings)
-        self._members = fitted.members
+        fitted = fit_networks(table, self._settings(len(x)))
+        self._weights = fitted.weights
         self.max_lr_ = fitted.max_lr
         self.range_test_ = fitted.found
         self.history_ = fitted.history
         self.n_iter_ = fitted.epochs
 
-    def _settings(self, rows: int, inputs: int, outputs: int, loss: str) -> Settings:
-        hidden = _widths(self.hidden)
+    def _shape_of(self, widths: tuple[int, ...], loss: str) -> Shape:
         weight_decay = self.weight_decay
         if weight_decay is not None:
             weight_decay = check_number("weight_decay", weight_decay, low=0)
+        return Shape(
+            self._inputs.groups,
+            widths,
+            check_count("networks", self.networks, below=2**16),
+            loss,
+            check_choice("optimizer", self.optimizer, OPTIMIZERS),
+            weight_decay,
+        )
+
+    def _settings(self, rows: int) -> Settings:
         max_lr = self.max_lr
         if max_lr is not None:
             max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
         held_out = self.validation_fraction
         if held_out is not None:
             held_out = check_number("validation_fraction", held_out, low=0, low_open=True, high=0.5)
-        check_flag("standardize", self.standardize)
-        shape = Shape(
-            (inputs, *hidden, outputs),
-            loss,
-            check_choice("optimizer", self.optimizer, OPTIMIZERS),
-            weight_decay,
-        )
         size = self.batch_size
         return Settings(
-            shape,
-            batch_size=usual_batch_size(rows)
-            if size is None
-            else min(check_count("batch_size", size), rows),
+            self._shape,
+            batch_size=min(
+                usual_batch_size(2 * rows) if size is None else check_count("batch_size", size),
+                rows,
+            ),
             epochs=check_count("epochs", self.epochs, below=2**31),
             max_lr=max_lr,
-            networks=check_count("networks", self.networks, below=2**16),
             held_out=held_out or 0.0,
             seed=_seed(self.random_state),
             verbose=check_choice("verbose", self.verbose, (0, 1, 2)),
         )
 
-    def _network_inputs(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not self.standardize:
-            return x
-        scaled = self._inputs.transform(x)
-        return scaled / np.sqrt(1 + (scaled / 3) ** 2)  # no outlier is more than 3
+    def _checked(self, x: Any, y: Any = _NO_TARGETS, **options: Any) -> Any:
+        """The rows as floats, NaN where one is missing, a category as its number; and y."""
+        fitted = y is _NO_TARGETS
+        if not fitted:
+            self._categories = Categories(x, self.categorical_features)
+        elif self._categories:
+            _check_feature_names(self, x, reset=False)
+            _check_n_features(self, x, reset=False)
+        options |= {"dtype": np.float64, "ensure_all_finite": "allow-nan", "reset": not fitted}
+        return validate_data(self, self._categories.numbers(x), y, **options)
 
-    def _outputs(self, x: Any) -> Iterator[NDArray[np.float64]]:
+    def _outputs(self, x: Any) -> NDArray[np.float64]:
         """The outputs of each network."""
         check_is_fitted(self)
-        x = self._network_inputs(validate_data(self, x, dtype=np.float64, reset=False))
-        return (outputs_of(weights, x) for weights in self._members)
+        x = self._checked(x)
+        return outputs_of(
+            self._inputs.matrix(x), self._weights, self._inputs.constants, self._shape
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
 
 def _class_weights(class_weight: Any, y: NDArray[Any]) -> NDArray[np.float64]:
@@ -177,20 +212,28 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         hidden: Widths of the hidden layers, ReLU after each; () for a linear model. Default
             (64, 64).
         epochs: Most passes over the rows. Default 30.
-        batch_size: Rows in a step. Default: about 200 steps an epoch, 32 to 1,024 rows. An epoch
+        batch_size: Rows in a step. Default: about 100 steps an epoch, 32 to 1,024 rows. An epoch
             leaves out the few rows that fill no whole batch, each time others.
-        max_lr: The peak of the rate. Default: found by a range test on the rows given to `fit`.
+        max_lr: The peak of the rate. Default: found by a range test on the rows given to `fit`: the
+            middle of its `posterior`.
         optimizer: "adamw" (default), "adam", "sgd", "momentum", "nesterov", "nadam", "rmsprop" or
             "adagrad", as Keras has them.
         weight_decay: Decoupled weight decay of the kernels, not of the biases; None for the
             optimizer's own. Default 0.1.
         networks: How many, whose answers are averaged. Default 4.
         validation_fraction: The share of the rows that a network does not see, each network others
-            (none of them, where these were fewer than 20). After each cycle it is judged by them,
-            and its training ends with a cycle that was no better than the one before. None: all
-            rows are seen, for all epochs. Default 0.1.
+            (none of them, where these were fewer than 20). After each cycle all are judged by
+            them, and the training ends with a cycle that was no better than the one before. None:
+            all rows are seen, for all epochs. Default 0.1.
         standardize: Whether to bring the features to mean 0 and variance 1 first, and what is far
             out smoothly to below 3: `z / sqrt(1 + (z / 3) ** 2)`. Default True.
+        bins: Most bins of a number, with as many rows in each. The networks see how much of each
+            bin lies below it, and so can bend anywhere; fewer where there are many columns. 0: the
+            number itself. Default 32.
+        categorical_features: The columns that hold categories: names, places, or a flag for each;
+            None for no column; "from_dtype" (default) for those of a DataFrame that hold texts or
+            pandas's categories. The 64 most frequent of a column have an input each, the others
+            share one; one that was not seen in `fit` counts among those.
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
         verbose: As in Keras. Default 0.
@@ -201,14 +244,15 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         classes_: The labels.
         max_lr_: The peak of the rate that was used.
         range_test_: The `RangeTestResult`; None if `max_lr` was given.
-        history_: Of the first network: loss, rate and momentum of each epoch, and "held_out_loss"
-            after each cycle.
-        n_iter_: Most epochs after which a network was kept.
+        history_: Of all networks: loss, rate and momentum of each epoch, and "held_out_loss" after
+            each cycle.
+        n_iter_: Epochs after which the networks were kept.
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, if they are all strings.
 
-    Source: cycles and clipping, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; low
-    points as the places to judge, Smith 2017, arXiv 1506.01186.
+    Source: cycles and clipping, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; bins,
+    Gorishniy, Rubachev and Babenko 2022, arXiv 2203.05556; low points as the places to judge, Smith
+    2017, arXiv 1506.01186.
 
     >>> from sklearn.datasets import load_iris
     >>> x, y = load_iris(return_X_y=True)
@@ -229,6 +273,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         networks: int = 4,
         validation_fraction: float | None = 0.1,
         standardize: bool = True,
+        bins: int = 32,
+        categorical_features: Any = "from_dtype",
         random_state: Any = None,
         verbose: int = 0,
         class_weight: Mapping[Any, float] | str | None = None,
@@ -243,6 +289,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             networks=networks,
             validation_fraction=validation_fraction,
             standardize=standardize,
+            bins=bins,
+            categorical_features=categorical_features,
             random_state=random_state,
             verbose=verbose,
         )
@@ -252,7 +300,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         """Trains the network.
 
         Args:
-            X: Features: one row each, numbers, none missing.
+            X: Features, one row each: numbers, or categories; some may be missing.
             y: Labels, of two classes or more.
             sample_weight: How much each row counts; a row of weight 0 is as if it were not there.
 
@@ -264,7 +312,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             ConvergenceWarning: The range test found no clear answer; the rate that optimizer,
                 batch, length and size let expect was the peak.
         """
-        x, y = validate_data(self, X, y, dtype=np.float64)
+        x, y = self._checked(X, y)
         check_classification_targets(y)
         used, weights = _used(x, sample_weight)
         weights = weights * _class_weights(self.class_weight, y)
@@ -311,20 +359,28 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
         hidden: Widths of the hidden layers, ReLU after each; () for a linear model. Default
             (64, 64).
         epochs: Most passes over the rows. Default 30.
-        batch_size: Rows in a step. Default: about 200 steps an epoch, 32 to 1,024 rows. An epoch
+        batch_size: Rows in a step. Default: about 100 steps an epoch, 32 to 1,024 rows. An epoch
             leaves out the few rows that fill no whole batch, each time others.
-        max_lr: The peak of the rate. Default: found by a range test on the rows given to `fit`.
+        max_lr: The peak of the rate. Default: found by a range test on the rows given to `fit`: the
+            middle of its `posterior`.
         optimizer: "adamw" (default), "adam", "sgd", "momentum", "nesterov", "nadam", "rmsprop" or
             "adagrad", as Keras has them.
         weight_decay: Decoupled weight decay of the kernels, not of the biases; None for the
             optimizer's own. Default 0.1.
         networks: How many, whose answers are averaged. Default 4.
         validation_fraction: The share of the rows that a network does not see, each network others
-            (none of them, where these were fewer than 20). After each cycle it is judged by them,
-            and its training ends with a cycle that was no better than the one before. None: all
-            rows are seen, for all epochs. Default 0.1.
+            (none of them, where these were fewer than 20). After each cycle all are judged by
+            them, and the training ends with a cycle that was no better than the one before. None:
+            all rows are seen, for all epochs. Default 0.1.
         standardize: Whether to bring the features to mean 0 and variance 1 first, and what is far
             out smoothly to below 3: `z / sqrt(1 + (z / 3) ** 2)`. Default True.
+        bins: Most bins of a number, with as many rows in each. The networks see how much of each
+            bin lies below it, and so can bend anywhere; fewer where there are many columns. 0: the
+            number itself. Default 32.
+        categorical_features: The columns that hold categories: names, places, or a flag for each;
+            None for no column; "from_dtype" (default) for those of a DataFrame that hold texts or
+            pandas's categories. The 64 most frequent of a column have an input each, the others
+            share one; one that was not seen in `fit` counts among those.
         random_state: Of the initial weights and of the order of the rows; as in scikit-learn. With
             a whole number no global generator is used.
         verbose: As in Keras. Default 0.
@@ -332,14 +388,15 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
     Attributes:
         max_lr_: The peak of the rate that was used.
         range_test_: The `RangeTestResult`; None if `max_lr` was given.
-        history_: Of the first network: loss, rate and momentum of each epoch, and "held_out_loss"
-            after each cycle.
-        n_iter_: Most epochs after which a network was kept.
+        history_: Of all networks: loss, rate and momentum of each epoch, and "held_out_loss" after
+            each cycle.
+        n_iter_: Epochs after which the networks were kept.
         n_features_in_: Features seen in `fit`.
         feature_names_in_: Their names, if they are all strings.
 
-    Source: cycles and clipping, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; low
-    points as the places to judge, Smith 2017, arXiv 1506.01186.
+    Source: cycles and clipping, Holzmueller, Grinsztajn and Steinwart 2024, arXiv 2407.04491; bins,
+    Gorishniy, Rubachev and Babenko 2022, arXiv 2203.05556; low points as the places to judge, Smith
+    2017, arXiv 1506.01186.
 
     >>> from sklearn.datasets import load_diabetes
     >>> x, y = load_diabetes(return_X_y=True)
@@ -352,7 +409,7 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
         """Trains the network.
 
         Args:
-            X: Features: one row each, numbers, none missing.
+            X: Features, one row each: numbers, or categories; some may be missing.
             y: Numbers: one for each row, or several.
             sample_weight: How much each row counts; a row of weight 0 is as if it were not there.
 
@@ -364,7 +421,7 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
             ConvergenceWarning: The range test found no clear answer; the rate that optimizer,
                 batch, length and size let expect was the peak.
         """
-        x, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        x, y = self._checked(X, y, multi_output=True, y_numeric=True)
         used, weights = _used(x, sample_weight)
         self._one_number = y.ndim == 1
         y = y.reshape(len(y), -1).astype(np.float64)
@@ -381,7 +438,7 @@ class CyclicRegressor(RegressorMixin, _Cyclic):
 
     def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Returns the numbers, in the unit of the targets that the network was trained on."""
-        outputs = mean_of(self._outputs(X))
+        outputs = mean_of(iter(self._outputs(X)))
         values = self._targets.inverse_transform(outputs)
         return values[:, 0] if self._one_number else values
 

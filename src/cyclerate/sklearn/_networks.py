@@ -1,14 +1,14 @@
-"""Compiled dense networks, kept for the next fit of the same shape; and their weights as arrays.
+"""Several dense networks side by side in one compiled step, and their weights as arrays.
 
-Tracing and compiling takes longer than a fit on a small table. Folds of a cross-validation and the
-points of a grid mostly have networks of one shape, so a compiled one is lent to a fit and taken
-back afterwards, its state put back; two threads never have the same.
+A step of small networks is mostly the way to it, so all are trained in one. Tracing and compiling
+takes longer than a fit on a small table. Folds of a cross-validation and the points of a grid
+mostly have networks of one shape, so compiled ones are lent to a fit and taken back afterwards,
+their state put back; two threads never have the same.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -19,50 +19,47 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
-from cyclerate._errors import CyclerateError
 from cyclerate._randomness import remember_global_randomness, sole_use_of_generators
-from cyclerate.compare._networks import (
-    dense_network,
-    keras_loss,
-    losses_of_rows,
-    make_optimizer,
-)
-from cyclerate.finder import RangeTestResult
-from cyclerate.finder._range_test import rate_of
-from cyclerate.keras import ScheduleCallback, range_test
+from cyclerate.compare._networks import make_optimizer
 from cyclerate.keras._internals import has_momentum, track
 from cyclerate.keras._state import Snapshot
 from cyclerate.schedules import CosLog, Schedule
 from cyclerate.schedules._namespaces import Namespace, NumPy, PlainPython
+from cyclerate.sklearn._inputs import Constants, Group, expanded
 
 Weights = tuple[NDArray[np.float32], ...]
 """Kernel and bias of each layer, in turn."""
 
 _MOST_KEPT = 4
-_CYCLES = 4
-_LEAST_HELD_OUT = 20
-_ROWS_AT_A_TIME = 2048
+_ROWS_AT_A_TIME = 1024
 _MOMENTUM = (0.85, 0.95)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The properties that decide the compiled step of a network.
+    """The properties that decide the compiled step of the networks.
 
     Attributes:
-        widths: Of the inputs, the hidden layers and the outputs.
+        groups: How the inputs are expanded.
+        widths: Of the hidden layers and the outputs.
+        networks: How many, side by side.
         loss: As Keras names it.
         optimizer: A name in `cyclerate.compare._networks.OPTIMIZERS`.
         weight_decay: Decoupled, of the kernels; None for the optimizer's own.
     """
 
+    groups: tuple[Group, ...]
     widths: tuple[int, ...]
+    networks: int
     loss: str
     optimizer: str
     weight_decay: float | None
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The widths of the inputs of a network, its hidden layers and its outputs."""
+        return (sum(group.columns * group.width for group in self.groups), *self.widths)
 
 
 def initial_weights(widths: Sequence[int], seed: int) -> Weights:
@@ -81,46 +78,143 @@ def initial_weights(widths: Sequence[int], seed: int) -> Weights:
     return tuple(weights)
 
 
-def outputs_of(weights: Weights, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The outputs of a network with these weights: a row's do not depend on the other rows.
+def side_by_side(members: Sequence[Weights]) -> Weights:
+    """Returns the weights of several networks as one has them that computes all.
 
-    In float64, where sums in another order make no difference that anyone would see; so many rows
-    at a time as stay in the processor's cache.
+    Their first layers are one; of each further layer, theirs lie behind each other.
 
-    >>> outputs_of((np.eye(2), np.zeros(2), np.ones((2, 1)), np.ones(1)), np.array([[3.0, -2.0]]))
-    array([[4.]])
+    >>> one = (np.ones((2, 3)), np.ones(3), np.ones((3, 1)), np.ones(1))
+    >>> [part.shape for part in side_by_side([one, one])]
+    [(2, 6), (6,), (2, 3, 1), (2, 1, 1)]
     """
-    wide = [values.astype(np.float64) for values in weights]
-    outputs = np.empty((len(x), wide[-1].size))
+    first = [np.concatenate(parts, axis=-1) for parts in zip(*members, strict=True)][:2]
+    further = [np.stack(parts) for parts in zip(*members, strict=True)][2:]
+    return (*first, *(part if part.ndim == 3 else part[:, None] for part in further))
+
+
+def outputs_side_by_side(inputs: Any, weights: Sequence[Any], networks: int, xp: Any) -> Any:
+    """The outputs of each network, (networks, rows, outputs); `xp` is NumPy or `keras.ops`.
+
+    >>> relu = (np.eye(2), np.zeros(2), np.ones((1, 2, 1)), np.ones((1, 1, 1)))
+    >>> outputs_side_by_side(np.array([[3.0, -2.0]]), relu, 1, np)
+    array([[[4.]]])
+    """
+    values = xp.matmul(inputs, weights[0]) + weights[1]
+    values = xp.transpose(
+        xp.reshape(values, (-1, networks, weights[0].shape[1] // networks)), (1, 0, 2)
+    )
+    for layer in range(2, len(weights), 2):
+        values = xp.matmul(xp.maximum(values, 0.0), weights[layer]) + weights[layer + 1]
+    return values
+
+
+def outputs_of(
+    x: NDArray[np.float32], weights: Weights, constants: Constants, shape: Shape
+) -> NDArray[np.float64]:
+    """The outputs of each network, (networks, rows, outputs); a row's depend on no other row.
+
+    Always as many rows at a time, zeros behind the last ones, so that every row is summed in the
+    same order; and so many as stay in the processor's cache.
+    """
+    outputs = np.empty((shape.networks, len(x), shape.widths[-1]))
     for start in range(0, len(x), _ROWS_AT_A_TIME):
-        values = x[start : start + _ROWS_AT_A_TIME]
-        for layer in range(0, len(wide), 2):
-            if layer:
-                np.maximum(values, 0.0, out=values)
-            values = values @ wide[layer]
-            values += wide[layer + 1]
-        outputs[start : start + len(values)] = values
+        part = x[start : start + _ROWS_AT_A_TIME]
+        rows = len(part)
+        if rows < _ROWS_AT_A_TIME:
+            part = np.pad(part, ((0, _ROWS_AT_A_TIME - rows), (0, 0)))
+        inputs = expanded(part, shape.groups, constants, np)
+        found = outputs_side_by_side(inputs, weights, shape.networks, np)
+        outputs[:, start : start + rows] = found[:, :rows]
     return outputs
 
 
+class SideBySide(keras.layers.Layer):
+    """Expands its inputs, and computes several dense networks, (rows, networks, outputs)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self._shape = shape
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the bins, which are not trained, and the kernels and biases."""
+        of = self._shape
+        self.constants = [
+            self.add_weight(name=f"constant_{i}", shape=part.shape, trainable=False)
+            for i, part in enumerate(_empty_constants(of.groups))
+        ]
+        start = side_by_side([initial_weights(of.layers, 0)] * of.networks)
+        self.networks = [
+            self.add_weight(name=f"{'bias' if i % 2 else 'kernel'}_{i // 2}", shape=part.shape)
+            for i, part in enumerate(start)
+        ]
+        super().build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the outputs of each network."""
+        ops, of = keras.ops, self._shape
+        wide = expanded(inputs, of.groups, self.constants, ops)
+        outputs = outputs_side_by_side(wide, self.networks, of.networks, ops)
+        return ops.transpose(outputs, (1, 0, 2))
+
+
+def _empty_constants(groups: Sequence[Group]) -> Constants:
+    parts = {"as it is": 0, "ramps": 3, "one of": 1}
+    return tuple(
+        np.zeros((group.columns, group.width), np.float32)
+        for group in groups
+        for _ in range(parts[group.kind])
+    )
+
+
+class EachLoss(keras.losses.Loss):
+    """The mean loss of the networks; each has the gradient of its own loss."""
+
+    def __init__(self, name: str, networks: int) -> None:
+        super().__init__(name=name)
+        self._kind, self._networks = name, networks
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the loss of each row in each network."""
+        ops = keras.ops
+        if self._kind == "sparse_categorical_crossentropy":
+            classes = y_pred.shape[-1]
+            one = ops.one_hot(ops.cast(ops.reshape(y_true, (-1, 1)), "int32"), classes)
+            losses = ops.logsumexp(y_pred, axis=-1) - ops.sum(one * y_pred, axis=-1)
+        else:
+            y_true = ops.expand_dims(y_true, 1)
+            if self._kind == "binary_crossentropy":
+                each = ops.softplus(y_pred) - y_true * y_pred
+            else:
+                each = ops.square(y_pred - y_true)
+            losses = ops.mean(each, axis=-1)
+        # The mean over the networks would give each a part of its gradient.
+        return losses + (self._networks - 1) * (losses - ops.stop_gradient(losses))
+
+
 def weights_of(model: Any) -> Weights:
-    """Copies the weights of a network."""
-    return tuple(np.array(keras.ops.convert_to_numpy(variable.value)) for variable in model.weights)
+    """Copies the weights of the networks."""
+    variables = model.trainable_variables
+    return tuple(np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables)
 
 
 @contextmanager
-def lent_network(shape: Shape, weights: Weights) -> Generator[CompiledNetwork]:
-    """Lends a compiled network that has these weights and a new optimizer."""
+def lent_network(
+    shape: Shape, weights: Weights, constants: Constants
+) -> Generator[CompiledNetwork]:
+    """Lends compiled networks that have these weights and bins, and a new optimizer."""
     with _guard:
         waiting = _kept.get(shape)
         compiled = waiting.pop() if waiting else None
     if compiled is None:
-        with _leaving_generators_alone():
+        with leaving_generators_alone():
             compiled = CompiledNetwork(shape)
-    compiled.model.set_weights(list(weights))
+    model = compiled.model
+    variables = [*model.non_trainable_variables, *model.trainable_variables]
+    for variable, values in zip(variables, (*constants, *weights), strict=True):
+        variable.assign(values)
     yield compiled
     # Not reached after an error: a network in the middle of a fit is no use to the next one.
-    with _leaving_generators_alone():
+    with leaving_generators_alone():
         compiled.new.put_back(again=True)
     with _guard:
         _kept[shape] = [compiled]
@@ -130,23 +224,23 @@ def lent_network(shape: Shape, weights: Weights) -> Generator[CompiledNetwork]:
 
 
 class CompiledNetwork:
-    """A network with the state of one that was never trained.
+    """Networks with the state of such as were never trained.
 
     Attributes:
-        model: The network.
+        model: The networks, as one of Keras.
         cycle: The cycle of its rate, which is to be begun before each fit.
         momentum: The opposite cycle; None if the optimizer has no momentum.
         new: The state of the beginning.
     """
 
     def __init__(self, shape: Shape) -> None:
-        inputs, *hidden, outputs = shape.widths
         optimizer = make_optimizer(shape.optimizer)
         if shape.weight_decay is not None:
             optimizer.weight_decay = shape.weight_decay
         optimizer.exclude_from_weight_decay(var_names=["bias"])
-        self.model = dense_network(inputs, tuple(hidden), outputs, seed=0)
-        self.model.compile(optimizer, loss=keras_loss(shape.loss))
+        inputs = keras.Input((sum(group.columns for group in shape.groups),))
+        self.model = keras.Sequential([inputs, SideBySide(shape)])
+        self.model.compile(optimizer, loss=EachLoss(shape.loss, shape.networks))
         optimizer.build(self.model.trainable_variables)
         self.cycle = SharedCycle(optimizer)
         self.momentum = self.cycle.mirrored(*_MOMENTUM) if has_momentum(optimizer) else None
@@ -199,7 +293,7 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def _leaving_generators_alone() -> Generator[None]:
+def leaving_generators_alone() -> Generator[None]:
     """Of the generators that all threads share; one thread at a time, or they mix them up."""
     with sole_use_of_generators(wait=True):
         put_back = remember_global_randomness()
@@ -207,224 +301,3 @@ def _leaving_generators_alone() -> Generator[None]:
             yield
         finally:
             put_back()
-
-
-class WholeBatches(keras.utils.PyDataset):
-    """Batches of (inputs, targets, weights), shuffled again every epoch.
-
-    An epoch leaves out the few rows that fill no whole batch, each time others: a batch of another
-    size would be compiled again.
-    """
-
-    def __init__(
-        self,
-        x: NDArray[np.float32],
-        y: NDArray[Any],
-        weights: NDArray[np.float32],
-        *,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self._data, self._size, self._seed = (x, y, weights), batch_size, seed
-        self._epoch = 0
-        self._shuffle()
-
-    @property
-    def num_batches(self) -> int:
-        """Batches in an epoch."""
-        return len(self._rows) // self._size
-
-    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
-        """Returns one batch of this epoch."""
-        rows = self._rows[index * self._size : (index + 1) * self._size]
-        return tuple(part[rows] for part in self._data)
-
-    def on_epoch_end(self) -> None:
-        """Shuffles."""
-        self._epoch += 1
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        # From the epoch's own seed: the global generators are left alone.
-        random = np.random.default_rng([self._seed, self._epoch])
-        self._rows = random.permutation(len(self._data[0]))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The training of some networks.
-
-    Attributes:
-        shape: The networks and their compiled step.
-        batch_size: Rows in a step.
-        epochs: Most passes over the rows.
-        max_lr: The peak of the rate; None to find it.
-        networks: How many.
-        held_out: The share of the rows that a network does not see.
-        seed: Of the weights, the rows that are held out, and the order of the others.
-        verbose: As in Keras.
-    """
-
-    shape: Shape
-    batch_size: int
-    epochs: int
-    max_lr: float | None
-    networks: int
-    held_out: float
-    seed: int
-    verbose: int
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The outcome of a fit.
-
-    Attributes:
-        members: The weights of each network: kernel and bias of each layer, in turn.
-        max_lr: The peak of the rate.
-        found: What the range test found, or None if there was none.
-        history: Of the first network: one value per epoch.
-        epochs: Most epochs after which a network was kept.
-    """
-
-    members: tuple[Weights, ...]
-    max_lr: float
-    found: RangeTestResult | None
-    history: dict[str, list[float]]
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows to learn from.
-
-    Attributes:
-        x: Inputs.
-        y: Targets.
-        weights: How much each row counts.
-        groups: The class of each row, of which each part of the rows has its share; or None.
-    """
-
-    x: NDArray[np.float32]
-    y: NDArray[Any]
-    weights: NDArray[np.float32]
-    groups: NDArray[Any] | None = None
-
-    def parts(self, held_out: float, seed: int) -> tuple[Table, Table]:
-        """Draws the rows to train on, and those that are held out: none of few rows."""
-        rows = np.arange(len(self.x))
-        count = int(held_out * len(rows))
-        if count < _LEAST_HELD_OUT:
-            return self, self._of(rows[:0])
-        groups = self.groups
-        if groups is not None and np.unique(groups, return_counts=True)[1].min() < 2:
-            groups = None  # a class of one row has no shares
-        train, test = train_test_split(rows, test_size=count, random_state=seed, stratify=groups)
-        return self._of(np.sort(train)), self._of(np.sort(test))
-
-    def _of(self, rows: NDArray[Any]) -> Table:
-        return Table(self.x[rows], self.y[rows], self.weights[rows])
-
-
-def ends_of_cycles(epochs: int) -> list[int]:
-    """Returns the epochs after which a cycle is over: each is about twice as long as the last.
-
-    >>> ends_of_cycles(30), ends_of_cycles(4)
-    ([2, 6, 14, 30], [1, 2, 4])
-    """
-    shares = 2**_CYCLES - 1
-    ends = {round(epochs * (2**i - 1) / shares) for i in range(1, _CYCLES + 1)}
-    return sorted(ends - {0})
-
-
-def fit_networks(table: Table, settings: Settings) -> Fitted:
-    """Trains networks of one shape in cycles, each up to the best of its low points."""
-    random = np.random.default_rng(settings.seed)
-    seeds = [settings.seed, *random.integers(2**31 - 1, size=settings.networks - 1).tolist()]
-    found, max_lr, members, histories, kept = None, settings.max_lr, [], [], []
-    for seed in seeds:
-        start = initial_weights(settings.shape.widths, seed)
-        with lent_network(settings.shape, start) as network:
-            if max_lr is None:
-                found = _find(network.model, table, settings)
-                max_lr = _usable_rate(found)
-            weights, history, epochs = _fit_one(network, table, settings, max_lr, seed)
-        if not all(np.isfinite(values).all() for values in weights):
-            raise CyclerateError(
-                f"The training diverged: its weights are not finite after a cycle up to "
-                f"{max_lr:.3g}. Give a lower max_lr, or standardize=True."
-            )
-        members.append(weights)
-        histories.append(history)
-        kept.append(epochs)
-    assert max_lr is not None  # noqa: S101 - there is one network at least
-    return Fitted(tuple(members), max_lr, found, histories[0], max(kept))
-
-
-def _fit_one(
-    network: CompiledNetwork, table: Table, settings: Settings, max_lr: float, seed: int
-) -> tuple[Weights, dict[str, list[float]], int]:
-    """Trains a network until a cycle ends no better than the one before; the best is kept."""
-    train, test = table.parts(settings.held_out, seed)
-    size = min(settings.batch_size, len(train.x))
-    rows = WholeBatches(train.x, train.y, train.weights, batch_size=size, seed=seed)
-    history: dict[str, list[float]] = {}
-    best: tuple[float, Weights, int] | None = None
-    before = 0
-    for end in ends_of_cycles(settings.epochs):
-        first = before * rows.num_batches
-        steps = (end - before) * rows.num_batches
-        network.cycle.begin(CosLog(max_lr, steps, cycles=1), first)
-        told = network.model.fit(
-            rows,
-            epochs=end - before,
-            callbacks=[ScheduleCallback(network.cycle, network.momentum, start_step=first)],
-            shuffle=False,
-            verbose=settings.verbose,
-        )
-        before = end
-        for name, values in told.history.items():
-            history.setdefault(name, []).extend(values)
-        weights = weights_of(network.model)
-        loss = _held_out_loss(weights, test, settings.shape.loss)
-        history.setdefault("held_out_loss", []).extend([loss] if len(test.x) else [])
-        if best is not None and len(test.x) and not loss < best[0]:
-            break
-        best = loss, weights, end
-    assert best is not None  # noqa: S101 - there is one cycle at least
-    return best[1], history, best[2]
-
-
-def _held_out_loss(weights: Weights, table: Table, loss: str) -> float:
-    if not len(table.x):
-        return 0.0
-    outputs = outputs_of(weights, table.x.astype(np.float64))
-    return float(np.average(losses_of_rows(loss, outputs, table.y), weights=table.weights))
-
-
-def _find(model: Any, table: Table, settings: Settings) -> RangeTestResult:
-    size = min(settings.batch_size, len(table.x))
-    rows = WholeBatches(table.x, table.y, table.weights, batch_size=size, seed=settings.seed)
-    with _leaving_generators_alone():
-        return range_test(
-            model,
-            rows,
-            policy="one_cycle",
-            horizon_steps=settings.epochs * rows.num_batches,
-            seed=settings.seed,
-            verbose=settings.verbose,
-        )
-
-
-def _usable_rate(found: RangeTestResult | None) -> float:
-    assert found is not None  # noqa: S101 - nothing was given, so it was looked for
-    rate = rate_of(found)
-    if found.max_lr is None:
-        warnings.warn(
-            f"The range test found no clear answer; trained up to {rate:.3g}, the rate to expect. "
-            f"{found.verdict} Give max_lr to choose another.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
-    return rate
