@@ -1,7 +1,8 @@
 """What do schedules and the range test cost in Keras?
 
-Two tables for the backend that is set: training a tiny network with a scheduled rate against a
-constant one, and a sweep of 100 steps against 100 steps of training. Ratios, in one run.
+Three tables for the backend that is set: training a tiny network with a scheduled rate against a
+constant one, a sweep of 100 steps against 100 steps of training, and `fit_one_cycle(find="warmup")`
+against one with the rate given, both compiled in every run. Ratios, in one run.
 
     KERAS_BACKEND=jax python benchmarks/overhead_keras.py [--rounds 15] [--steps 2000]
 """
@@ -20,12 +21,12 @@ import cyclerate as cr
 import cyclerate.keras as ck
 
 if __package__:
-    from benchmarks._timing import Ratio, compare, versions
+    from benchmarks._timing import CLOCKS, Ratio, compare, versions
 else:  # run as a script
     import sys
 
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from benchmarks._timing import Ratio, compare, versions
+    from benchmarks._timing import CLOCKS, Ratio, compare, versions
 
 BACKEND_PACKAGE = {"jax": "jax", "tensorflow": "tensorflow_cpu", "torch": "torch"}
 
@@ -126,23 +127,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="steps per run, tiny network")
     parser.add_argument("--test-steps", type=int, default=100, help="steps of the range test")
     parser.add_argument("--width", type=int, default=768, help="of the network that it tests")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     arguments = parser.parse_args()
+    clock = CLOCKS[arguments.clock]
     backend = keras.backend.backend()
     print(f"{backend}: {versions('keras', BACKEND_PACKAGE[backend], 'numpy')}")
 
     steps = arguments.steps
-    ratios = compare("constant", tiny_runs(steps), arguments.rounds)
+    ratios = compare("constant", tiny_runs(steps), arguments.rounds, clock=clock)
     show(f"A tiny network, {steps} steps, against a constant rate", steps, ratios)
 
     steps = arguments.test_steps
     runs = range_test_runs(steps, arguments.width)
     for kind in ("compiled before", "new model"):
         pair = {name: run for name, run in runs.items() if name.endswith(kind)}
-        ratios = compare(f"fit, {kind}", pair, arguments.rounds)
+        ratios = compare(f"fit, {kind}", pair, arguments.rounds, clock=clock)
         show(f"A range test of {steps} steps, against as many of fit, {kind}", steps, ratios)
 
     steps = 4 * steps
-    ratios = compare("max_lr given", fit_runs(steps, arguments.width), arguments.rounds)
+    runs = fit_runs(steps, arguments.width)
+    ratios = compare("max_lr given", runs, arguments.rounds, clock=clock)
     show(f"fit_one_cycle of {steps} steps", steps, ratios)
 
 

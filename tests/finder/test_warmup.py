@@ -167,6 +167,19 @@ def test_a_training_that_ends_above_its_start_is_given_back():
     assert kept_at < 60
 
 
+@pytest.mark.parametrize("steps", [20, 40, 60])
+def test_a_short_training_that_ends_above_its_start_is_given_back(steps: int):
+    """So short that the last fifty losses are among the first ones, too."""
+    cycle = FindingCycle(steps, Prior(0.02, 0.4))
+    while not cycle.done:
+        cycle.tell(1.0 + 0.02 * cycle.step)
+    assert cycle.history()["given_back"]
+    fallen = FindingCycle(steps, Prior(0.02, 0.4))
+    while not fallen.done:
+        fallen.tell(1.0 - 0.01 * fallen.step)
+    assert not fallen.history()["given_back"]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_state_is_kept_whose_outliers_have_taken_the_fall_back(seed: int):
     """Three losses in four are zero by then, so no median tells."""

@@ -115,6 +115,36 @@ def test_a_nan_later_is_repaired_within_the_same_steps():
     assert np.isfinite(model.evaluate(X, Y, verbose=0))
 
 
+class Harder(ANaN):
+    """Data whose targets are further away with every batch."""
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return x, y + np.float32(self.read) ** 2
+
+
+def test_a_training_that_ends_above_its_start_ends_as_its_last_mark():
+    model, cycle = new_model(), ck.SelfFindingCycle(STEPS, fine_tuned=True)
+    marks = [state_of(model)[: len(model.variables)]]
+
+    def note(batch: int, logs: Any) -> None:
+        if cycle._running.keep:
+            marks.append(state_of(model)[: len(model.variables)])
+
+    noting = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+    model.fit(Harder(at=-1), epochs=99, shuffle=False, callbacks=[cycle, noting], verbose=0)
+    assert np.mean(cycle.history["loss"][-20:]) > np.mean(cycle.history["loss"][:20])
+    assert cycle.found["given_back"]
+    assert "the last good state was put in its place" in cycle.verdict
+    assert state_of(model)[: len(model.variables)] == marks[-1]
+
+
+def test_the_recipe_says_that_a_training_ended_as_its_last_mark():
+    model = new_model()
+    history = ck.fit_one_cycle(model, Harder(at=-1), total_steps=STEPS, shuffle=False, verbose=0)
+    assert history.finding["given_back"]
+
+
 def test_rate_and_momentum_are_those_of_the_history():
     model = one_weight(keras.optimizers.SGD(momentum=0.9))
     weights, cycle = Weights(), ck.SelfFindingCycle(STEPS)

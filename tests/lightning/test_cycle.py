@@ -113,6 +113,30 @@ def test_a_training_that_goes_on_from_a_checkpoint_is_the_same(stopped_epoch: in
         torch.testing.assert_close(weight, other, rtol=0, atol=0)
 
 
+class Drifting(Plain):
+    """Its loss rises with every step, whatever the weights are."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + 0.1 * self.calls
+
+
+def test_a_training_that_ends_above_its_start_ends_as_its_last_mark():
+    cycle, kept = SelfFindingCycle(fine_tuned=True), []
+
+    class Marks(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            if cycle.cycle._cycle.keep:
+                kept.append(weights(pl_module))
+
+    module = seeded(Drifting)
+    kept.append(weights(module))
+    trainer(cycle, Marks(), max_epochs=20).fit(module, loader(shuffle=False))
+    assert cycle.cycle.found["given_back"]
+    assert "the last good state was put in its place" in cycle.cycle.verdict
+    for weight, other in zip(weights(module), kept[-1], strict=True):
+        torch.testing.assert_close(weight, other, rtol=0, atol=0)
+
+
 def test_the_fit_ends_with_the_cycle():
     cycle = SelfFindingCycle(total_steps=20)
     fit = trainer(cycle, max_epochs=EPOCHS)

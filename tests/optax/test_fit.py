@@ -107,6 +107,28 @@ class TestWarmup:
         assert training.found["given_back"]
         assert float(loss_fn(training.params, (X, Y))) < float(loss_fn(PARAMS, (X, Y)))
 
+    def test_a_training_that_ends_above_its_start_ends_as_its_last_mark(self):
+        def drifting(params, batch):
+            x, y, drift = batch
+            return loss_fn(params, (x, y)) + drift[0]
+
+        training, mark = started(loss=drifting, fine_tuned=True), None
+        while not training.done:
+            if training.cycle.keep:
+                mark = bits(training.params)
+            drift = np.array([0.5 * training.step_number], np.float32)
+            training.step((*BATCHES[training.step_number % len(BATCHES)], drift))
+        assert training.found["given_back"]
+        assert bits(training.params) == mark
+
+    def test_the_driver_says_that_a_training_ended_as_its_last_mark(self):
+        harder = [(X, Y + np.float32(i) ** 2) for i in range(100)]
+        told = co.fit_one_cycle(
+            loss_fn, PARAMS, optax.sgd, lambda: iter(harder), total_steps=100, fine_tuned=True
+        )
+        assert told.found["given_back"]
+        assert "the last good state was put in its place" in told.verdict
+
     def test_what_is_passed_in_stays_as_it_was(self):
         params = jax.tree.map(jnp.asarray, PARAMS)
         before = bits(params)

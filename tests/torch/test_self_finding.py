@@ -198,6 +198,7 @@ def test_a_training_that_ends_above_its_beginning_ends_as_its_last_mark():
 
     history = ct.fit_one_cycle(model, optimizer, loss_fn, loader(), total_steps=STEPS)
     assert history.finding["given_back"]
+    assert "the last good mark in place of a worse end" in repr(history)
     drift = iter(range(10**9))
     theirs, their_optimizer, _, found = by_hand("adamw", loss_fn)
     assert found == history.finding

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -103,6 +106,31 @@ def test_a_training_that_goes_on_from_a_checkpoint_is_the_same(stopped: int, tmp
     made.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{stopped}"))
     assert watched.rates == rates
     assert_same_weights(made.model, expected)
+
+
+def test_a_training_that_ends_above_its_start_ends_as_its_last_mark(tmp_path: Path):
+    cycle, kept, drift = SelfFindingCycle(), [], itertools.count()
+
+    class Marks(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if cycle.cycle._cycle.keep:
+                kept.append(copy.deepcopy(model))
+
+    made = in_order(tmp_path, cycle, Marks(), max_steps=100)
+    kept.append(copy.deepcopy(made.model))
+    plain = made.model.forward
+
+    @functools.wraps(plain)
+    def drifting(**batch: Any) -> Any:
+        output = plain(**batch)
+        output.loss = output.loss + 0.1 * next(drift)
+        return output
+
+    made.model.forward = drifting
+    made.train()
+    assert cycle.cycle.found["given_back"]
+    assert "the last good state was put in its place" in cycle.cycle.verdict
+    assert_same_weights(made.model, kept[-1])
 
 
 def test_a_checkpoint_without_its_cycle_is_refused(tmp_path: Path):

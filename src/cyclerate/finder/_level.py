@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean, median
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 _LEVEL_STEPS = 5
 _BEGINNING_STEPS = 25
 _ENDING_STEPS = 50
+_LEAST_APART = 10
 _NOISE_STEPS = 200
 _LEAST_JUMPS = 5
 _SPREAD_QUANTILE = 0.9
@@ -145,8 +146,14 @@ class LossLevel:
 
         By their medians, or by their means: a few rows that explode are seen in these alone.
         """
-        last, first = self._ending, self._first
-        return bool(last) and (median(last) > median(first) or fmean(last) > fmean(first))
+        return _lie_above(self._ending, self._first)
+
+    def ends_above_start_after(self, steps: int) -> bool:
+        """Returns the same of a training of so many steps: of a short one, no loss is of both."""
+        apart = steps // 2
+        if apart < _LEAST_APART:
+            return self.ends_above_start
+        return _lie_above(list(self._ending)[-apart:], self._first[:apart])
 
     @property
     def keeps_its_fall(self) -> bool:
@@ -196,3 +203,7 @@ class LossLevel:
         mean = state["lowest_mean"]
         level._lowest_mean = float("inf") if mean is None else mean
         return level
+
+
+def _lie_above(last: Sequence[float], first: Sequence[float]) -> bool:
+    return bool(last) and (median(last) > median(first) or fmean(last) > fmean(first))

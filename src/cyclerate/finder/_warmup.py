@@ -362,7 +362,8 @@ class FindingCycle:
     def _finish(self, *, finite: bool) -> None:
         """Gives the mark back in the place of a training that ended worse than it began."""
         self.keep = False
-        if not finite or self.go_back or self._level.ends_above_start:
+        above = self._level.ends_above_start_after(self.total_steps)
+        if not finite or self.go_back or above:
             self.go_back = True
             self._history["given_back"] = True
 

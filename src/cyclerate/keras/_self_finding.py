@@ -118,13 +118,22 @@ class SelfFindingCycle(keras.callbacks.Callback):
         "given"; `prior_lr` and `sweep_lr`, what either says; `sweep`, its `lrs`, `losses` and
         `stop_reason`; `returned_to`, the step of the mark that the way down began from; `repairs`,
         each with its `step`, `why`, the `top` from then on and the step it `returned_to`;
-        `clipped_steps`; `given_back`, whether the training ended worse than its last mark, and has
-        that now.
+        `clipped_steps`; `given_back`, whether the training ended worse than it began, and has its
+        last mark now.
 
         Raises:
             CyclerateError: No fit has begun.
         """
         return self._running.history()
+
+    @property
+    def verdict(self) -> str:
+        """The same in a few sentences.
+
+        Raises:
+            CyclerateError: No fit has begun.
+        """
+        return self._running.verdict
 
     @property
     def _running(self) -> FindingCycle:
@@ -235,7 +244,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         remove(self._fitted)
         if self._running.done:
             self._mark = None
-            tell_cycle(self.found, self._running.verdict)
+            tell_cycle(self.found, self.verdict)
         history = vars(self._fitted).get("history")
         if history is not None:
             steps = self._history.lists(self._fit_start)

@@ -83,6 +83,7 @@ class FitHistory:
             last.append(f"max_lr {found.max_lr or found.fallback_lr:.2g}")
         if self.finding is not None:
             last.append(f"max_lr {self.finding['top']:.2g}")
+            last += ["the last good mark in place of a worse end"] * self.finding["given_back"]
         return f"{type(self).__name__}({', '.join([*lengths, *last])})"
 
 
