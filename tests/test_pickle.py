@@ -7,6 +7,7 @@ import importlib
 import inspect
 import math
 import pickle
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,8 @@ def plain(value: Any, depth: int = 8) -> Any:
     """What an object consists of, to be compared by value."""
     if hasattr(value, "detach"):
         value = value.detach().numpy()
+    if isinstance(value, array):
+        value = np.array(value)
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, dict):
