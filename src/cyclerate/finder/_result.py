@@ -272,7 +272,7 @@ class RangeTestResult:
         >>> probe = Probe(horizon_steps=500)
         >>> drive(probe, restore=restore, step=step, score=lambda: weight[0] ** 2)
         >>> rates, density = probe.result().posterior
-        >>> 0.01 < rates[density.argmax()] < 1.0, round(0.02 * density.sum(), 6)
+        >>> bool(0.01 < rates[density.argmax()] < 1.0), round(0.02 * float(density.sum()), 6)
         (True, 1.0)
         """
         return self.density(*SOURCES)
