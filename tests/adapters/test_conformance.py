@@ -294,7 +294,7 @@ class TestRecommend:
         assert toy.state() == before
         assert found.steps + found.training_steps == 100
         assert (found.range_test.planned_steps, found.range_test.method) == (10, "probe")
-        assert 1 <= len(found.range_test.races) <= 3
+        assert found.range_test.races
         known = [reading.source for reading in found.range_test.readings]
         assert ("prior" in known) == (toy.parameters is not None)
         if found.schedule is not None:
