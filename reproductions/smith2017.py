@@ -398,7 +398,8 @@ def _reached(record: Reproduction, cell: str, goal: float) -> int | None:
     """The iteration after which the accuracy was first so high, a mean of seeds; None if never."""
     found: list[float] = []
     for run in record.of(cell):
-        points = zip(run.outcome.curves["steps"], run.outcome.curves["metric"], strict=True)
+        curves = run.outcome.curves
+        points = zip(curves.get("steps", ()), curves.get("metric", ()), strict=True)
         steps = [step for step, y in points if step is not None and y is not None and y >= goal]
         if not steps:
             return None

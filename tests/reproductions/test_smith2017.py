@@ -12,6 +12,7 @@ from cyclerate._plain import plain
 from cyclerate.schedules import OneCycle
 from reproductions import _page, _record, smith2017
 from reproductions._record import Reproduction, Run, Size
+from reproductions._training import NO_RATE
 from tests.reproductions.records import found as range_test
 from tests.reproductions.toys import MADE, outcome
 
@@ -219,3 +220,16 @@ def test_the_rates_are_drawn_over_the_length_of_each_policy():
     assert (lines["decay"].x[-1], lines["decay"].y[-1]) == (2499, pytest.approx(1e-3))
     assert max(y for y in lines["triangular2"].y if y) == pytest.approx(5e-3, rel=0.02)
     assert list(lines["warmup"].y) == [0.02, 0.0]
+
+
+def test_a_training_without_a_rate_is_told_as_one():
+    whole = record()
+    runs = tuple(
+        dataclasses.replace(run, outcome=NO_RATE) if run.cell == "one_cycle" else run
+        for run in whole.runs
+    )
+    part = dataclasses.replace(whole, runs=runs)
+    rows = {row[0]: row for row in smith2017.tables(part)[0].rows}
+    assert rows["1cycle"][5] == "no rate"
+    assert any("never" in said and "1cycle" in said for said in smith2017.lessons(part))
+    assert "1cycle" not in [a.name for a in smith2017.charts(part)[0].drawn]
