@@ -60,7 +60,7 @@ def test_each_run_begins_anew_and_is_scored_as_it_ended(rate: Any, scale: float 
     result = ck.range_test(model, ROWS, 0 * ROWS, batch_size=8, validation_data=given, **SHORT)
     assert [lrs for lrs, _ in runs[:2]] == [(), tuple(cr.Sweep(1e-3, 0.5, 12).lrs())]
     scored = [(lrs, score) for lrs, score in runs if score is not None]
-    assert len(scored) > 2
+    assert len(scored) > 1
     for lrs, score in scored:
         # The gradient is 1: each step takes its rate off the weight, which was 1.
         assert score == pytest.approx((scale or 1.0) * (1 - sum(lrs)), rel=1e-5)
@@ -117,7 +117,7 @@ def test_all_runs_see_the_same_batches(data: str, first_losses: list[float]):
     model = keras.Sequential(layers)
     model.compile(SGD(0.01), "mse")
     ck.range_test(model, **DATA_HERE[data](), **SHORT)
-    assert len(first_losses) > 2
+    assert len(first_losses) > 1
     assert set(first_losses) == {first_losses[0]}
 
 
@@ -144,7 +144,7 @@ def test_the_step_is_traced_once_for_all_runs(rate: Any, runs):
         return model.traced
 
     alone, probed = traced("range"), traced("probe")
-    assert len(runs) > 8
+    assert len(runs) >= 8
     assert probed[True] == alone[True] <= 2
     assert 1 <= probed[False] <= 2
 

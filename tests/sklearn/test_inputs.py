@@ -145,6 +145,8 @@ def test_the_network_expands_as_the_prediction_does():
     learnt = inputs(x, [None, None, 4])
     of = learnt.groups, learnt.constants
     matrix = learnt.matrix(x)
-    wide = keras.ops.convert_to_numpy(expanded(keras.ops.convert_to_tensor(matrix), *of, keras.ops))
+    tensors = [keras.ops.convert_to_tensor(part) for part in (matrix, *learnt.constants)]
+    wide = expanded(tensors[0], learnt.groups, tensors[1:], keras.ops)
+    wide = keras.ops.convert_to_numpy(wide)
     np.testing.assert_allclose(wide, expanded(matrix, *of, np), atol=1e-6)
     assert wide.shape == (64, 12)
