@@ -343,9 +343,9 @@ def test_range_test_refuses_what_the_library_refuses(
     assert option.lstrip("-").replace("-", "_") in result.stderr
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(1200):
-        if path.exists() or process.poll() is not None:
+        if any(folder.glob(pattern)) or process.poll() is not None:
             return
         time.sleep(0.05)
 
@@ -361,7 +361,7 @@ def test_ctrl_c_keeps_what_is_done_and_exits_130(flowers: Path, tmp_path: Path):
     words = ["--target", "kind", "--policies", "fixed", "--epochs", "6", "--seeds", "500"]
     with start("compare", str(flowers), *words, "--out", "out", cwd=tmp_path) as process:
         try:
-            wait_for(tmp_path / "out" / "record.json", process)
+            wait_for(tmp_path / "out", "cells/*.json", process)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         finally:
