@@ -13,6 +13,7 @@ from cyclerate.finder import (
     recommend,
 )
 from cyclerate.finder._progress import Progress
+from cyclerate.finder._range_test import most_steps_of
 from cyclerate.finder._recommend import tell_cost
 
 
@@ -47,6 +48,21 @@ def test_what_finding_costs_is_said_beforehand(verbose, terminal, capsys, monkey
         "Finding the rate: at most 400 steps more, about 12% of your 3,300.",
         "The way up of the cycle finds the rate: 60 steps, about 12% of your 500.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "most"),
+    [
+        ({"method": "probe"}, 400),
+        ({"method": "probe", "max_steps": None}, 400),
+        ({"method": "probe", "steps": 300}, 600),
+        ({"method": "probe", "max_steps": 250, "repeats": 3}, 750),
+        ({"method": "range"}, 100),
+        ({"method": "range", "steps": 60, "repeats": 2, "horizon_steps": 10}, 120),
+    ],
+)
+def test_it_is_counted_as_the_range_test_takes_it(asked, most):
+    assert most_steps_of(asked) == most
 
 
 def test_a_recommendation_says_it_before_its_first_step(capsys):

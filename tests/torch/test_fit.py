@@ -133,6 +133,14 @@ def test_without_a_rate_the_training_is_that_with_the_rate_found():
     assert max(history.steps["learning_rate"]) == max_lr
 
 
+@pytest.mark.parametrize("name", ["steps", "max_steps", "repeats"])
+def test_a_wrong_option_of_the_search_is_named(name: str):
+    model = Regression()
+    options: dict[str, Any] = {"find": "probe", "range_test_options": {name: "many"}}
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        ct.fit_one_cycle(model, sgd(model), squared_error, BATCHES, 2, **options)
+
+
 def test_without_a_clear_answer_it_trains_at_the_rate_to_expect():
     model = Regression()
     still = [(0 * X[:BATCH], 0 * Y[:BATCH])]

@@ -25,7 +25,6 @@ _MAX = "#c0392b"
 _BASE = "#2e7d32"
 _RACE = "#d98200"
 _TITLE_WIDTH = 68
-_HILL_FRAC = 0.22  # of the height of the axes
 
 
 def plot_result(result: Result, ax: Axes | None = None) -> Axes:
@@ -159,20 +158,15 @@ def _set_limits(result: Result, ax: Axes) -> None:
 
 def _fill_densities(result: Result, ax: Axes) -> None:
     """Draws what was expected beforehand and what is known now as hills at the foot of the axes."""
-    known = result.posterior
-    if known is None or result.max_lr is None:
+    if (found := densities(result)) is None:
         return
-    rates, density = known
-    left, right = ax.get_xlim()
-    foot = ax.get_xaxis_transform()
-    before = result.density("prior")
-    highest = max(np.max(one[1]) for one in (known, before) if one is not None)
+    rates, before, after = found
+    ends = ax.get_xlim()
+    look: dict[str, Any] = {"alpha": 0.3, "transform": ax.get_xaxis_transform()}
     if before is not None:
-        heights = _HILL_FRAC * before[1] / highest
-        ax.fill_between(rates, heights, color=_POINTS, alpha=0.3, transform=foot, zorder=0.4)
-    heights = _HILL_FRAC * density / highest
-    ax.fill_between(rates, heights, color=_MAX, alpha=0.3, transform=foot, zorder=0.5)
-    ax.set_xlim(left, right)
+        ax.fill_between(rates, DENSITY_FRAC * before, color=_POINTS, zorder=0.4, **look)
+    ax.fill_between(rates, DENSITY_FRAC * after, color=_MAX, zorder=0.5, **look)
+    ax.set_xlim(*ends)
 
 
 def _mark_races(result: Result, ax: Axes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Protocol, cast
@@ -25,7 +25,14 @@ from cyclerate.finder._progress import VERBOSE, Progress
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import FunctionTrainee, Run, Trainee
 from cyclerate.finder._suggest import Suggestion, smooth_and_suggest
-from cyclerate.finder._sweep import STEPS_LIMIT, RangeTest, Sweep, checked_told, set_fields
+from cyclerate.finder._sweep import (
+    STEPS_LIMIT,
+    RangeTest,
+    Sweep,
+    checked_told,
+    set_fields,
+    settings_of,
+)
 
 METHODS = ("probe", "range")
 DEFAULT_MAX_STEPS = 400
@@ -113,6 +120,24 @@ class RangeTestSettings:
             prior=prior,
             **told,
         )
+
+
+def most_steps_of(asked: Mapping[str, Any]) -> int:
+    """Returns how many steps `range_test` takes at most, of the keywords that it is called with.
+
+    Raises:
+        ValueError: One of those that decide it is not as described.
+
+    >>> most_steps_of({"method": "probe", "steps": 300, "repeats": 2}), most_steps_of({})
+    (1200, 400)
+    """
+    sweep, own = (
+        {name: asked[name] for name in names if name in asked}
+        for names in (vars(RangeTestSettings.DEFAULT_SWEEP), ("method", "max_steps", "repeats"))
+    )
+    settings = settings_of(RangeTestSettings, asked.get("settings"), sweep, **own)
+    most = settings.sweep.steps if settings.method == "range" else cast(int, settings.max_steps)
+    return settings.repeats * most
 
 
 class Procedure(Protocol):

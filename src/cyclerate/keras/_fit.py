@@ -12,7 +12,7 @@ import numpy as np
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
 from cyclerate.cycles._rules import FIRST_STEP, batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
-from cyclerate.finder._range_test import rate_of
+from cyclerate.finder._range_test import most_steps_of, rate_of
 from cyclerate.finder._recommend import part_of_training, tell_cost
 from cyclerate.keras._clock import StopAfter
 from cyclerate.keras._cycle_callbacks import DivergenceGuard
@@ -189,8 +189,8 @@ class Fit:
             told |= part_of_training(self.updates, method)
         layers = next((c for c in self._callbacks if isinstance(c, LayerRates)), None)
         told |= options or {}
-        most = told.get("max_steps", 400) if method == "probe" else told.get("steps", 100)
-        tell_cost(told["verbose"], self.updates, most_steps=most, beside=self._epochs is not None)
+        most, beside = most_steps_of(told), self._epochs is not None
+        tell_cost(told["verbose"], self.updates, most_steps=most, beside=beside)
         with nullcontext() if layers is None else layers.lent_to(self._model):
             found = range_test(self._model, **told)
         if self._epochs is None:

@@ -172,7 +172,7 @@ class CycleTraining:
         self._updates = optimizer.updates_in(self._training.opt_state)
         self._losses: list[float] = []  # of the batches of the present update
         recorded = _RECORDED[:2] if momentum is None else _RECORDED
-        self._history = Columns(*recorded)
+        self.columns = Columns(*recorded)  # the history, as it grows
 
     @property
     def done(self) -> bool:
@@ -202,7 +202,7 @@ class CycleTraining:
     @property
     def history(self) -> dict[str, list[float]]:
         """Loss and rate (and momentum) of every update so far, by name; new lists each time."""
-        return self._history.lists()
+        return self.columns.lists()
 
     @property
     def found(self) -> dict[str, Any] | None:
@@ -239,7 +239,7 @@ class CycleTraining:
             if not cycle.step:
                 state = self._training.opt_state
                 self._optimizer.check_update(self._accumulation_steps, self._updates, state)
-            self._history.add(**dict(zip(_RECORDED, (mean, *knobs), strict=False)))
+            self.columns.add(**dict(zip(_RECORDED, (mean, *knobs), strict=False)))
             cycle.tell(mean, None if norm is None else float(norm))
             if cycle.go_back:
                 mark = copied(cast(Training, self._mark))
@@ -299,7 +299,7 @@ class CycleTraining:
         self._training = copied(Training(**arrays["training"]))
         self._mark = None if mark is None else copied(Training(**mark))
         self._losses = list(plain["losses"])
-        self._history = Columns.of(plain["history"])
+        self.columns = Columns.of(plain["history"])
 
     def _knobs(self) -> tuple[float, ...]:
         if self._momentum is None:

@@ -11,6 +11,7 @@ from cyclerate._errors import bad_argument, check_choice, check_count
 from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
+from cyclerate.finder._range_test import most_steps_of
 from cyclerate.finder._recommend import LEAST_BUDGET_STEPS, tell_cost, tuning_for
 from cyclerate.finder._run import Passes
 from cyclerate.optax._cycle import CycleTraining, checked_momentum
@@ -144,8 +145,7 @@ def fit_one_cycle(
         asked |= dict(range_test_options or {})
         asked = {"seed": seed, "verbose": verbose, "batch_size": batch_size, **options, **asked}
         make = _of_rate_alone(make_optimizer, momentum)
-        most = asked.get("max_steps", 400) if find == "probe" else asked["steps"]
-        tell_cost(verbose, steps, most_steps=most, beside=epochs is not None)
+        tell_cost(verbose, steps, most_steps=most_steps_of(asked), beside=epochs is not None)
         tested = range_test(loss_fn, params, make, data, **asked)
         max_lr = tested.max_lr
         if epochs is None:
@@ -181,7 +181,7 @@ def _train(training: CycleTraining, batch: Any, batches: Passes, line: StatusLin
     while not training.done:
         line.show(f"one cycle: step {training.step_number}/{steps}, loss {loss:.4g}")
         loss = training.step(next(batches))
-        if len(training.history["loss"]) >= told + _TOLD_STEPS:
+        if len(training.columns) >= told + _TOLD_STEPS:
             told = _tell_steps(training, told)
     _tell_steps(training, told)
     if training.found is not None:
@@ -190,9 +190,8 @@ def _train(training: CycleTraining, batch: Any, batches: Passes, line: StatusLin
 
 def _tell_steps(training: CycleTraining, told: int) -> int:
     """Tells the trackers the steps after those that they were told; returns how many that is."""
-    history = training.history
-    tell_steps("training", {name: values[told:] for name, values in history.items()}, told)
-    return len(history["loss"])
+    tell_steps("training", training.columns.since(told), told)
+    return len(training.columns)
 
 
 def _of_rate_alone(

@@ -21,7 +21,7 @@ from cyclerate.cycles._ends import Explosion
 from cyclerate.cycles._rules import batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
-from cyclerate.finder._range_test import rate_of
+from cyclerate.finder._range_test import most_steps_of, rate_of
 from cyclerate.finder._recommend import part_of_training, tell_cost
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
@@ -252,9 +252,8 @@ class Fit:
         if self._total_steps is not None:
             asked |= part_of_training(steps, method)
         asked |= options or {}
-        most = asked.get("max_steps", 400) if method == "probe" else asked.get("steps", 100)
         beside = self._total_steps is None
-        tell_cost(self._options.verbose, steps, most_steps=most, beside=beside)
+        tell_cost(self._options.verbose, steps, most_steps=most_steps_of(asked), beside=beside)
         found = range_test(**asked)
         max_lr = rate_of(found)
         if self._total_steps is not None:

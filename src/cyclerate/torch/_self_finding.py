@@ -249,19 +249,19 @@ class SelfFindingCycle:
     def _clip(self, *_: Any) -> None:
         """Clips the gradients of the step that is about to be taken."""
         self._stepped = True
-        cycle, groups = self._cycle, self._optimizer.param_groups
-        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        cycle = self._cycle
+        weights = [p for group in self._optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in weights if p.grad is not None]
         if any(gradient.is_sparse for gradient in gradients):
             return
         highest = cycle.clip_norm
         if not _IN_TWO_PARTS or not all(map(_is_plain, gradients)):
-            self._norm = clip_grad_norm_([p for group in groups for p in group["params"]], highest)
+            self._norm = clip_grad_norm_(weights, highest)
             return
         may_guess = not cycle.rising and cycle.step % _EXACT_EVERY != 0
         self._norm, exact = self._norms.of(gradients, highest if may_guess else 0.0)
         if exact is not None and self._norm > highest:  # known at once on a CPU: a pass is saved
-            clipped = [p for group in groups for p in group["params"]]
-            utils.clip_grads_with_norm_(clipped, highest, exact)
+            utils.clip_grads_with_norm_(weights, highest, exact)
 
     def _read(self, loss: float | Tensor) -> list[float]:
         """The loss, the norm, and whether there was a step: of all ranks together."""
