@@ -14,14 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from cyclerate._errors import bad_argument, check_choice, check_number
-from cyclerate.cli._console import Boundary, Console, asking, wrapped
-from cyclerate.cli._options import (
+from cyclerate.cli._console import (
+    Boundary,
+    Console,
     Json,
     Quiet,
+    asking,
     check_folder,
     choose_backend,
     command_line,
     seed_range,
+    wrapped,
 )
 from reproductions import EXPERIMENTS, _experiment, _page, _record
 from reproductions._experiment import Experiment

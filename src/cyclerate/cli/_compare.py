@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from cyclerate._errors import check_count, count
-from cyclerate.cli._console import Console, Mistake, asking
-from cyclerate.cli._options import (
+from cyclerate.cli._console import (
+    Console,
     Json,
+    Mistake,
     Quiet,
+    asking,
     check_folder,
     command_line,
     folder_name,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import CyclerateError, check_choice, check_count, check_number
 from cyclerate._files import PROGRESS, built, read_json, without_schema, write_json
-from cyclerate.cli._console import Mistake, asking
-from cyclerate.cli._options import BACKENDS
+from cyclerate.cli._console import BACKENDS, Mistake, asking
 from cyclerate.compare._budgets import HOW_LONG
 from cyclerate.compare._cells import refuse_others
 from cyclerate.compare._networks import METRICS, OPTIMIZERS

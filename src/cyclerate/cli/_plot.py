@@ -22,8 +22,7 @@ from cyclerate._errors import (
     require,
 )
 from cyclerate._files import replacing
-from cyclerate.cli._console import Console, Mistake, asking
-from cyclerate.cli._options import Quiet, check_folder
+from cyclerate.cli._console import Console, Mistake, Quiet, asking, check_folder
 from cyclerate.compare._numbers import OFFERED
 from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import kinds

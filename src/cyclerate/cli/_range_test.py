@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cyclerate._errors import bad_argument, check_count, listed, near_names
-from cyclerate.cli._console import Console, Mistake, asking
-from cyclerate.cli._options import Json, Quiet, check_folder, choose_backend, prefer_backend
+from cyclerate.cli._console import (
+    Console,
+    Json,
+    Mistake,
+    Quiet,
+    asking,
+    check_folder,
+    choose_backend,
+    prefer_backend,
+)
 from cyclerate.finder._probe import ASSUMED_HORIZON_STEPS
 
 if TYPE_CHECKING:

@@ -16,8 +16,15 @@ import numpy as np
 
 from cyclerate._errors import count
 from cyclerate._plain import plain
-from cyclerate.cli._console import COLUMNS, Console, Mistake, asking, wrapped
-from cyclerate.cli._options import check_folder, choose_backend
+from cyclerate.cli._console import (
+    COLUMNS,
+    Console,
+    Mistake,
+    asking,
+    check_folder,
+    choose_backend,
+    wrapped,
+)
 from cyclerate.cli._plan import Plan, clear
 from cyclerate.compare._answer import Answer, text_table
 from cyclerate.compare._budgets import HOW_LONG, budgets_in

@@ -30,8 +30,14 @@ from cyclerate.keras._internals import (
     rate_of,
 )
 from cyclerate.keras._state import Snapshot, packed, unpacked
-from cyclerate.keras._steering import Steered, Steering, steering_of
-from cyclerate.keras._step import STEPS_WITH_ITS_OPTIMIZER, Updates, build_from_iterator
+from cyclerate.keras._step import (
+    STEPS_WITH_ITS_OPTIMIZER,
+    Steered,
+    Steering,
+    Updates,
+    build_from_iterator,
+    steering_of,
+)
 from cyclerate.keras._train_function import install, remove
 from cyclerate.keras._trainee import prior_of
 

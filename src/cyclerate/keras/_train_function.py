@@ -29,7 +29,7 @@ from cyclerate.keras._internals import (
     state_in_place,
     untraced_function,
 )
-from cyclerate.keras._steering import Steered, Steering
+from cyclerate.keras._step import Steered, Steering
 from cyclerate.schedules import Constant, Schedule
 
 _WHOLE = Constant(1.0)

@@ -1,14 +1,15 @@
 """Names and arguments that published code uses, over this library's schedules and callback."""
 
-from cyclerate.keras.compat._addons import (
+from cyclerate.keras.compat._cyclic import (
     CyclicalLearningRate as CyclicalLearningRate,
+    CyclicLR as CyclicLR,
     ExponentialCyclicalLearningRate as ExponentialCyclicalLearningRate,
     Triangular2CyclicalLearningRate as Triangular2CyclicalLearningRate,
     TriangularCyclicalLearningRate as TriangularCyclicalLearningRate,
 )
-from cyclerate.keras.compat._cyclic_lr import CyclicLR as CyclicLR
-from cyclerate.keras.compat._geron import (
+from cyclerate.keras.compat._finders import (
     ExponentialLearningRate as ExponentialLearningRate,
+    LRFinder as LRFinder,
     OneCycleScheduler as OneCycleScheduler,
+    lr_find as lr_find,
 )
-from cyclerate.keras.compat._lr_finder import LRFinder as LRFinder, lr_find as lr_find
