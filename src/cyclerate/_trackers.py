@@ -255,6 +255,11 @@ def tracking(*trackers: Any) -> Generator[None]:
                 tracker.close()
 
 
+def listened() -> bool:
+    """Whether a tracker is there: for those to whom it costs something to have what to tell."""
+    return any(True for _ in _trackers())
+
+
 def tell_steps(group: str, columns: Mapping[str, Sequence[float]], first_step: int = 0) -> None:
     """Tells the trackers the values of steps, which follow each other from `first_step` on."""
     if not any(map(len, columns.values())):

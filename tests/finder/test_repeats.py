@@ -173,7 +173,7 @@ def test_of_probes_it_is_the_middle_of_their_answers_with_the_races_of_all():
 def test_where_half_of_the_probes_have_no_answer_their_sweeps_are_not_read_instead():
     both = combine(probes(0.1, None))
     assert (both.max_lr, both.base_lr, both.interval) == (None, None, None)
-    assert both.verdict == "No clear answer in 1 of 2 probes: reason 1."
+    assert both.verdict == "1 of 2 probes had no answer. The first: No clear answer: reason 1."
 
 
 def test_sweeps_and_probes_do_not_mix():

@@ -172,6 +172,57 @@ def test_an_initial_epoch_goes_on_with_its_step(length: dict[str, int]):
     assert rest.steps == {name: values[12:] for name, values in whole.steps.items()}
 
 
+def told_of(model: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
+    """What `fit_one_cycle` gives, and a tracker that it told."""
+    from tests.test_trackers import Noting
+
+    with cr.tracking(noting := Noting()):
+        return ck.fit_one_cycle(model, *arguments, verbose=0, **options), noting
+
+
+@pytest.mark.parametrize("options", [{"max_lr": 0.1}, {}], ids=["given", "found"])
+def test_trackers_are_told_every_step_and_what_was_measured(options: dict[str, float]):
+    model, quiet = linear_model(), linear_model()
+    options |= {"batch_size": 8, "total_steps": 16, "validation_data": (X, Y), "shuffle": False}
+    history, noting = told_of(model, X, Y, **options)
+    steps = [told for told in noting.steps_told if "loss" in told[1]]
+    assert [(group, first) for group, _, first in steps] == [("training", i) for i in (0, 6, 12)]
+    for name in ("learning_rate", "momentum"):
+        assert [v for _, columns, _ in steps for v in columns[name]] == history.steps[name]
+    losses = [columns["loss"] for _, columns, _ in steps]
+    assert list(map(len, losses)) == [6, 6, 4]
+    own = linear_model().evaluate(X[:8], Y[:8], verbose=0)
+    assert losses[0][0] == pytest.approx(own, rel=1e-5)
+    means = [float(np.mean(epoch)) for epoch in losses]
+    assert means == pytest.approx(history.history["loss"], rel=1e-4)
+    measured = [(c["val_loss"], first) for _, c, first in noting.steps_told if "val_loss" in c]
+    expected = zip(history.history["val_loss"], (5, 11, 15), strict=True)
+    assert measured == [([loss], step) for loss, step in expected]
+    assert [group for group, *_ in noting.found_told] == ([] if "max_lr" in options else ["cycle"])
+    ck.fit_one_cycle(quiet, X, Y, verbose=0, **options)
+    np.testing.assert_array_equal(value(model.weights[0]), value(quiet.weights[0]))
+
+
+def test_trackers_are_told_of_updates_not_of_batches():
+    model = one_weight(keras.optimizers.SGD(gradient_accumulation_steps=2))
+    history, noting = told_of(model, Batches(), epochs=2, max_lr=0.1)
+    (_, first, at), (_, second, then) = noting.steps_told
+    assert (at, then, len(first["loss"]), len(second["loss"])) == (0, 1, 1, 2)
+    assert first["learning_rate"] + second["learning_rate"] == history.steps["learning_rate"]
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="it executes one step at a time")
+def test_steps_of_one_execution_have_their_mean_and_a_later_epoch_its_step():
+    model = linear_model()
+    model.compile(keras.optimizers.SGD(momentum=0.9), "mse", steps_per_execution=4)
+    history, noting = told_of(model, X, Y, 3, 0.1, batch_size=8, initial_epoch=1)
+    (_, first, at), (_, second, then) = noting.steps_told
+    assert (at, then) == (6, 12)
+    assert [len(set(one["loss"])) for one in (first, second)] == [2, 2]
+    assert first["loss"][0] == first["loss"][3] != first["loss"][4] == first["loss"][5]
+    assert np.mean(second["loss"]) == pytest.approx(history.history["loss"][1], rel=1e-5)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -104,7 +104,7 @@ def render(answer: Answer, budgets: Budgets | None = None) -> str:
         (f"seed {seed}, fold {fold}", test) for (seed, fold), test in comparison.range_tests.items()
     ]
     found, best = next((test for _, test in tests), None), use(answer)
-    figures = draw_all(answer)
+    reason, figures = found.stop_reason if found else None, draw_all(answer)
     if budgets is not None:
         figures["how_long"] = how_long(budgets)
     schedule = best.schedule if best else _found_cycle(found, about.total_steps)
@@ -123,7 +123,8 @@ def render(answer: Answer, budgets: Budgets | None = None) -> str:
         range_test=found,
         found_by=method(found) if found else "",
         cost=cost(found, about.total_steps) if found else "",
-        ended=_ended(found, by_command=bool(about.command)) if found else "",
+        # What to do about it names options that the command does not take.
+        ended=(reason.event if about.command else reason.value) if reason else "",
         codes={name: schedule_code(made) for name, made in comparison.schedules.items()},
         look=styles(comparison.policies, comparison.reference, CSS),
         use=best,
@@ -131,12 +132,6 @@ def render(answer: Answer, budgets: Budgets | None = None) -> str:
         when=when(about.created),
         **chosen,
     )
-
-
-def _ended(found: RangeTestResult, *, by_command: bool) -> str:
-    """Why the sweep ended; what to do about it, which names options, the command does not take."""
-    text = found.stop_reason.value
-    return text.partition(". ")[0] + "." if by_command else text
 
 
 def _found_cycle(found: RangeTestResult | None, steps: int) -> Schedule | None:

@@ -409,8 +409,7 @@ def _answer(runs: list[RangeTestResult]) -> Suggestion | None:
 
 def _no_answer(runs: list[RangeTestResult]) -> Suggestion:
     without = [run.verdict for run in runs if run.max_lr is None]
-    reason = without[0].removeprefix("No clear answer: ")
-    verdict = f"No clear answer in {len(without)} of {len(runs)} probes: {reason}"
+    verdict = f"{len(without)} of {len(runs)} probes had no answer. The first: {without[0]}"
     return Suggestion(base_lr=None, max_lr=None, interval=None, verdict=verdict)
 
 

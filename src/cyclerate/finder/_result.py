@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -27,28 +27,48 @@ if TYPE_CHECKING:
 
 
 class StopReason(enum.Enum):
-    """The reason a sweep ended; the value is advice. Ordered from the mildest to the most severe.
+    """The reason a sweep ended. Ordered from the mildest to the most severe.
 
-    >>> StopReason.CUT_SHORT.value.partition(".")[0]
-    'The sweep was ended from outside before its last rate'
+    Attributes:
+        event: What happened.
+        advice: What to do about it.
+        value: Both.
+
+    >>> StopReason.CUT_SHORT.event
+    'The sweep was ended from outside before its last rate.'
+    >>> StopReason.DIVERGED.advice
+    'Nothing to do: this is how a sweep should end.'
     """
 
+    event: str
+    advice: str
+
     END_OF_RANGE = (
-        "The sweep reached its last rate without diverging. If it was still improving there, "
-        "raise end_lr and run it again."
+        "The sweep reached its last rate without diverging.",
+        "If it was still improving there, raise end_lr and run it again.",
     )
     CUT_SHORT = (
-        "The sweep was ended from outside before its last rate. Give it enough data for all of "
-        "its steps, or ask for fewer steps."
+        "The sweep was ended from outside before its last rate.",
+        "Give it enough data for all of its steps, or ask for fewer steps.",
     )
     DIVERGED = (
-        "Training diverged: the curve left the range it had started in, so higher rates were not "
-        "tried. Nothing to do: this is how a sweep should end."
+        (
+            "Training diverged: the curve left the range it had started in, so higher rates were "
+            "not tried."
+        ),
+        "Nothing to do: this is how a sweep should end.",
     )
     NON_FINITE = (
-        "A value was NaN or infinite; it and all higher rates were left out. If it happened in the "
-        "first steps, lower start_lr and look for NaN in the data."
+        "A value was NaN or infinite; it and all higher rates were left out.",
+        "If it happened in the first steps, lower start_lr and look for NaN in the data.",
     )
+
+    def __new__(cls, event: str, advice: str) -> Self:
+        """Makes a reason; both texts together are its value."""
+        reason = object.__new__(cls)
+        reason._value_ = f"{event} {advice}"
+        reason.event, reason.advice = event, advice
+        return reason
 
 
 SCHEMA = 1

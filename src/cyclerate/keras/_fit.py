@@ -10,11 +10,12 @@ import keras
 import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._trackers import listened, tell_steps
 from cyclerate.cycles._rules import FIRST_STEP, batches_per_epoch, opposite_cycle
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._range_test import most_steps_of, rate_of
 from cyclerate.finder._recommend import part_of_training, tell_cost
-from cyclerate.keras._clock import StopAfter
+from cyclerate.keras._clock import OwnLosses, StopAfter, batches_counted
 from cyclerate.keras._cycle_callbacks import DivergenceGuard
 from cyclerate.keras._data import (
     borrow,
@@ -28,7 +29,8 @@ from cyclerate.keras._internals import check_model, has_momentum, innermost, spl
 from cyclerate.keras._layers import LayerRates
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras._self_finding import SelfFindingCycle
-from cyclerate.keras._trainee import validation_of
+from cyclerate.keras._step import Updates
+from cyclerate.keras._trainee import VALIDATION, validation_of
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import FARTHEST
 
@@ -42,6 +44,53 @@ class _WholeCycles(ScheduleCallback):
 
     def __init__(self, lr: Schedule, momentum: Schedule | None) -> None:
         super().__init__(lr, momentum, start_step=FIRST_STEP)
+
+
+class _Telling(keras.callbacks.Callback):
+    """Tells the trackers what a fit does: after an epoch its steps, and what was measured then.
+
+    The callback that steers the rate, which stands before this one, knows the rates; where it does
+    not know the losses, they are read here.
+
+    Args:
+        steering: That callback.
+        first_step: The step that the fit begins with.
+        batches_per_epoch: The last of several steps in one execution may lie beyond the epoch.
+    """
+
+    def __init__(
+        self, steering: ScheduleCallback | SelfFindingCycle, first_step: int, batches_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self._steering, self._first_step, self._batches = steering, first_step, batches_per_epoch
+        self._told = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        # Held, since `self.model` brings all variables up to date on JAX.
+        self._fitted = self.model
+        self._updates = Updates(self._fitted, lambda: batches_counted(self._fitted))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._means, self._done, self._losses = OwnLosses(), 0, list[float]()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        done = min(batch + 1, self._batches)
+        mean = self._means.after(done, (logs or {})["loss"])
+        known = [self._updates.loss_after(mean) for _ in range(done - self._done)]
+        self._losses += [loss for loss in known if loss is not None]
+        self._done = done
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        history = self._steering.history
+        steps = {name: values[self._told :] for name, values in history.items()}
+        first, made = self._first_step + self._told, len(steps["learning_rate"])
+        self._told += made
+        # Of the steps that count: a guard may have taken some back.
+        steps = {"loss": self._losses[:made], **steps}
+        made = len(steps["loss"])
+        tell_steps("training", {name: values[:made] for name, values in steps.items()}, first)
+        measured = {k: [v] for k, v in (logs or {}).items() if k.startswith(VALIDATION)}
+        tell_steps("training", measured, max(first + made - 1, 0))
 
 
 def _set_aside(
@@ -232,5 +281,8 @@ class Fit:
             epochs = -(-self.updates * self.accumulated // self.batches_per_epoch)
             if isinstance(self._model.optimizer, keras.optimizers.LossScaleOptimizer):
                 epochs = 2 * epochs + 1  # batches that it skips are no updates
+        if listened():
+            first = self._updates_in(self._first_epoch)
+            callbacks.append(_Telling(callbacks[0], first, self.batches_per_epoch))
         callbacks = [*callbacks, *self._callbacks]
         return self._model.fit(**self._data, epochs=epochs, callbacks=callbacks, **self._options)

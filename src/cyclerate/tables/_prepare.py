@@ -251,7 +251,7 @@ def _notes(preprocessing: Preprocessing, x: NDArray[np.float32]) -> list[str]:
     encoded = [column for column in preprocessing.columns if isinstance(column, TextColumn)]
     furthest = dict(zip(preprocessing.inputs, np.abs(x).max(axis=0), strict=True))
     dates = [
-        ", ".join(one.removeprefix(f"{column.name}: ") for one in column.inputs)
+        ", ".join([*column.seen, *["whether there is one"] * column.indicator])
         for column in preprocessing.columns
         if isinstance(column, DateColumn)
     ]

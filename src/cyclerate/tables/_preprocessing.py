@@ -161,10 +161,15 @@ class DateColumn:
         return cls(str(train.name), style, first, tuple(differing), means, scales, holes)
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """What the network sees of a date, without the name of the column."""
+        since = f"days since {np.datetime64(int(self.first), 'D')}"
+        return tuple(since if part == _DAYS else part for part in self.parts)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs that this column becomes."""
-        since = f"days since {np.datetime64(int(self.first), 'D')}"
-        names = [f"{self.name}: {since if part == _DAYS else part}" for part in self.parts]
+        names = [f"{self.name}: {part}" for part in self.seen]
         return (*names, f"{self.name} {MISSING}") if self.indicator else tuple(names)
 
     def transform(self, column: pd.Series) -> NDArray[np.float32]:
