@@ -77,6 +77,18 @@ MUTANTS = [
         "tests/torch/test_scheduled_lr.py",
     ),
     Mutant(
+        "groups: another scheduler of the same rate is written over in silence",
+        "return not abs(float(value) - left) <= exact * abs(left)",
+        "return False",
+        "tests/adapters/test_one_owner.py -k pytorch",
+    ),
+    Mutant(
+        "groups: the scale that timm leaves in a group counts once more in a second training",
+        "if not np.allclose(np.multiply(values, max(scales)), scaled, rtol=1e-6, atol=0):",
+        "if max(values) > 0:",
+        "tests/torch/test_depth.py -k timm",
+    ),
+    Mutant(
         "smoothing: the curve sags at its ends",
         "height = np.where(fits, (s2 * t0 - s1 * t1) / spread, t0 / s0)",
         "height = t0 / s0",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import cyclerate as cr
 import cyclerate.torch as ct
+from tests.torch.small import optimizer_of, rates_of, run
 
 
 def three_layers() -> Any:
@@ -139,3 +141,72 @@ def test_a_parameter_at_the_root_that_is_left_out_is_named():
         ct.layer_groups(model, 1.0, layers=[model.patches, model.block, model.head])
     with pytest.raises(ValueError, match="layers must be modules and parameters, or lists"):
         ct.layer_groups(model, 1.0, layers=[model.cls.detach()])
+
+
+SCALES = (0.42, 0.75, 1.0)
+
+
+def timm_optimizer(**first):
+    """As `timm.optim.create_optimizer_v2` makes it with `layer_decay`: one rate, and scales."""
+    optimizer = optimizer_of(groups=3)
+    for group, scale in zip(optimizer.param_groups, SCALES, strict=True):
+        group.update(lr_scale=scale, **first)
+    return optimizer
+
+
+def timm_rates(lr):
+    """What timm's schedulers write: `group["lr"] = lr * group["lr_scale"]`."""
+    return [lr * scale for scale in SCALES]
+
+
+@pytest.mark.parametrize("first", [{}, {"initial_lr": 0.1}], ids=str)
+def test_the_scale_that_timm_leaves_in_a_group_counts(first):
+    policy = cr.Linear(0.4, 0.0, 10)
+    scheduler = ct.ScheduledLR(timm_optimizer(**first), policy, group_scale="keep")
+    assert run(scheduler, 9) == [timm_rates(policy(step)) for step in range(9)]
+    again = ct.ScheduledLR(scheduler.optimizer, policy, group_scale="keep")
+    assert run(again, 9) == [timm_rates(policy(step)) for step in range(9)]
+
+
+def test_the_scale_of_timm_multiplies_rates_that_differ():
+    optimizer = timm_optimizer()
+    optimizer.param_groups[2]["lr"] = 0.05
+    ct.ScheduledLR(optimizer, cr.Constant(0.1), group_scale="keep")
+    assert rates_of(optimizer) == pytest.approx([0.1 * 0.42 / 0.75, 0.1, 0.05 / 0.75])
+
+
+@pytest.mark.parametrize("max_lr", [0.01, None])
+def test_recipes_train_by_the_scale_of_timm_and_a_second_time_too(max_lr):
+    optimizer, used = timm_optimizer(), []
+    model = torch.nn.ParameterList([group["params"][0] for group in optimizer.param_groups])
+    optimizer.register_step_pre_hook(lambda *_: used.append(rates_of(optimizer)))
+    options = {"forward": lambda m, x: sum(((w - x) ** 2).sum() for w in m), "verbose": 0}
+    data = [torch.full((2,), 0.5)] * 30
+    rates = []
+    for _ in range(2):
+        history = ct.fit_one_cycle(model, optimizer, None, data, 1, max_lr, **options)
+        rates += history.steps["learning_rate"]
+    np.testing.assert_allclose(used, [timm_rates(rate) for rate in rates], rtol=1e-12)
+
+
+def test_a_range_test_steps_by_the_scale_of_timm():
+    optimizer, used = timm_optimizer(), []
+    model = torch.nn.ParameterList([group["params"][0] for group in optimizer.param_groups])
+
+    def forward(weights, x):
+        used.append(rates_of(optimizer))
+        return sum(((weight - x) ** 2).sum() for weight in weights)
+
+    data = [torch.full((2,), 0.5)] * 30
+    options: dict[str, Any] = {"method": "range", "steps": 20, "forward": forward, "verbose": 0}
+    result = ct.range_test(model, optimizer, None, data, **options)
+    np.testing.assert_allclose(used, [timm_rates(lr) for lr in result.lrs], rtol=1e-12)
+    assert rates_of(optimizer) == [0.1] * 3
+
+
+@pytest.mark.parametrize("wrong", ["half", -1.0, float("nan")])
+def test_a_scale_that_is_no_factor_is_named(wrong):
+    optimizer = timm_optimizer()
+    optimizer.param_groups[0]["lr_scale"] = wrong
+    with pytest.raises(ValueError, match="lr_scale must be"):
+        ct.ScheduledLR(optimizer, cr.Constant(0.1), group_scale="keep")

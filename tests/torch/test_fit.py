@@ -121,6 +121,84 @@ def test_after_each_look_at_validation_data_the_training_goes_on_in_its_own_mode
     assert modes == 2 * one_epoch
 
 
+class TestEveryEpoch:
+    @pytest.mark.parametrize("max_lr", [0.05, None])
+    def test_its_number_and_row_are_told_and_the_training_is_the_same(self, max_lr):
+        told, weights = [], []
+        for on_epoch in (None, lambda epoch, values: told.append((epoch, values))):
+            model = network()
+            torch.manual_seed(3)
+            history = ct.fit_one_cycle(
+                model,
+                sgd(model),
+                nn.MSELoss(),
+                loader(),
+                30,
+                max_lr,
+                validation_data=loader(),
+                on_epoch=on_epoch,
+            )
+            weights.append(model.state_dict())
+        losses, validated = history.epochs["loss"], history.epochs["val_loss"]
+        assert told == [
+            (epoch, {"loss": loss, "val_loss": value})
+            for epoch, loss, value in zip(range(1, 31), losses, validated, strict=True)
+        ]
+        for name, value in weights[0].items():
+            assert torch.equal(value, weights[1][name])
+
+    @pytest.mark.parametrize("answer", [True, np.True_])
+    def test_true_ends_it_after_that_epoch(self, answer):
+        model, policy = network(), cr.OneCycle(0.05, total_steps=12)
+        history = ct.fit_one_cycle(
+            model,
+            sgd(model),
+            nn.MSELoss(),
+            loader(),
+            4,
+            0.05,
+            on_epoch=lambda e, _: e == 2 and answer,
+        )
+        assert len(history.epochs["loss"]) == 2
+        assert history.steps["learning_rate"] == policy(range(6)).tolist()
+
+    @pytest.mark.parametrize("max_lr", [0.05, None])
+    def test_what_it_raises_goes_through_and_what_was_lent_is_given_back(self, max_lr):
+        model = network().eval()
+        optimizer = sgd(model)
+
+        def prune(epoch, values):
+            assert model.training
+            raise TimeoutError(epoch)
+
+        with pytest.raises(TimeoutError, match="1"):
+            ct.fit_one_cycle(model, optimizer, nn.MSELoss(), loader(), 4, max_lr, on_epoch=prune)
+        assert not any(module.training for module in model.modules())
+        assert optimizer.param_groups[0]["momentum"] == 0.9
+        assert not optimizer._optimizer_step_pre_hooks
+
+    def test_a_look_in_eval_mode_and_what_a_logger_returns_change_nothing(self):
+        model, modes = network(), []
+        model.register_forward_hook(lambda *_: modes.append(model.training))
+
+        def look(epoch, values):
+            model.eval()
+            values.clear()
+            return {"status": "logged"}
+
+        history = ct.fit_cycles(
+            model, sgd(model), nn.MSELoss(), loader(), max_lr=0.05, on_epoch=look
+        )
+        assert len(history.epochs["loss"]) == 12
+        assert modes == [True] * 36
+
+    @pytest.mark.parametrize("wrong", ["print", 3, lambda epoch: None])
+    def test_what_cannot_be_called_so_is_named(self, wrong):
+        model = network()
+        with pytest.raises(ValueError, match=r"on_epoch must be .*\(epoch, values\)"):
+            ct.fit_one_cycle(model, sgd(model), nn.MSELoss(), loader(), 4, 0.05, on_epoch=wrong)
+
+
 def test_without_a_rate_the_training_is_that_with_the_rate_found():
     options: dict[str, Any] = {"range_test_options": {"method": "range", "steps": 60}}
     found_by_itself, given = Regression(), Regression()

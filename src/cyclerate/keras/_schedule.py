@@ -20,6 +20,7 @@ from cyclerate.keras._internals import (
     rate_of,
     trace,
 )
+from cyclerate.keras._step import RateWatch
 from cyclerate.keras._train_function import Plan, ScheduledFunction, install, remove
 from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import check_schedule
@@ -126,8 +127,8 @@ class ScheduleCallback(keras.callbacks.Callback):
         self._offset = 0  # the optimizer's iterations at this callback's step 0
         self._recorded = 0  # iterations that are in the history
         self._fit_start = 0  # length of the history when this fit began
-        self._warned: set[str] = set()
-        self._left: float | None = None  # the rate that the last epoch left in the optimizer
+        self._told_idle = False
+        self._watch = RateWatch()
         self._model_used: weakref.ref[Any] | None = None
         self._optimizer: Any = None
 
@@ -159,7 +160,8 @@ class ScheduleCallback(keras.callbacks.Callback):
         model.train_function.when_begun.append(partial(self._go_on, plans))
         self._model_used = weakref.ref(model)
         self._optimizer, self._offset, self._recorded = optimizer, offset, done
-        self._left = None
+        if "learning_rate" in self.schedules:
+            self._watch.leave(optimizer)
         self._fit_start = len(self._history)
 
     def _go_on(self, plans: tuple[Plan, ...], first_epoch: int) -> None:
@@ -179,32 +181,22 @@ class ScheduleCallback(keras.callbacks.Callback):
         # Another callback may have loaded an earlier state since: those steps are not of this fit.
         done = int(self._optimizer.iterations)
         if done != self._recorded:
-            self._recorded, self._left = done, None
+            self._recorded = done
+            self._watch.forget()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rate, left = rate_of(self._optimizer), self._left
-        is_set = left is not None and isinstance(rate, keras.Variable) and float(rate) != left
-        idle = self._record() == 0
-        if self.model.stop_training:  # a guard that ends the fit has put count and rate back
-            is_set = idle = False
-        if idle:
-            self._warn(
+        ends = self.model.stop_training  # a guard that ends the fit has put count and rate back
+        if not ends:
+            self._watch.look(self._optimizer)
+        if self._record() == 0 and not ends and not self._told_idle:
+            self._told_idle = True
+            warnings.warn(
                 "The optimizer of the model, whose rate is scheduled, took no step in this epoch: "
-                "the model's train_step uses another one. Give that one ck.as_schedule(schedule)."
-            )
-        if is_set:
-            self._warn(
-                "Another callback sets the learning rate, as ReduceLROnPlateau and "
-                "LearningRateScheduler do, without effect: the schedule's is used. Leave one out."
+                "the model's train_step uses another one. Give that one ck.as_schedule(schedule).",
+                stacklevel=2,
             )
         if logs is not None:
             logs.update(self._latest())
-
-    def _warn(self, text: str) -> None:
-        """Warns once."""
-        if text not in self._warned:
-            self._warned.add(text)
-            warnings.warn(text, stacklevel=3)
 
     def on_train_end(self, logs: Any = None) -> None:
         self._record()
@@ -237,7 +229,7 @@ class ScheduleCallback(keras.callbacks.Callback):
         rate = rate_of(self._optimizer)
         if len(steps) and "learning_rate" in self.schedules and isinstance(rate, keras.Variable):
             rate.assign(self._latest()["learning_rate"])
-            self._left = float(rate)
+            self._watch.leave(self._optimizer)
         return len(steps)
 
     def _latest(self) -> dict[str, float]:

@@ -32,6 +32,7 @@ from cyclerate.keras._internals import (
 from cyclerate.keras._state import Snapshot, packed, unpacked
 from cyclerate.keras._step import (
     STEPS_WITH_ITS_OPTIMIZER,
+    RateWatch,
     Steered,
     Steering,
     Updates,
@@ -110,6 +111,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._cycle: FindingCycle | None = None
         self._mark: Snapshot | None = None
         self._saved_mark: list[Any] | None = None  # from a file, while there is no model
+        self._watch = RateWatch()
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -166,6 +168,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         install(model, optimizer, plans, when_over=lambda: None)
         self._names = ("learning_rate", "momentum")[: len(attributes)]
         self._fit_start = len(self._history)
+        self._watch.leave(optimizer)
         self._ready = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -221,7 +224,9 @@ class SelfFindingCycle(keras.callbacks.Callback):
             up_to_date(self._fitted)
         if cycle.go_back:
             assert self._mark is not None  # noqa: S101 - taken before the first step
+            self._watch.look(self._optimizer)
             self._mark.put_back(again=True)
+            self._watch.leave(self._optimizer)  # the rate came back, too
             self._fitted.reset_metrics()
             self._losses = OwnLosses(batch + 1)
             self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
@@ -242,7 +247,9 @@ class SelfFindingCycle(keras.callbacks.Callback):
         if not len(self._history):
             return
         latest = {name: self._history.last(name) for name in self._names}
+        self._watch.look(self._optimizer)
         rate_of(self._optimizer).assign(latest["learning_rate"])
+        self._watch.leave(self._optimizer)
         if logs is not None:
             logs.update(latest)
 

@@ -356,3 +356,32 @@ class Steered:
     def value(self, iterations: Any, *, plain: bool) -> Any:
         """The value to put in place, as of a `Plan`."""
         return self.steering.value(self.attribute)
+
+
+class RateWatch:
+    """Notices, once, where another callback sets the rate beside one that owns it."""
+
+    def __init__(self) -> None:
+        self._left: float | None = None
+        self._told = False
+
+    def leave(self, optimizer: Any) -> None:
+        """Notes the rate as it is left, where it is a number."""
+        rate = rate_of(optimizer)
+        self._left = float(rate) if isinstance(rate, keras.Variable) else None
+
+    def forget(self) -> None:
+        """Says that what was left does not count any more, as where a state was loaded."""
+        self._left = None
+
+    def look(self, optimizer: Any) -> None:
+        """Warns if the rate is not as it was left."""
+        left = self._left
+        if self._told or left is None or float(rate_of(optimizer)) == left:
+            return
+        self._told = True
+        warnings.warn(
+            "Another callback sets the learning rate, as ReduceLROnPlateau and "
+            "LearningRateScheduler do, without effect: the schedule's is used. Leave one out.",
+            stacklevel=3,
+        )

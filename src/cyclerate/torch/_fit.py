@@ -22,7 +22,7 @@ from cyclerate.finder._recommend import tell_cost
 from cyclerate.schedules import OneCycle
 from cyclerate.torch._data import rows_of_a_step
 from cyclerate.torch._groups import prior_of
-from cyclerate.torch._loop import Fit, FitHistory, Watch
+from cyclerate.torch._loop import Fit, FitHistory, OnEpoch, Watch
 from cyclerate.torch._step import Metric, Options, together
 from cyclerate.torch._trainee import provenance_of
 
@@ -49,6 +49,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
     three_phase: bool = False,
     guard: bool = False,
     unfreeze_epochs: int | None = None,
+    on_epoch: OnEpoch | None = None,
     fine_tuned: bool = False,
     range_test_options: Mapping[str, Any] | None = None,
     **options: Any,
@@ -94,6 +95,9 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
             itself. Default False.
         unfreeze_epochs: After how many epochs one more parameter group trains, the last one first
             (`GradualUnfreezing`). Default: all train at once.
+        on_epoch: `on_epoch(epoch, values)` is called after every epoch, with its number from 1 and
+            its row of `FitHistory.epochs`: for trackers, checkpoints, pruning. The training ends if
+            it returns True, of several ranks on any; what it raises goes through. Default: none.
         fine_tuned: Whether the weights were trained before: "warmup" expects lower rates then.
             Default False.
         range_test_options: Options of `range_test` by name, as `{"end_lr": 1.0, "repeats": 3}`.
@@ -151,6 +155,7 @@ def fit_one_cycle(  # noqa: PLR0917 - in the order of the one for Keras
         options=Options(**options),
         total_steps=total_steps,
         unfreeze_epochs=unfreeze_epochs,
+        on_epoch=on_epoch,
     )
     steps = fit.steps(epochs)
     if way == "warmup":
@@ -195,6 +200,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
     patience_cycles: int | None = None,
     guard: bool = False,
     unfreeze_epochs: int | None = None,
+    on_epoch: OnEpoch | None = None,
     range_test_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> FitHistory:
@@ -225,6 +231,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
             judged at the ends of cycles, and the best of these is given back. Default: no limit.
         guard: As in `fit_one_cycle`.
         unfreeze_epochs: As in `fit_one_cycle`.
+        on_epoch: As in `fit_one_cycle`.
         range_test_options: As in `fit_one_cycle`.
         **options: As in `fit_one_cycle`.
 
@@ -260,6 +267,7 @@ def fit_cycles(  # noqa: PLR0917 - in the order of the one for Keras
         steps_per_epoch=steps_per_epoch,
         options=settings,
         unfreeze_epochs=unfreeze_epochs,
+        on_epoch=on_epoch,
     )
     step_size = plan.step_size(fit.batches_per_epoch, settings.accumulation_steps)
     schedule = cycle_policy(policy, base_lr, max_lr, step_size, gamma)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from operator import itemgetter, mul
 from types import FunctionType
 from typing import Any, Generic, TypeVar, cast
 
@@ -53,7 +54,14 @@ class LookAhead(ABC, Generic[T]):
 
     The value at a step is `self.ahead[i]`, where `i = step - self.start` if that is in range, and
     what `self.look_ahead(step)` returns if not. To be read by subclasses without a call between.
+
+    What a group holds is what was written there last: `left`, None where that does not count. A
+    warning says once where something else has written since.
     """
+
+    key: str
+    left: T | None = None
+    told = False
 
     def __init__(self, schedules: Sequence[Schedule | None]) -> None:
         self.start = 0
@@ -67,6 +75,13 @@ class LookAhead(ABC, Generic[T]):
         self.ahead = values_at(self, np.arange(step, step + self._ahead_steps))
         self.start = step
         return 0
+
+    def over(self, old: Any, value: float, left: float | None) -> Any:
+        """Returns the successor of `old`, and warns if that is not what was left there."""
+        if not self.told and left is not None and was_written_over(old, left):
+            self.told = True
+            left_out_with_all_it_calls(warn_of_another)(self.key, old, left)
+        return updated(old, value)
 
     @abstractmethod
     def values_at(self, steps: NDArray[np.int64]) -> list[T]:
@@ -114,9 +129,11 @@ class Shared(LookAhead[float]):
         i = step - self.start
         if not 0 <= i < len(self.ahead):
             i = self.look_ahead(step)
-        value, key = self.ahead[i], self.key
+        value, key, left = self.ahead[i], self.key, self.left
         for group in groups:  # most of the time of a step goes by here
-            group[key] = value if type(group[key]) is float else updated(group[key], value)
+            old = group[key]
+            group[key] = value if old is left else self.over(old, value, left)
+        self.left = value
         return [value] * len(groups)
 
     @property
@@ -150,6 +167,7 @@ class Grouped(LookAhead[list[float]]):
         self._schedules = tuple(schedules)
         self._scales = tuple(scales or [1.0] * len(schedules))
         self._scheduled = [i for i, schedule in enumerate(schedules) if schedule is not None]
+        self._nothing = [None] * len(self._scheduled)
 
     def write(self, groups: Sequence[Group], step: int) -> list[Any]:
         if len(groups) != len(self._schedules):
@@ -159,9 +177,12 @@ class Grouped(LookAhead[list[float]]):
         if not 0 <= i < len(self.ahead):
             i = self.look_ahead(step)
         row, key = self.ahead[i], self.key
+        left = self.left or self._nothing
         for column, at in enumerate(self._scheduled):
-            group, value = groups[at], row[column]
-            group[key] = value if type(group[key]) is float else updated(group[key], value)
+            group, value, last = groups[at], row[column], left[column]
+            old = group[key]
+            group[key] = value if old is last else self.over(old, value, last)
+        self.left = row
         return row if len(row) == len(groups) else [copied(group[key]) for group in groups]
 
     @property
@@ -201,6 +222,33 @@ def updated(old: Any, value: float) -> Any:
         first, *others = old
         return (updated(first, value), *others)
     return value
+
+
+def was_written_over(held: Any, left: float) -> bool:
+    """Whether a group holds another value than was left there, but for roundings.
+
+    A tensor on an accelerator is not asked: the host would wait for it.
+    """
+    value, exact = held[0] if isinstance(held, (tuple, list)) else held, 1e-12
+    if isinstance(value, Tensor):
+        if value.device.type != "cpu":
+            return False
+        exact = torch.finfo(value.dtype).eps
+    return not abs(float(value) - left) <= exact * abs(left)
+
+
+_SCHEDULED = {"lr": "learning rate", "betas": "first beta", "weight_decay": "weight decay"}
+
+
+def warn_of_another(key: str, held: Any, left: float) -> None:
+    """Says that two of them set one value: neither training is the one that was asked for."""
+    value = float(held[0] if isinstance(held, (tuple, list)) else held)
+    warnings.warn(
+        f"Something else sets the {_SCHEDULED.get(key, key)} of this optimizer, to {value:.6g} "
+        f"after {left:.6g}, as ReduceLROnPlateau, another scheduler or a ChainedScheduler of both "
+        "do. The schedule's value is written over it at every step: leave one of them out.",
+        stacklevel=6,
+    )
 
 
 def _described(schedule: Schedule) -> dict[str, Any]:
@@ -256,20 +304,34 @@ def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> GroupPar
     return _setting("weight_decay", "weight_decay", weight_decay, len(groups))
 
 
-def rate_ratios(rates: Iterable[Any]) -> tuple[float, ...]:
-    """Returns each rate over the highest of them; 1 for all where every rate is 0."""
-    values = [*map(float, rates)]
-    highest = max(values)
-    return tuple([value / highest if highest > 0 else 1.0 for value in values])
-
-
 def current_ratios(groups: Sequence[Group]) -> tuple[float, ...]:
     """Returns the rate of each group over the highest of them.
 
     Where all rates are 0, as at the first step of a warmup, those that the groups began with count.
     """
     rates = [*map(itemgetter("lr"), groups)]
-    return rate_ratios(rates if any(rates) else [g.get("initial_lr", g["lr"]) for g in groups])
+    return _ratios(groups, rates if any(rates) else _first_rates(groups))
+
+
+def _first_rates(groups: Sequence[Group]) -> list[Any]:
+    """The rates before a scheduler was attached: it leaves a group's own under another name."""
+    return [group.get("initial_lr", group["lr"]) for group in groups]
+
+
+def _ratios(groups: Sequence[Group], rates: Iterable[Any]) -> tuple[float, ...]:
+    """Returns each rate over the highest of them; 1 for all where every rate is 0.
+
+    What timm leaves in a group as `lr_scale` multiplies its rate, as timm's schedulers do, unless
+    the rates are in that proportion: then one of them has done so.
+    """
+    values = [*map(float, rates)]
+    scales = [check_number("lr_scale", group.get("lr_scale", 1.0), low=0) for group in groups]
+    scaled = [scale * max(values) for scale in scales]
+    if not np.allclose(np.multiply(values, max(scales)), scaled, rtol=1e-6, atol=0):
+        equal = len(set(values)) == 1
+        values = scales if equal else [*map(mul, values, scales)]
+    highest = max(values)
+    return tuple([value / highest if highest > 0 else 1.0 for value in values])
 
 
 def _setting(
@@ -304,8 +366,7 @@ def _scales(
     if group_scale is None:
         return None
     if isinstance(group_scale, str) and group_scale == "keep":
-        # Once a scheduler has been attached, a group's own rate is under this name.
-        return rate_ratios(group.get("initial_lr", group["lr"]) for group in groups)
+        return _ratios(groups, _first_rates(groups))
     allowed = f"{count} factors, one for each parameter group, or 'keep'"
     if isinstance(group_scale, str) or not isinstance(group_scale, Iterable):
         raise bad_argument("group_scale", allowed, group_scale)

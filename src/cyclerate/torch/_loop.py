@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cyclerate._errors import bad_argument, check_count, check_flag
+from cyclerate._errors import bad_argument, check_count, check_flag, check_function
 from cyclerate._plain import Columns
 from cyclerate._trackers import tell_cycle, tell_steps
 from cyclerate.cycles._ends import Explosion
@@ -36,11 +37,14 @@ from cyclerate.torch._groups import (
     momentum_setting,
     rate_setting,
 )
-from cyclerate.torch._ranks import Ranks, check_freezing, most
+from cyclerate.torch._ranks import Ranks, agreed, check_freezing, most
 from cyclerate.torch._self_finding import SelfFindingCycle
 from cyclerate.torch._step import Metric, Options, Training, metric_of
 
 _LOSSES_AT_A_TIME = 256
+
+OnEpoch = Callable[[int, dict[str, float]], Any]
+"""Is told the number of an epoch, from 1, and its row of the history; True ends the training."""
 
 
 @dataclass(frozen=True)
@@ -137,18 +141,21 @@ class _Record:
         if len(self._on_device) == _LOSSES_AT_A_TIME:
             self._read_losses()
 
-    def end_epoch(self, validation: dict[str, float]) -> None:
+    def end_epoch(self, validation: dict[str, float]) -> dict[str, float]:
+        """Notes the epoch, and returns its row."""
         self._read_losses()
         losses: Sequence[float] = self._read
         if self.ranks is not None:
             losses = self.ranks.mean(losses)
         self.steps.extend("loss", losses)
-        self.epochs.add(loss=sum(losses) / max(len(losses), 1), **validation)
+        row = {"loss": sum(losses) / max(len(losses), 1), **validation}
+        self.epochs.add(**row)
         self._read = array("d")
         tell_steps("training", self.steps.since(self.done), self.done)
         self.done = len(self.steps)
         last = max(self.done - 1, 0)
         tell_steps("training", {name: [value] for name, value in validation.items()}, last)
+        return row
 
     def _read_losses(self) -> None:
         if self._on_device:
@@ -169,6 +176,7 @@ class Fit:
         steps_per_epoch: Batches of an epoch; needed where the data do not say.
         total_steps: Steps of the optimizer; data that do not say are one epoch then.
         unfreeze_epochs: After how many epochs one more parameter group trains; None: all do.
+        on_epoch: Called after every epoch with its number and its row; None for nothing.
         options: How a batch is trained on.
 
     Raises:
@@ -188,7 +196,11 @@ class Fit:
         options: Options,
         total_steps: int | None = None,
         unfreeze_epochs: int | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> None:
+        if on_epoch is not None:
+            check_function("on_epoch", on_epoch, "(epoch, values)")
+        self._on_epoch = on_epoch
         self._given = {
             "model": model,
             "optimizer": optimizer,
@@ -369,7 +381,20 @@ class Fit:
                 if self._line.due:
                     self._line.show(f"epoch {epoch}, step {step}/{steps}, loss {float(loss):.4g}")
             measured = self._training.begin_validation is not None
-            record.end_epoch({self._metric: self._measure(step)} if measured else {})
+            row = record.end_epoch({self._metric: self._measure(step)} if measured else {})
+            over = self._told_to_stop(epoch, row) or over
+
+    def _told_to_stop(self, epoch: int, row: dict[str, float]) -> bool:
+        """Lets the user look at an epoch; whether that is to be the last one, for any rank."""
+        answer = None
+        if self._on_epoch is not None:
+            modes = [(module, module.training) for module in self._model.modules()]
+            answer = self._on_epoch(epoch, dict(row))
+            for module, training in modes:
+                module.training = training
+        # What a logger returns, as `lambda epoch, values: log(values)` passes on, is no answer.
+        stops = isinstance(answer, (bool, np.bool_)) and bool(answer)
+        return agreed(self._options.ranks, float(stops)) > 0
 
     def _batches_in(self, data: Any) -> int | None:
         batches = batches_of_an_epoch(data, self._options.batch_size)

@@ -22,6 +22,7 @@ from cyclerate.torch._groups import (
     momentum_setting,
     rate_setting,
     updated,
+    was_written_over,
     weight_decay_setting,
 )
 
@@ -44,6 +45,9 @@ class ScheduledLR(LRScheduler):
     A rate that is a tensor (`capturable=True`, or for `torch.compile`) is filled in place, and so
     is a first beta that is a tensor: neither makes a compiled optimizer compile again.
 
+    A warning says once where something else sets the same values between two steps, as
+    `ReduceLROnPlateau` on the same optimizer does: the schedule's are written over them.
+
     Args:
         optimizer: The optimizer.
         lr: The schedule of the rate, for all parameter groups; or a list with one for each group,
@@ -55,7 +59,7 @@ class ScheduledLR(LRScheduler):
             1: with groups ordered from the first layers to the last, the last group has the full
             rate.
         group_scale: One factor of the rate for each group; or "keep", for the ratios that the
-            optimizer's own rates have, the highest being 1.
+            optimizer's own rates have, the highest being 1; timm's `lr_scale` of a group counts.
         last_epoch: One below the step to begin at, as in PyTorch: -1 begins at step 0.
 
     Raises:
@@ -100,7 +104,8 @@ class ScheduledLR(LRScheduler):
         others = [momentum_setting(groups, momentum), weight_decay_setting(groups, weight_decay)]
         self._others = [setting for setting in others if setting is not None]
         last_epoch = check_count("last_epoch", last_epoch, low=-1, below=FARTHEST)
-        leave_out(type(self), ScheduledLR, LookAhead, Shared, Grouped, updated, copied)
+        leave_out(type(self), ScheduledLR, LookAhead, Shared, Grouped)
+        leave_out(updated, copied, was_written_over)
         for group in groups:  # PyTorch asks for it where last_epoch is given
             group.setdefault("initial_lr", copied(group["lr"]))
         super().__init__(optimizer, last_epoch)
@@ -125,7 +130,7 @@ class ScheduledLR(LRScheduler):
         They are written, too, with what else is scheduled: a driver that moves `last_epoch` itself,
         as Ignite does, and then writes these rates would leave the momentum behind.
         """
-        self._go_to(self.last_epoch)
+        self._jump_to(self.last_epoch)
         return self.get_last_lr()
 
     def get_last_lr(self) -> list[float | Tensor]:
@@ -158,7 +163,7 @@ class ScheduledLR(LRScheduler):
         if self._rates is None:
             raise bad_argument("lr", "scheduled, to be given another max_lr", None)
         self._rates = self._rates.with_rates(scaling(self._rates.highest, max_lr))
-        self._go_to(self.last_epoch)
+        self._jump_to(self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The step and the schedules, as values that JSON and `torch.load(weights_only=True)` take.
@@ -195,12 +200,18 @@ class ScheduledLR(LRScheduler):
             name = different[0]
             allowed = f"saved with the same {name}, {own.get(name)} (or loaded with strict=False)"
             raise bad_argument("state_dict", allowed, saved.get(name))
-        self._go_to(step)
+        self._jump_to(step)
         self._step_count = calls
 
     def _update_lr(self, epoch: int | None = None) -> None:
         """Moves the scheduler; PyTorch's `step` and `SequentialLR` call it."""
-        self._go_to(self.last_epoch + 1 if epoch is None else epoch)
+        self._jump_to(self.last_epoch + 1 if epoch is None else epoch)
+
+    def _jump_to(self, step: int) -> None:
+        """Goes to a step from wherever the rates were: loaded, or another scheduler's before."""
+        for setting in [*self._others, *([] if self._rates is None else [self._rates])]:
+            setting.left = None
+        self._go_to(step)
 
     def _go_to(self, step: int) -> None:
         groups = self.optimizer.param_groups

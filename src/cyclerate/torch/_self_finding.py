@@ -19,7 +19,14 @@ from cyclerate.cycles._rules import momentum_at, opposite_cycle
 from cyclerate.finder._run import one_number
 from cyclerate.finder._warmup import FindingCycle
 from cyclerate.schedules import Linear
-from cyclerate.torch._groups import current_ratios, momentum_key, prior_of, updated
+from cyclerate.torch._groups import (
+    current_ratios,
+    momentum_key,
+    prior_of,
+    updated,
+    warn_of_another,
+    was_written_over,
+)
 from cyclerate.torch._ranks import most, ranks_of, whole
 from cyclerate.torch._state import Snapshot
 
@@ -43,7 +50,8 @@ class SelfFindingCycle:
     median of their latest norms, in a hook of the optimizer's step (not where they are sparse); of
     a large model in the host's memory, a part of them tells the norm where it is far below that.
     The mark costs one copy of weights and optimizer state, and the host waits for each loss. The
-    data go on as they come; a step that a scaler skips is none.
+    data go on as they come; a step that a scaler skips is none. No other scheduler is to set the
+    rate: a warning says where one does.
 
     Args:
         model: The model, on its device.
@@ -121,6 +129,7 @@ class SelfFindingCycle:
         self._norm: float | Tensor = math.nan
         self._hook = optimizer.register_step_pre_hook(self._clip)
         self._mark: Snapshot | None = None
+        self.watched = True
         self._go_on()
 
     @property
@@ -168,6 +177,8 @@ class SelfFindingCycle:
         Raises:
             CyclerateError: All steps were taken before.
         """
+        if self.watched:
+            self._look_for_another()
         value, norm, stepped = self._read(loss)
         if stepped or not math.isfinite(value):
             self._cycle.tell(value, norm)
@@ -239,8 +250,18 @@ class SelfFindingCycle:
             self.close()
         self._write()
 
+    def _look_for_another(self) -> None:
+        """Warns once if something else has set the rate since it was written."""
+        lr = self._written
+        for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
+            if was_written_over(group["lr"], lr * ratio):
+                self.watched = False
+                warn_of_another("lr", group["lr"], lr * ratio)
+                return
+
     def _write(self) -> None:
         values, key = self.values, self.momentum_key
+        self._written = values["learning_rate"]
         for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
             group["lr"] = updated(group["lr"], values["learning_rate"] * ratio)
             if key is not None:

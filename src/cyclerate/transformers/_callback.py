@@ -297,8 +297,8 @@ class SelfFindingCycle(TrainerCallback):
 
     Raises:
         ValueError: A wrong argument; or, when the training begins, one that is spread over devices
-            in another way than by DistributedDataParallel, a scheduler that goes by a metric, or a
-            checkpoint without its cycle.
+            in another way than by DistributedDataParallel, a scheduler of one's own or one that
+            goes by a metric, or a checkpoint without its cycle.
 
     Source: `docs/budget.md`.
 
@@ -333,6 +333,9 @@ class SelfFindingCycle(TrainerCallback):
             raise bad_argument("callbacks", "given to a Trainer of Transformers", self)
         if isinstance(kwargs["lr_scheduler"], ReduceLROnPlateau):
             raise bad_argument("lr_scheduler_type", "one that goes by steps alone", "by a metric")
+        if not getattr(trainer, "_created_lr_scheduler", True):
+            given = type(kwargs["lr_scheduler"]).__name__
+            raise bad_argument("optimizers", "(optimizer, None): the cycle sets the rate", given)
         self._let_go()
         optimizer, rows = kwargs["optimizer"], self._asked.batch_size
         if rows is None:
@@ -347,6 +350,7 @@ class SelfFindingCycle(TrainerCallback):
             fine_tuned=self._asked.fine_tuned,
             scaler=getattr(optimizer, "scaler", None),
         )
+        self.cycle.watched = False  # the Trainer's own scheduler goes on, and is written over
         if state.global_step:
             path = _checkpoint(args, state) / _CYCLE_FILE
             if not path.exists():
