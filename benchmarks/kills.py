@@ -227,7 +227,7 @@ WORKS: dict[str, tuple[Callable[[Path], dict[str, Any]], str, str]] = {
 }
 """Each with what is imported before the clock starts, and the files that it may leave."""
 NOT_OURS = {"Keras on JAX": "tmp*"}
-"""Names among the temporary files: a `model.save` that is killed leaves the folder that Keras made."""
+"""Temporary files of others: a `model.save` that is killed leaves the folder that Keras made."""
 
 
 def begin(work: str, folder: Path, before: float | None) -> bool:
