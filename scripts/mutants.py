@@ -77,13 +77,13 @@ MUTANTS = [
         "tests/torch/test_scheduled_lr.py",
     ),
     Mutant(
-        "groups: another scheduler of the same rate is written over in silence",
+        "schedules: another one of the same rate is written over in silence",
         "return not abs(float(value) - left) <= exact * abs(left)",
         "return False",
         "tests/adapters/test_one_owner.py -k pytorch",
     ),
     Mutant(
-        "groups: the scale that timm leaves in a group counts once more in a second training",
+        "schedules: the scale that timm leaves in a group counts once more in a second training",
         "if not np.allclose(np.multiply(values, max(scales)), scaled, rtol=1e-6, atol=0):",
         "if max(values) > 0:",
         "tests/torch/test_depth.py -k timm",
