@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from cyclerate._errors import MissingExtra, bad_argument, require
-from cyclerate._files import PROGRESS, Progress, check_path
+from cyclerate._files import PROGRESS, Progress, built, check_path, without_schema
 from cyclerate._svg import MOST_POINTS, thinned
 
 Values = Mapping[str, float | str]
+SCHEMA = 1  # of the file that a folder has
 _BATCH = 1000  # values that MLflow takes at once
 
 
@@ -211,7 +212,19 @@ class _Folder(Tracker):
     def _values(self) -> dict[str, Any]:
         lines = {name: {"x": x, "y": y} for name, (x, y) in self._lines.items()}
         found = {k: v if isinstance(v, str) else f"{v:.6g}" for k, v in self._found.items()}
-        return {"schema": 1, "lines": lines, "found": found}
+        return {"schema": SCHEMA, "lines": lines, "found": found}
+
+
+def told_in(values: Any) -> dict[str, Any]:
+    """What such a file holds: by name, the columns of its steps as `lines`, answers as `found`.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    told = without_schema(values, SCHEMA)
+    kind = dict[str, dict[str, tuple[float | None, ...]]]
+    found = built(dict[str, str], told["found"], "found")
+    return {"lines": built(kind, told["lines"], "lines"), "found": found}
 
 
 _chosen: ContextVar[tuple[Tracker, ...] | None] = ContextVar("trackers", default=None)

@@ -60,7 +60,8 @@ class Growing:
         curves = ("steps", "train_loss", "heldout_loss", "heldout_metric")
         part = {name: getattr(run, name)[:points] for name in curves}
         cell = Cell(f"cells/{policy}-{seed}-0", {})
-        told = {"run": {**vars(run), **part}, "total_steps": 8000, "rate": 0.0625}
+        step = part["steps"][-1] + 17  # of an epoch that is not over
+        told = {"run": {**vars(run), **part}, "total_steps": 8000, "step": step, "rate": 0.0625}
         with folder.locked(cell):
             folder.progress(cell).tell(lambda: told)
             yield
@@ -86,13 +87,13 @@ def test_a_run_is_seen_from_waiting_to_its_end(growing: Growing):
         running = json.loads(view.told())
         policy, seed, how, steps, rate, loss, accuracy, who = running["rows"][3]
         assert (policy, seed, how, steps, rate) == (
-            *("triangular", "1", "running", "2,000 of 8,000", "0.0625"),
+            *("triangular", "1", "running", "2,017 of 8,000", "0.0625"),
         )
         at = growing._run("triangular", 1)
         assert float(loss) == pytest.approx(at.heldout_loss[9], abs=1e-3)
         assert accuracy == f"{100 * at.heldout_metric[9]:.1f} %"
         assert who.endswith(f", process {os.getpid()}")
-        assert running["done"] == [2000, 32000]
+        assert running["done"] == [2017, 32000]
         (drawn,) = running["curves"]["quantities"][0]["policies"][1]["runs"]
         assert (len(drawn["x"]), drawn["running"]) == (10, True)
     growing.finish("triangular", 1)
@@ -289,7 +290,7 @@ def test_the_page_follows_a_folder_by_itself(growing: Growing, tmp_path_factory:
         browser.driver.get(address)
         shows("0 of 4 runs finished", "waiting")
         with growing.at_work("fixed", 0, 10):
-            shows("running", "2,000 of 8,000", "0.0625", f"process {os.getpid()}")
+            shows("running", "2,017 of 8,000", "0.0625", f"process {os.getpid()}")
         for policy in SPEEDS:
             for seed in (0, 1):
                 growing.finish(policy, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 
 import cyclerate as cr
+from cyclerate import _files
 from cyclerate.compare import Comparison
 from cyclerate.compare._cells import OtherSettings
 from cyclerate.compare._compare import keep_network, planned, refuse_record, run_comparison
 from cyclerate.compare._folds import Fold
 from cyclerate.compare._learner import Start
 from cyclerate.compare._policies import named_policies
-from cyclerate.compare._record import Best
-from cyclerate.compare._study import Data, Study
+from cyclerate.compare._record import Best, Going
+from cyclerate.compare._study import Data, Study, make_learner
 from tests.compare.records import ABOUT
 
 RATES = {"fixed": cr.Constant(0.1), "triangular": cr.Constant(0.2)}
@@ -49,7 +51,7 @@ class Stub:
         self.last, self.loss = f"{name} {seed}", LOSSES[schedule(0), seed]
         self.trained.append(self.last)
 
-    def fit(self, x: Any, y: Any) -> float:
+    def fit(self, x: Any, y: Any, after: Any = None) -> float:
         return self.loss
 
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
@@ -104,6 +106,51 @@ def test_every_policy_is_trained_with_every_seed(tmp_path: Path):
     ]
     assert [row.loss_mean for row in made.summary] == [pytest.approx(0.45), pytest.approx(0.45)]
     assert Comparison.load(tmp_path) == made
+
+
+def test_whoever_watches_a_run_sees_its_latest_step_and_the_rate_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(_files, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setitem(RATES, "triangular", falling := cr.Linear(0.2, 0.1, 47))
+    seen: list[Going] = []
+
+    class Looking(Stub):
+        def fit(self, x: Any, y: Any, after: Any = None) -> float:
+            for done in range(1, len(x) // 2 + 1):
+                after(done)
+                (file,) = (tmp_path / "progress").glob("triangular-*-0.json")
+                seen.append(_files.built(Going, json.loads(file.read_text()), "progress"))
+            return super().fit(x, y)
+
+    run(Looking(), tmp_path, ("triangular",), batch_size=2)
+    of_one = seen[:48]
+    assert [going.step for going in of_one] == list(range(1, 49))
+    assert [going.rate for going in of_one] == [falling(i) for i in range(48)]
+    assert [going.run.steps for going in of_one[:4]] == [(), (), (), (3,)]
+    assert not (tmp_path / "progress").exists()
+
+
+def test_both_learners_tell_of_every_step():
+    keras, torch = pytest.importorskip("keras"), pytest.importorskip("torch")
+    x, y = np.zeros((10, 1), np.float32), np.zeros((10, 1), np.float32)
+
+    def in_keras() -> Any:
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    def in_torch() -> Any:
+        module = torch.nn.Linear(1, 1)
+        return module, torch.optim.SGD(module.parameters(), lr=0.1), torch.nn.MSELoss()
+
+    for make in (in_keras, in_torch):
+        learner = make_learner(make, batch_size=4)
+        told: list[int] = []
+        with learner.seeded(0):
+            learner.begin(0, cr.Constant(0.1), x[:4], y[:4])
+            learner.fit(x, y, told.append)
+        assert sorted(told) == [1, 2, 3]
 
 
 def test_the_best_network_is_saved_when_it_is_the_best(tmp_path: Path):

@@ -181,7 +181,7 @@ def told_of(model: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("options", [{"max_lr": 0.1}, {}], ids=["given", "found"])
-def test_trackers_are_told_every_step_and_what_was_measured(options: dict[str, float]):
+def test_trackers_are_told_every_step_and_what_was_measured(options: dict[str, Any]):
     model, quiet = linear_model(), linear_model()
     options |= {"batch_size": 8, "total_steps": 16, "validation_data": (X, Y), "shuffle": False}
     history, noting = told_of(model, X, Y, **options)

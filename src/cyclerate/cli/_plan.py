@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from cyclerate.compare._budgets import HOW_LONG
 from cyclerate.compare._cells import refuse_others
 from cyclerate.compare._networks import METRICS, OPTIMIZERS
 from cyclerate.compare._policies import Policy, named_policies
+from cyclerate.compare._record import cell_name
 from cyclerate.cycles._how_long import RECORD
 from cyclerate.cycles._members import MANIFEST
 from cyclerate.schedules import Constant
@@ -76,6 +78,11 @@ class Plan:
         why = "The default rate of the optimizer."
         own = Policy("default", "default", None, lambda _rates, _budget: usual, why)
         return (*named[:1], own, *named[1:])
+
+    @property
+    def cells(self) -> list[str]:
+        """The names of the runs, as far as they are known before it has begun."""
+        return [cell_name(*place, 0) for place in product(self.policies, self.seeds)]
 
     def table(self) -> Tabular:
         """Reads the table.
@@ -147,6 +154,15 @@ def load_plan(folder: Path) -> Plan:
         )
     with asking():
         return built(Plan, _values(file), "the plan")
+
+
+def plan_of(values: Any) -> Plan:
+    """The plan that a file holds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return built(Plan, without_schema(values, SCHEMA), "the plan")
 
 
 def _values(file: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,18 +26,19 @@ import typer
 from cyclerate._errors import check_count, count, require
 from cyclerate._files import PROGRESS, Reader, built
 from cyclerate._plain import digest
-from cyclerate._svg import Axis, Chart, around, number, steps_text
+from cyclerate._svg import number
 from cyclerate._theme import CSS, styles
+from cyclerate._trackers import told_in
 from cyclerate.cli._console import Console, Mistake, asking
-from cyclerate.cli._plan import FILE as PLAN
+from cyclerate.cli._plan import FILE as PLAN, plan_of
+from cyclerate.compare import _cells
 from cyclerate.compare._answer import Answer
-from cyclerate.compare._cells import is_at_work
 from cyclerate.compare._comparison import FILE_NAME as RECORD, Comparison
-from cyclerate.compare._curves import curves, is_wide
-from cyclerate.compare._figures import Figure, learning_curves, range_test
-from cyclerate.compare._numbers import curve_numbers
+from cyclerate.compare._curves import curves
+from cyclerate.compare._figures import Figure, learning_curves, range_test, told_line
+from cyclerate.compare._numbers import curve_numbers, line_numbers
 from cyclerate.compare._page import embedded, fill
-from cyclerate.compare._record import Run, final
+from cyclerate.compare._record import Going, Run, final
 from cyclerate.compare._wording import MISSING, Numbers, rate, whole
 from cyclerate.finder import RangeTestResult
 
@@ -47,7 +48,6 @@ _LOOK_SECONDS, _BEAT_SECONDS = 1.0, 10.0
 _MOST_ASKING = 64  # at the same time
 _ENDED = ("finished", "diverged")
 _CELL = re.compile(r"(?P<policy>.+)-(?P<seed>\d+)-(?P<fold>\d+)")
-_LOCK = re.compile(r"(?P<name>.+)\.lock(\.\d+)?")
 _HEADERS = {
     "cache-control": "no-store",
     "cross-origin-opener-policy": "same-origin",
@@ -56,8 +56,6 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-
-Taken = dict[str, tuple[str, bool]]
 
 
 def watch(
@@ -212,6 +210,7 @@ class _Row:
     fold: int
     state: str
     run: Run | None = None  # as far as it is
+    step: int = 0  # the latest that is known
     total: int | None = None
     rate: float | None = None
     who: str = ""
@@ -230,8 +229,9 @@ class _Seen:
 
     @property
     def running(self) -> list[Run]:
-        """The runs that are not at their end."""
-        return [row.run for row in self.rows if row.run and row.state == "running"]
+        """The runs that are not at their end, and have a curve."""
+        runs = [row.run for row in self.rows if row.run and row.state == "running"]
+        return [run for run in runs if run.steps]
 
 
 @dataclass
@@ -269,11 +269,11 @@ class View:
     def _look(self) -> tuple[_Seen, str]:
         with self._turn:
             self.reader.look("", "cells", "range_tests", PROGRESS)
-            taken = {name: self._taken(name) for name in ("cells", "range_tests")}
+            taken = {name: _cells.taken(self.reader, name) for name in ("cells", "range_tests")}
             files = self.reader.files.items()
             # A lock is touched while it is held: what counts is who has it.
             mark = (
-                {place: stamp for place, stamp in files if not _LOCK.fullmatch(place[1])},
+                {place: stamp for place, stamp in files if not _cells.is_lock(place[1])},
                 taken,
             )
             if self._last is None or self._last[0] != mark:
@@ -281,47 +281,39 @@ class View:
                 self._last = (mark, seen, embedded(_state(seen)))
             return self._last[1:]
 
-    def _taken(self, folder: str) -> Taken:
-        """By the names of cells that somebody has taken: who, and whether he is still at work."""
-        found: Taken = {}
-        for name in sorted(self.reader.names(folder), key=lambda name: (len(name), name)):
-            if held := _LOCK.fullmatch(name):  # the highest number comes last, and counts
-                owner = self.reader.read(folder, name, dict) or {}
-                host = str(owner.get("host", "")).partition(" ")[0]
-                who = f"{host}, process {owner.get('process')}" if host else "somebody"
-                touched = self.reader.files[folder, name][0] / 1e9
-                found[held["name"]] = (who, is_at_work(owner, touched))
-        return found
-
-    def _seen(self, taken: dict[str, Taken]) -> _Seen:
+    def _seen(self, taken: dict[str, dict[str, tuple[str, bool]]]) -> _Seen:
         read = self.reader.read
-        made, plan = read("", RECORD, _without_runs), read("", PLAN, _planned)
+        made, plan = read("", RECORD, _without_runs), read("", PLAN, plan_of)
         there = {name.partition(".json")[0] for name in self.reader.names("cells")}
-        names = _expected(made) if made else plan[1] if plan else []
+        names = made.about.cells if made else plan.cells if plan else []
         names = names or sorted(filter(_CELL.fullmatch, there | {*taken["cells"]}))
+        title = made.about.title if made else Path((plan and plan.data) or "").name
         rows = tuple(self._row(name, taken["cells"], made) for name in names)
         finished = tuple(row.run for row in rows if row.run and row.state in _ENDED)
         tests = [read("range_tests", name, _tested) for name in self.reader.names("range_tests")]
         tests.append(read("", "range_test.json", RangeTestResult.from_dict))
         return _Seen(
-            title=made.about.title if made else (plan and plan[0]) or self.reader.root.name,
+            title=title or self.reader.root.name,
             answer=Answer(replace(made, cells=finished)) if made else None,
             rows=rows,
             searching=any(alive for _, alive in taken["range_tests"].values()),
             test=next((test for test in tests if test is not None), None),
-            fit=read("", f"{PROGRESS}.json", _fit) or {},
+            fit=read("", f"{PROGRESS}.json", told_in) or {},
         )
 
-    def _row(self, name: str, taken: Taken, made: Comparison | None) -> _Row:
+    def _row(self, name: str, taken: dict[str, tuple[str, bool]], made: Comparison | None) -> _Row:
         policy, seed, fold = name.rsplit("-", 2)
         place, total = (policy, int(seed), int(fold)), made.about.total_steps if made else None
         if run := self.reader.read("cells", f"{name}.json", _finished):
-            return _Row(*place, "diverged" if run.diverged else "finished", run, run.steps[-1])
+            steps = run.steps[-1]
+            return _Row(*place, "diverged" if run.diverged else "finished", run, steps, steps)
         who, alive = taken.get(name, ("", False))
         if not alive:
             return _Row(*place, "interrupted" if who else "waiting", total=total)
-        going = self.reader.read(PROGRESS, f"{name}.json", _going)
-        return _Row(*place, "running", *(going or (None, total, None)), who)
+        if going := self.reader.read(PROGRESS, f"{name}.json", _going):
+            told = (going.run, going.step, going.total_steps, going.rate)
+            return _Row(*place, "running", *told, who)
+        return _Row(*place, "running", total=total, who=who)
 
 
 def _without_runs(values: Any) -> Comparison:
@@ -337,39 +329,8 @@ def _tested(values: Any) -> RangeTestResult:
     return RangeTestResult.from_dict(values["result"])
 
 
-def _going(values: Any) -> tuple[Run, int, float]:
-    parts = (built(Run, values["run"], "run"), built(int, values["total_steps"], "total_steps"))
-    return (*parts, built(float, values["rate"], "rate"))
-
-
-def _fit(values: Any) -> dict[str, Any]:
-    """What a training has told: by name, the columns of its steps, and its answers."""
-    kind = dict[str, dict[str, tuple[float | None, ...]]]
-    lines = built(kind, values["lines"], "lines")
-    answers = {str(name): str(value) for name, value in values["found"].items()}
-    return {"lines": lines, "found": answers}
-
-
-def _planned(values: Any) -> tuple[str, list[str]]:
-    """What the command was given, and the names of the cells that it is to compute."""
-    policies = built(tuple[str, ...], values["policies"], "policies")
-    seeds = built(tuple[int, ...], values["seeds"], "seeds")
-    return Path(values["data"] or "").name, [f"{p}-{seed}-0" for p in policies for seed in seeds]
-
-
-def _expected(made: Comparison) -> list[str]:
-    """The names of the cells that a comparison is to have."""
-    return [
-        f"{policy}-{seed}-{fold}"
-        for policy in made.policies
-        for seed in made.about.seeds
-        for fold in range(_folds(made))
-    ]
-
-
-def _folds(made: Comparison) -> int:
-    rows = made.about.settings.get("rows")
-    return len(rows) if isinstance(rows, list) and rows else 1
+def _going(values: Any) -> Going:
+    return built(Going, values, "progress")
 
 
 def _state(seen: _Seen) -> dict[str, Any]:
@@ -377,7 +338,7 @@ def _state(seen: _Seen) -> dict[str, Any]:
     answer, fit = seen.answer, seen.fit.get("lines", {})
     about = answer.comparison.about if answer else None
     curves = curve_numbers(answer, seen.running) if answer else None
-    lines = [_line(i, name, line) for i, (name, line) in enumerate(fit.items())]
+    lines = [line_numbers(i, name, line) for i, (name, line) in enumerate(fit.items())]
     heads = ["Policy", "Seed", "State", "Steps", "Rate now", "Held-out loss"]
     metric = [answer.heading] if answer and answer.comparison.metric else []
     drawn = [one["figure"] for one in curves["quantities"]] if curves else []
@@ -387,7 +348,7 @@ def _state(seen: _Seen) -> dict[str, Any]:
         "key": digest([str(whole_page).encode()]),
         "said": _said(seen),
         "done": [
-            sum(row.run.steps[-1] for row in seen.rows if row.run and row.run.steps),
+            sum(row.step for row in seen.rows),
             sum(row.total or 0 for row in seen.rows),
         ],
         "heads": [*heads, *metric, "Worker"],
@@ -420,12 +381,12 @@ def _said(seen: _Seen) -> str:
 def _texts(row: _Row, answer: Answer | None) -> list[str]:
     """A run as a line of the table."""
     run, made = row.run, answer.comparison if answer else None
-    at = whole(run.steps[-1] if run and run.steps else 0)
+    at = whole(row.step)
     losses, scores = (answer.losses, answer.scores) if answer else (Numbers(4), Numbers(4))
     metric = [scores.text(run and final(run.heldout_metric))] if made and made.metric else []
     return [
         answer.label(row.policy) if answer else row.policy,
-        f"{row.seed}, fold {row.fold}" if made and _folds(made) > 1 else str(row.seed),
+        f"{row.seed}, fold {row.fold}" if made and made.about.folds > 1 else str(row.seed),
         row.state,
         f"{at} of {whole(row.total)}" if row.total else at,
         MISSING if row.rate is None else rate(row.rate),
@@ -433,15 +394,6 @@ def _texts(row: _Row, answer: Answer | None) -> list[str]:
         *metric,
         row.who,
     ]
-
-
-def _line(place: int, name: str, line: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training told of its steps under a name, to be drawn."""
-    y = [value for value in line["y"] if value is not None]
-    low, high = (min(y), max(y)) if y else (0.0, 1.0)
-    log = is_wide(low, high, 20.0) and "loss" in name
-    limits = [low / 1.2, high * 1.2] if log else list(around([low, high]))
-    return {"figure": f"line-{place}", "title": name, **line, "log": log, "limits": limits}
 
 
 def _figures(seen: _Seen, state: dict[str, Any]) -> dict[str, Figure]:
@@ -454,15 +406,7 @@ def _figures(seen: _Seen, state: dict[str, Any]) -> dict[str, Figure]:
             drawn = curves(runs, seen.answer.comparison.policies, f"heldout_{quantity}")
             figures[one["figure"]] = learning_curves(seen.answer, quantity, drawn)
     for line in state["lines"]:
-        across = Axis(
-            0.0, max(line["x"], default=1) or 1, label="optimizer steps", write=steps_text
-        )
-        up = Axis(line["limits"][0], line["limits"][1], line["log"])
-        chart = Chart(across, up, line["title"], f"Line chart of {line['title']} over the steps.")
-        chart.line(line["x"], line["y"], CSS.lines[0], width=0.8 if len(line["x"]) > 500 else 1.8)
-        figures[line["figure"]] = Figure(
-            chart.svg(), "As the training told it.", ["Step", line["title"]], []
-        )
+        figures[line["figure"]] = told_line(line)
     if seen.test is not None:
         figures["range_test"] = range_test(seen.test)
     return figures

@@ -22,6 +22,7 @@ import io
 import json
 import os
 import platform
+import re
 import tempfile
 import threading
 import time
@@ -37,7 +38,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclerate._errors import CyclerateError, listed
-from cyclerate._files import PROGRESS, Progress, built, process_start, write_bytes, write_json
+from cyclerate._files import (
+    PROGRESS,
+    Progress,
+    Reader,
+    built,
+    process_start,
+    write_bytes,
+    write_json,
+)
 from cyclerate._plain import digest, plain, provenance
 
 SCHEMA = 2
@@ -46,6 +55,7 @@ HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 """A lock of another machine is free when nobody has touched it for so long: NFS may show the time
 of a file up to a minute late."""
+_LOCK = re.compile(r"(?P<name>.+)\.lock(\.\d+)?")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between looks at what others compute
 T = TypeVar("T")
 Work = Callable[["Cell"], Mapping[str, Any]]
@@ -241,13 +251,27 @@ def _owner(file: Path) -> dict[str, Any] | None:
     return None
 
 
-def is_at_work(owner: dict[str, Any], touched: float) -> bool:
-    """Whether who made a lock is there still, for whoever looks on and writes nothing.
+def is_lock(name: str) -> bool:
+    """Whether a file of this name is a lock."""
+    return _LOCK.fullmatch(name) is not None
 
-    `touched` is the time of the file, by a clock that may be another machine's.
+
+def taken(reader: Reader, folder: str) -> dict[str, tuple[str, bool]]:
+    """Who has taken which cells of a folder, and whether they are still at work, by their names.
+
+    For whoever looks on and writes nothing: by the times of the files, which may be another
+    machine's.
     """
-    here = _runs_here(owner)
-    return time.time() - touched <= STALE_SECONDS if here is None else here
+    found: dict[str, tuple[str, bool]] = {}
+    for name in sorted(reader.names(folder), key=lambda name: (len(name), name)):
+        if held := _LOCK.fullmatch(name):  # the highest number comes last, and counts
+            owner = reader.read(folder, name, dict) or {}
+            host = str(owner.get("host", "")).partition(" ")[0]
+            who = f"{host}, process {owner.get('process')}" if host else "somebody"
+            here, touched = _runs_here(owner), reader.files[folder, name][0] / 1e9
+            recent = time.time() - touched <= STALE_SECONDS
+            found[held["name"]] = (who, recent if here is None else here)
+    return found
 
 
 def _runs_here(owner: dict[str, Any] | None) -> bool | None:

@@ -6,7 +6,7 @@ They are SVG, as wide as a phone, so that their text is legible there without zo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,15 @@ def draw_all(answer: Answer) -> dict[str, Figure]:
     if made.schedules:
         figures["schedules"] = schedules(answer)
     return figures
+
+
+def told_line(line: Mapping[str, Any]) -> Figure:
+    """Draws what a training told of its steps, as `line_numbers` has it."""
+    across = Axis(0.0, max(line["x"], default=1) or 1, label="optimizer steps", write=steps_text)
+    up, title = Axis(*line["limits"], line["log"]), line["title"]
+    chart = Chart(across, up, title, f"Line chart of {title} over the steps.")
+    chart.line(line["x"], line["y"], CSS.lines[0], width=0.8 if len(line["x"]) > 500 else 1.8)
+    return Figure(chart.svg(), "As the training told it.", ["Step", title], [])
 
 
 def how_long(budgets: Budgets) -> Figure:

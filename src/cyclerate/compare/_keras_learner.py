@@ -126,9 +126,16 @@ class KerasLearner:
         """The targets as the model takes them."""
         return y
 
-    def fit(self, x: NDArray[Any], y: NDArray[Any]) -> float:
+    def fit(
+        self, x: NDArray[Any], y: NDArray[Any], after: Callable[[int], None] | None = None
+    ) -> float:
         history = self.model.fit(
-            x, self.targets(y), batch_size=self.batch_size, shuffle=False, verbose=0
+            x,
+            self.targets(y),
+            batch_size=self.batch_size,
+            shuffle=False,
+            verbose=0,
+            callbacks=None if after is None else [_After(after)],
         )
         return float(history.history["loss"][-1])
 
@@ -162,6 +169,19 @@ class KerasLearner:
         check_model(model)
         build(model, borrow(x, self.targets(y), batch_size=self.batch_size))
         return model
+
+
+class _After(keras.callbacks.Callback):
+    """Tells of each step; the step does not wait for that."""
+
+    async_safe = True
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._tell(batch + 1)
 
 
 def _numpy(variable: Any) -> NDArray[Any]:

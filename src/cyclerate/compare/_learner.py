@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,8 +75,13 @@ class Learner(Protocol):
         """
         ...
 
-    def fit(self, x: NDArray[Any], y: NDArray[Any]) -> float:
-        """Trains on rows in the order given, a step for each batch; returns the mean loss."""
+    def fit(
+        self, x: NDArray[Any], y: NDArray[Any], after: Callable[[int], None] | None = None
+    ) -> float:
+        """Trains on rows in the order given, a step for each batch; returns the mean loss.
+
+        `after` is told after a step how many are done; on some backends in another thread.
+        """
         ...
 
     def predict(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -193,6 +199,10 @@ def evaluation_steps(total_steps: int, steps_per_epoch: int) -> list[int]:
     return sorted({step for step in quarters if 0 < step < total_steps} | {*whole, total_steps})
 
 
+def _told(progress: Callable[[Points, int], None], points: Points, start: int, done: int) -> None:
+    progress(points, start + done)
+
+
 def train_run(
     learner: Learner,
     rows: Rows,
@@ -203,7 +213,7 @@ def train_run(
     schedule: Schedule,
     total_steps: int,
     fold: int = 0,
-    progress: Callable[[Points], None] = lambda _points: None,
+    progress: Callable[[Points, int], None] = lambda _points, _step: None,
 ) -> Run:
     """Trains one run; a loss that is not finite ends it early, as diverged.
 
@@ -216,7 +226,7 @@ def train_run(
         schedule: The rate of every step.
         total_steps: Optimizer steps.
         fold: The number of the fold.
-        progress: Called with the points so far, after each.
+        progress: Called with the points so far and the steps, after each step.
 
     Returns:
         The curves, and the seconds that the training itself took.
@@ -229,11 +239,11 @@ def train_run(
         for start, stop in pairwise(points):
             x, y = rows(order.rows(start, stop))
             began = time.perf_counter()
-            train_loss = learner.fit(x, y)
+            train_loss = learner.fit(x, y, partial(_told, progress, curves, start))
             seconds += time.perf_counter() - began
             loss, score = judge()
             curves.append((stop, train_loss, loss, score))
-            progress(curves)
+            progress(curves, stop)
             if not np.isfinite([train_loss, loss]).all():
                 break
     steps, train_losses, losses, scores = zip(*curves, strict=True)

@@ -6,7 +6,7 @@ Of a curve of very many points come the lowest and the highest of each pixel (`_
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from cyclerate.compare._curves import (
     axis_of,
     curves,
     cycle_starts,
+    is_wide,
     value_limits,
 )
 from cyclerate.compare._figures import curve_caption
@@ -63,6 +64,15 @@ def _short(value: float) -> float | None:
 def _points(x: Any, y: Any) -> dict[str, Any]:
     at, values = thinned(x, y)
     return {"x": digits(at), "y": digits(values)}
+
+
+def line_numbers(place: int, name: str, line: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a training told of its steps under a name, its `x` and `y`, to be drawn."""
+    y = [value for value in line["y"] if value is not None]
+    low, high = (min(y), max(y)) if y else (0.0, 1.0)
+    log = is_wide(low, high, 20.0) and "loss" in name
+    limits = [low / 1.2, high * 1.2] if log else list(around([low, high]))
+    return {"figure": f"line-{place}", "title": name, **line, "log": log, "limits": limits}
 
 
 def curve_numbers(answer: Answer, running: Sequence[Run] = ()) -> dict[str, Any] | None:

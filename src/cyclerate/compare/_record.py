@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from cyclerate._errors import bad_argument, check_choice
@@ -50,6 +51,21 @@ class Run:
     def place(self) -> Place:
         """Its seed and its fold."""
         return self.seed, self.fold
+
+
+@dataclass(frozen=True)
+class Going:
+    """A run that is not at its end: its curves so far, its latest step, and the rate of that."""
+
+    run: Run
+    total_steps: int
+    step: int
+    rate: float
+
+
+def cell_name(policy: str, seed: int, fold: int) -> str:
+    """The name of the file that a run is kept in."""
+    return f"{policy}-{seed}-{fold}"
 
 
 def _is_plain(curve: Any) -> bool:
@@ -142,6 +158,18 @@ class About:
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, ("max", "min", None))
+
+    @property
+    def folds(self) -> int:
+        """Into how many parts the rows were divided."""
+        rows = self.settings.get("rows")
+        return len(rows) if isinstance(rows, list) and rows else 1
+
+    @property
+    def cells(self) -> list[str]:
+        """The names of all runs that there are to be."""
+        places = product((one.name for one in self.policies), self.seeds, range(self.folds))
+        return [cell_name(*place) for place in places]
 
 
 @dataclass(frozen=True)

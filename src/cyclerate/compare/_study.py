@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from cyclerate._errors import (
     check_number,
 )
 from cyclerate._files import built, check_path
-from cyclerate._plain import digest, finite_or_none
+from cyclerate._plain import digest
 from cyclerate._randomness import remember_global_randomness
 from cyclerate.compare._cells import Cell, Folder, finish
 from cyclerate.compare._engines import choose_engine
@@ -40,7 +40,7 @@ from cyclerate.compare._learner import (
     train_run,
 )
 from cyclerate.compare._policies import Rates, plan_budget
-from cyclerate.compare._record import Run
+from cyclerate.compare._record import Going, Run, cell_name
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._progress import StatusLine
 from cyclerate.finder._range_test import rate_of
@@ -95,7 +95,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of its file."""
-        return f"cells/{self.policy}-{self.seed}-{self.fold}"
+        return f"cells/{cell_name(self.policy, self.seed, self.fold)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,10 +309,11 @@ def _train(study: Study, jobs: Mapping[str, Job], watch: Watch, cell: Cell) -> d
     schedule = Shifted(job.schedule, job.first_step) if job.first_step else job.schedule
     going = study.folder.progress(cell)
 
-    def tell(points: Points) -> None:
-        watch(job, points[-1][0])
+    def tell(points: Points, step: int) -> None:
+        if points and points[-1][0] == step:
+            watch(job, step)
         with suppress(OSError):  # a run ends well also where this cannot be written
-            going.tell(lambda: _so_far(job, schedule, budget.total_steps, points))
+            going.tell(lambda: _so_far(job, schedule, budget.total_steps, points, step))
 
     try:
         run = train_run(
@@ -333,19 +334,14 @@ def _train(study: Study, jobs: Mapping[str, Job], watch: Watch, cell: Cell) -> d
     return {"run": vars(run), "metric": measured[-1], **outputs}
 
 
-def _so_far(job: Job, schedule: Schedule, total_steps: int, points: Points) -> dict[str, Any]:
-    """How far a run is, for whoever watches its folder: its curves, thinned, and its rate."""
-    kept = [*points[: -1 : max(len(points) // _MOST_TOLD, 1)], points[-1]]
-    steps, *values = zip(*kept, strict=True)
-    names = ("train_loss", "heldout_loss", "heldout_metric")
-    told = {name: [*map(finite_or_none, one)] for name, one in zip(names, values, strict=True)}
-    run = {"policy": job.policy, "seed": job.seed, "fold": job.fold, "steps": steps, **told}
-    rate = float(schedule(steps[-1] - 1))
-    return {
-        "run": {**run, "seconds": 0.0, "diverged": False},
-        "total_steps": total_steps,
-        "rate": rate,
-    }
+def _so_far(
+    job: Job, schedule: Schedule, total_steps: int, points: Points, step: int
+) -> dict[str, Any]:
+    """How far a run is, for whoever watches its folder: its curves are thinned."""
+    kept = [*points[: -1 : max(len(points) // _MOST_TOLD, 1)], *points[-1:]]
+    steps, *values = zip(*kept, strict=True) if kept else ((), (), (), ())
+    run = Run(job.policy, job.seed, steps, *values, seconds=0.0, diverged=False, fold=job.fold)
+    return asdict(Going(run, total_steps, step, float(schedule(step - 1))))
 
 
 def _unwatched(_job: Job, _steps: int) -> None:

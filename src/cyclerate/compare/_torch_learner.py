@@ -89,7 +89,9 @@ class TorchLearner:
         self._run = (module, optimizer, loss_fn, rate)
         seed_global_randomness(seed)
 
-    def fit(self, x: NDArray[Any], y: NDArray[Any]) -> float:
+    def fit(
+        self, x: NDArray[Any], y: NDArray[Any], after: Callable[[int], None] | None = None
+    ) -> float:
         module, optimizer, loss_fn, rate = self._begun()
         losses: list[Tensor] = []
         for inputs, targets in self._batches(x, y, self.batch_size):
@@ -99,6 +101,8 @@ class TorchLearner:
             optimizer.step()
             rate.step()
             losses.append(loss.detach())
+            if after is not None:
+                after(len(losses))
         return float(torch.stack(losses).mean())
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.float64]:
