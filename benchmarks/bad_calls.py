@@ -16,6 +16,7 @@ import functools
 import importlib
 import inspect
 import io
+import os
 import re
 import resource
 import signal
@@ -501,8 +502,11 @@ def main() -> None:
     table = counted("of", {outcome: outcome for outcome in OUTCOMES}, named, total=True)
     print(table)
     if asked.page:
-        command = f"python -m benchmarks.bad_calls --only {' '.join(asked.only)} --page"
-        text = f"`{command}`:\n\n{table}"
+        only = "" if asked.only == [*GROUPS] else f" --only {' '.join(asked.only)}"
+        most = "" if asked.calls is None else f" --calls {asked.calls}"
+        command = f"python -m benchmarks.bad_calls{only}{most} --seed {asked.seed} --page"
+        backend = os.environ.get("KERAS_BACKEND", "jax").replace("torch", "PyTorch")
+        text = f"`{command}`, on Keras with {backend}:\n\n{table}"
         write_generated(Path("docs/reliability.md"), text, "calls")
 
 

@@ -40,6 +40,15 @@ def test_global_generators_go_on_as_if_nothing_had_been_drawn():
     assert draw() == expected
 
 
+@pytest.mark.parametrize("seed", [2**32, 2**64 + 7, 10**30])
+def test_a_seed_of_any_size_is_one(seed: int):
+    torch = pytest.importorskip("torch")
+    seed_global_randomness(seed)
+    expected = [*draw(), torch.rand(1).item()]
+    seed_global_randomness(seed)
+    assert [*draw(), torch.rand(1).item()] == expected
+
+
 def test_generators_in_attributes_are_found_one_level_down():
     class Holder:
         def __init__(self, rng):

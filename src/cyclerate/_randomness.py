@@ -159,9 +159,9 @@ def remember_global_randomness() -> PutBack:
 def seed_global_randomness(seed: int) -> None:
     """Seeds the generators that `remember_global_randomness` notes, and loads no framework."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - many data sets shuffle with the global generator
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - many data sets shuffle with the global generator
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+        sys.modules["torch"].manual_seed(seed % 2**64)
 
 
 def remember_generators_of(*holders: Any) -> PutBack:

@@ -54,6 +54,7 @@ def test_accumulated_batches_make_fewer_steps():
     ("message", "asked"),
     [
         ("^cycles must be at least 3", {"cycles": 2}),
+        ("^cycles must be a whole number", {"cycles": 2**63}),
         ("^step_size_epochs must be 2 to 10", {"step_size_epochs": 1}),
         ("^step_size_epochs must be 2 to 10", {"step_size_epochs": 11}),
         ("^epochs must be at least 12", {"epochs": 11}),

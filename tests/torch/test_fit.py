@@ -289,6 +289,8 @@ class TestRefusals:
             ("metric", {"metric": 3}),
             ("clip_grad_norm", {"clip_grad_norm": 0.0}),
             ("optimizer", {"unfreeze_epochs": 1}),
+            ("steps_per_epoch", {"steps_per_epoch": 2**63}),
+            ("epochs, counted in optimizer steps", {"epochs": 2**62}),
         ],
     )
     def test_wrong_arguments_train_nothing(self, name: str, options: dict):

@@ -18,6 +18,7 @@ from cyclerate.schedules import (
     Triangular2,
 )
 from cyclerate.schedules._base import check_steps
+from cyclerate.schedules._namespaces import FARTHEST
 
 POLICIES = ("triangular", "triangular2", "exp_range")
 FIRST_STEP = 1
@@ -69,7 +70,8 @@ def plan_cycles(
     (CyclePlan(cycles=3, step_size_epochs=5), 30)
     """
     shortest, longest = _SMITH_EPOCHS
-    if cycles is not None and check_count("cycles", cycles) < _LEAST_CYCLES:
+    most = FARTHEST // (2 * longest)  # whose epochs can be counted
+    if cycles is not None and check_count("cycles", cycles, below=most) < _LEAST_CYCLES:
         allowed = f"at least {_LEAST_CYCLES}, for training in cycles (for one, fit_one_cycle)"
         raise bad_argument("cycles", allowed, cycles)
     if step_size_epochs is not None:
@@ -121,7 +123,7 @@ def batches_per_epoch(
     (8, 5)
     """
     if steps_per_epoch is not None:
-        return check_count("steps_per_epoch", steps_per_epoch)
+        return check_steps("steps_per_epoch", steps_per_epoch)
     batches = count()
     if batches is None:
         raise bad_argument("steps_per_epoch", f"given for a {type(data).__name__}", None)

@@ -39,7 +39,6 @@ from cyclerate.optax._step import (
 
 _AHEAD_STEPS = 2  # steps under way while a loss is looked at: the device need not wait for Python
 _DEFAULT_BATCH_SIZE = 32
-_SEEDS = 2**32  # that NumPy's global generator takes
 _ALLOWED = (
     "arrays of equal length in a tuple or dictionary, an iterable of batches, or a function that "
     "returns a new one"
@@ -232,7 +231,7 @@ class OptaxTrainee(Trainee):
         else:
             self._put_order_back()
             self._batches.rewind()
-        seed_global_randomness(seed % _SEEDS)
+        seed_global_randomness(seed)
 
     def prior(self, total_steps: int, *, fine_tuned: bool = False) -> Prior:
         return self._optimizer.prior(

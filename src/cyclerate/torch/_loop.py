@@ -26,6 +26,7 @@ from cyclerate.finder._range_test import most_steps_of, rate_of
 from cyclerate.finder._recommend import part_of_training, tell_cost
 from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
+from cyclerate.schedules._base import check_steps
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
 from cyclerate.torch._data import batches_of_an_epoch, rows_of_a_step
 from cyclerate.torch._depth import GradualUnfreezing
@@ -246,9 +247,9 @@ class Fit:
             given = (epochs, self._total_steps)
             raise bad_argument("epochs or total_steps", "given, one of them", given)
         if epochs is None:
-            return check_count("total_steps", self._total_steps)
+            return check_steps("total_steps", self._total_steps)
         steps = self._steps_until(check_count("epochs", epochs))
-        return check_count("epochs, counted in optimizer steps", steps)
+        return check_steps("epochs, counted in optimizer steps", steps)
 
     def find(
         self, policy: str, method: str, steps: int, options: Mapping[str, Any] | None
