@@ -179,6 +179,12 @@ MUTANTS = [
         "tests/finder/test_prior.py",
     ),
     Mutant(
+        "probe: batches with rare large targets are taken for explosions",
+        "if np.any(known[:lowest] > self._summit):",
+        "if np.any(known[:0] > self._summit):",
+        PROBE,
+    ),
+    Mutant(
         "probe: races go on where they can no longer change the answer",
         "return worth[most] if most >= 0 else None",
         "return worth.get(most)",

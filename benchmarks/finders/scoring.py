@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.finders import cache, rate_free, regret, sweeps
 from benchmarks.finders.regret import Landscape
-from benchmarks.finders.tasks import TASKS, Task
+from benchmarks.finders.tasks import EVERY, Task
 
 GOOD_REGRET = 0.02
 
@@ -191,4 +191,4 @@ def median_spread(policy: str, tasks: Iterable[Task]) -> float | None:
 
 
 def half(name: str) -> list[Task]:
-    return [task for task in TASKS if task.half == name]
+    return [task for task in EVERY if task.half == name]

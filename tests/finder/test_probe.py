@@ -391,6 +391,22 @@ def test_a_race_ends_at_its_last_rate_or_at_a_loss_that_is_not_finite():
     assert (failed.done, failed.failed, failed.index) == (True, True, 1)
 
 
+@pytest.mark.parametrize(("share", "height"), [(0.05, 50.0), (0.06, 200.0), (0.1, 1000.0)])
+def test_batches_with_rare_large_targets_do_not_fail_a_race(share: float, height: float):
+    """Counts and amounts have batches whose loss is tens of times the others', at any rate."""
+
+    class Tailed(Bowl):
+        def step(self, lr: float) -> float:
+            return super().step(lr) + height * (tail.random() < share)
+
+    bowl = Tailed(noise=0.5)
+    for seed in range(5):
+        tail = np.random.default_rng(seed)
+        result = bowl.probe(horizon_steps=300)
+        assert result.max_lr is not None
+        assert final_loss(Bowl(), result.max_lr, 300) < 0.01 * Bowl().score()
+
+
 @given(st.floats(-12, 12), st.floats(0.1, 3), st.floats(0.1, 3))
 def test_the_search_encloses_the_lowest_point(lowest: float, left: float, right: float):
     def score(offset: int) -> float:

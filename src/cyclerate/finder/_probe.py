@@ -357,6 +357,9 @@ class Probe:
         high = max(_FAR_SDS * noise_there, _SUMMIT_FALLS * (level - float(medians[lowest])))
         self._ceiling = level + _FAR_SDS * self._noise()
         self._summit = max(self._ceiling, level + high)
+        if np.any(known[:lowest] > self._summit):
+            # Batches with rare large targets have such a loss at any rate: it tells nothing.
+            self._summit = math.inf
         # In evaluation mode an untrained batch norm takes unscaled inputs for scaled ones, and its
         # loss may be millions.
         if self._start > self._ceiling:
