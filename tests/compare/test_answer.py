@@ -251,7 +251,7 @@ def test_other_metrics_are_written_in_their_own_unit():
         "triangular", 2.4e9, 1e7, metric_mean=48990.0, metric_std=220.0, steps_to_reference=800.0
     )
     answer = answer_of([fixed, won], metric="rmse", mode="min")
-    assert answer.sentence.endswith("; held-out rmse 48,990 ± 220 against 55,678 ± 310.")
+    assert answer.sentence.endswith("; held-out RMSE 48,990 ± 220 against 55,678 ± 310.")
 
 
 def test_another_reference_is_called_by_its_label():

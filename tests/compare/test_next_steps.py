@@ -164,7 +164,7 @@ def test_the_best_model_is_loaded_by_a_literal():
     nasty = 'best.keras"); import os; ("'
     steps = use(answer(ROWS, best=Best("triangular", 2, nasty)))
     assert steps is not None
-    assert steps.load.splitlines()[-1] == f"model = keras.saving.load_model({nasty!r})"
+    assert steps.load.splitlines()[3] == f"model = keras.saving.load_model({nasty!r})"
     assert steps.load_label == "triangular"
 
 

@@ -298,7 +298,7 @@ def _find_rate(study: Study, plan: Plan, console: Console) -> tuple[Policy, ...]
         f"Range test: {answer}{found.verdict} It took {found.steps:,} steps, "
         f"{share:.0%} of one run, and {found.seconds or 0.0:.1f} s."
     )
-    return named if found.max_lr else without_rate(named)
+    return named if found.max_lr or found.fallback_lr else without_rate(named)
 
 
 def _described(about: About, data: Tabular, objective: Objective, plan: Plan) -> About:

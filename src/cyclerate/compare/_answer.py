@@ -21,6 +21,7 @@ from cyclerate.compare._wording import (
     printable,
     rate,
     seconds,
+    signed,
     whole,
     width,
 )
@@ -35,12 +36,12 @@ _OVERFIT, _EARLY = 0.02, 0.75
 _RATES = {"fixed": "the fixed rate", "found": "the found rate"}
 COLUMNS = 79
 _MARKS = {"best": "*", "level": "="}
-_HEADINGS = {
+_WORDS = {
     "rmse": "RMSE",
     "mae": "MAE",
     "roc_auc": "ROC AUC",
-    "balanced_accuracy": "Balanced accuracy",
-    "average_precision": "Average precision",
+    "balanced_accuracy": "balanced accuracy",
+    "average_precision": "average precision",
 }
 _SHARES = ("accuracy", "balanced_accuracy", "top_5_accuracy")
 
@@ -105,13 +106,14 @@ class Answer:
 
     @property
     def metric(self) -> str:
-        """What is measured beside the held-out loss; the loss itself if nothing is."""
-        return self.comparison.metric or "loss"
+        """What is measured beside the held-out loss, in words; the loss itself if nothing is."""
+        name = self.comparison.metric or "loss"
+        return _WORDS.get(name, name)
 
     @property
     def heading(self) -> str:
         """What is measured, as the head of a column."""
-        return _HEADINGS.get(self.metric) or self.metric[:1].upper() + self.metric[1:]
+        return self.metric[:1].upper() + self.metric[1:]
 
     def mark(self, policy: str) -> str:
         """Marks a policy as "best", as "level" (as good within the spread), or not at all: ""."""
@@ -171,7 +173,7 @@ class Answer:
 
         0, too, where nobody said which way is better.
         """
-        mode = self.comparison.about.mode or ("max" if self.metric in _SHARES else None)
+        mode = self.comparison.about.mode or ("max" if self.comparison.metric in _SHARES else None)
         own, other = row.metric_mean, self.reference and self.reference.metric_mean
         if mode is None or own is None or other is None or self.reference is None:
             return 0
@@ -204,12 +206,27 @@ class Answer:
             known = self.comparison.metric is not None and best.metric_mean is not None
             level = known and _metric_is_level(best, reference)
             but = f", but with a level {self.metric}" if level else ""
-            return f"ended with a lower held-out loss than {self.rival}, {values}{but}"
+            lower = f"ended with a lower held-out loss than {self.rival}, {values}"
+            return f"{lower}{but}{self._after(best)}"
         level = is_level(best, reference) and _metric_is_level(best, reference)
         raced = self._race(best, self._sooner_still(best))
         whose = f"{self.rival}'" if self.rival.endswith("s") else f"{self.rival}'s"
         ended = " and ended level with it" if level else ""
         return f"reached {whose} final loss in {raced}{ended}"
+
+    def _after(self, row: SummaryRow) -> str:
+        """The steps of a policy that ended lower, where the search makes them clearly more."""
+        own, rival = row.steps + self.search_steps(row.policy), (self.reference or row).steps
+        if own < SOONER * rival:
+            return ""
+        return f", after {whole(own)} steps with the search, instead of {whole(rival)}"
+
+    def difference(self, value: float | None, of: str) -> str:
+        """Writes a difference of the loss or the metric, in the unit that the table has."""
+        if value is None:
+            return MISSING
+        percent = of != "loss" and self.scores.percent
+        return signed(100 * value) + " points" if percent else signed(value)
 
     def _closest(self) -> str:
         """How near the others came to a reference that none of them beat."""

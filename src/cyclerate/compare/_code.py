@@ -166,6 +166,15 @@ class Use:
     load_label: str  # the policy that trained that one
 
 
+_FOR_NEW_ROWS = """
+
+# For new rows, a DataFrame like that of the table:
+from cyclerate.tables import Preprocessing
+
+prepare = Preprocessing.load("preprocessing.json")
+answers = prepare.answers(model.predict(prepare.features(new_rows)))"""
+
+
 def use(answer: Answer) -> Use | None:
     """Returns the best policy of a comparison to copy, or None if there is no best one."""
     about, row = answer.comparison.about, answer.best
@@ -180,6 +189,8 @@ def use(answer: Answer) -> Use | None:
     )
     # repr makes a literal of any text, so a file's name cannot leave its quotes.
     load = "import keras\nimport cyclerate.keras\n\nmodel = keras.saving.load_model({!r})"
+    if about.command:
+        load += _FOR_NEW_ROWS
     return Use(
         label=answer.name(row.policy),
         schedule=schedule,

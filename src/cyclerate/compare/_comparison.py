@@ -32,7 +32,7 @@ from cyclerate.compare._record import (
     steps_to_reference,
     summarise,
 )
-from cyclerate.compare._wording import MISSING, Numbers, aligned
+from cyclerate.compare._wording import MISSING, Numbers, aligned, signed
 from cyclerate.finder import RangeTestResult
 from cyclerate.schedules import Schedule, from_dict
 from cyclerate.schedules._base import axes_for
@@ -355,8 +355,10 @@ class Difference:
         name = f"  {self.policy[:20]}, {self.value[:20]}: "
         if self.mean is None:
             return name + self.verdict
-        interval = "" if self.low is None else f" [{self.low:+.2g}, {self.high:+.2g}]"
-        return f"{name}{self.mean:+.2g}{interval}: {self.verdict}"
+        interval = ""
+        if self.low is not None and self.high is not None:
+            interval = f" [{signed(self.low)}, {signed(self.high)}]"
+        return f"{name}{signed(self.mean)}{interval}: {self.verdict}"
 
 
 def difference(

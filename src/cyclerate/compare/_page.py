@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cyclerate._errors import require
+from cyclerate._errors import count, require
 from cyclerate._files import write_text
 from cyclerate._theme import CSS, DARK, LIGHT, styles, variables
 from cyclerate.compare._answer import Answer, page_legend, rows
@@ -25,7 +25,7 @@ from cyclerate.compare._code import filled, frameworks, own_framework, schedule_
 from cyclerate.compare._comparison import Comparison
 from cyclerate.compare._figures import Figure, draw_all, how_long, range_test, schedule_figure
 from cyclerate.compare._numbers import OFFERED, controls, curve_numbers, sweep_numbers
-from cyclerate.compare._wording import MISSING, rate, seconds, whole
+from cyclerate.compare._wording import rate, seconds, whole
 from cyclerate.finder import RangeTestResult
 from cyclerate.finder._probe import POLICIES
 from cyclerate.schedules import OneCycle, Schedule
@@ -196,7 +196,7 @@ def fill(template: str | Path, **values: Any) -> str:
         "tied": tied,
         "json": embedded,
         "blank": lambda value: "" if value is None else value,
-        "signed": lambda value: MISSING if value is None else f"{value:+.2g}",
+        "count": count,
     }
     environment.globals |= {
         "light": variables(LIGHT),

@@ -88,6 +88,18 @@ def rate(value: float) -> str:
     return f"{value:.3g}"
 
 
+def signed(value: float) -> str:
+    """Writes a difference with its sign and two significant digits, where that can be read.
+
+    >>> [signed(value) for value in (-213.4, 0.00831, 0.0, 2.5e7)]
+    ['-210', '+0.0083', '0', '+2.5e+07']
+    """
+    short = float(f"{value:.2g}")
+    if short == 0 or not 1e-4 <= abs(short) < 1e6:
+        return f"{short:+.2g}" if short else "0"
+    return f"{short:+,.{max(1 - math.floor(math.log10(abs(short))), 0)}f}"
+
+
 def fewer(steps: float, instead_of: float, *, short: bool = False) -> str:
     """Says how many times fewer one number of steps is than another.
 

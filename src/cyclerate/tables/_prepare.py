@@ -188,6 +188,10 @@ def prepare(
             said.append("So rows held out are also among those trained on: new rows will do worse.")
     how = "at random, each class in proportion" if goal.classes else "at random"
     said += [*_notes(preprocessing, x), f"Held out {len(heldout):,} of {len(x):,} rows, {how}."]
+    if any(isinstance(column, DateColumn) for column in columns):
+        said.append(
+            "They lie among the others in time: how well later rows are foretold, is not measured."
+        )
     notes = (*goal.notes, *said)
     return Tabular(name, x[train], y[train], x[heldout], y[heldout], preprocessing, notes)
 

@@ -245,9 +245,10 @@ class Training:
             if type(error).__module__ != "builtins" or "out of memory" in str(error):
                 raise
             raise CyclerateError(
-                "evaluating the model in eval mode, without gradients, failed with "
-                f"{type(error).__name__}: {str(error)[:80]}. If it can only train, give "
-                'score_fn=... (of the model and a batch), or use method="range", no validation data'
+                "evaluating the model (eval mode, no gradients) failed with "
+                f"{type(error).__name__}: {str(error)[:80]}. Try model(input) on a batch; if it can "
+                'only train, give score_fn=... (of model and batch), or use method="range", no '
+                "validation data"
             ) from error
 
     def _outcome(self, batch: Any, measure: Metric | None) -> tuple[Tensor, Tensor] | None:

@@ -764,12 +764,15 @@ const page = (() => {
     }
   }
 
+  const labelOf = (policy) => POLICIES[policy]?.label ?? policy;
+
   // What the races say of the rate that is chosen: between two of them, a straight line over the
   // logarithm of the rate. How sure that is, repeats say; of one probe, how far apart the two are.
   function expectation() {
     const races = [...test.races].sort((a, b) => a[0] - b[0]), lr = state.max_lr;
-    const other = test.policy && test.policy !== state.policy;
-    return whatRacesSay(races, lr) + (races.length && other ? ` The races were of ${test.policy}.` : "");
+    const other = races.length && test.policy && test.policy !== state.policy;
+    return whatRacesSay(races, lr) +
+      (other ? ` The races were trainings with ${labelOf(test.policy)}, not ${labelOf(state.policy)}.` : "");
   }
 
   const around = (races, lr) => [races.findLast(([rate]) => rate <= lr), races.find(([rate]) => rate >= lr)];
@@ -802,8 +805,10 @@ const page = (() => {
     if (below[0] === above[0]) {
       return `${begins} ${number(below[1])}, of one race; repeats would say how sure that is.`;
     }
-    return `${begins} about ${number(between([below, above], lr))}, give or take ` +
-      `${rounded(Math.abs(above[1] - below[1]) / 2, 2)} (${tell(below)}, ${tell(above)}).`;
+    const give = Math.abs(above[1] - below[1]) / 2, at = between([below, above], lr);
+    const digits = give > 0 ? clamp(1 - Math.floor(Math.log10(give)), 0, 12) : 4;
+    return `${begins} about ${Number(at.toFixed(digits))}, give or take ` +
+      `${rounded(give, 2)} (${tell(below)}, ${tell(above)}).`;
   }
 
   // --- Begin ---------------------------------------------------------------------------------
