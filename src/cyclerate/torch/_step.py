@@ -246,8 +246,8 @@ class Training:
                 raise
             raise CyclerateError(
                 "evaluating the model (eval mode, no gradients) failed with "
-                f"{type(error).__name__}: {str(error)[:80]}. Try model(input) on a batch; if it can "
-                'only train, give score_fn=... (of model and batch), or use method="range", no '
+                f"{type(error).__name__}: {str(error)[:80]}. Try model(input) on a batch; if it "
+                'can only train, give score_fn=... (of model and batch), or use method="range", no '
                 "validation data"
             ) from error
 
