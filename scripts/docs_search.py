@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-BOOST = {
-    **{"Start": 8, "Guides": 8, "Understand": 2, "Coming from": 2},
-    **{"Measured": 0.5, "Reference": 0.5},
-}
+BOOST = {"Start": 8, "Guides": 8, "Understand": 2, "Coming from": 2}
+LEAST = 0.5
 
 
 def on_page_content(html: str, *, page: Any, **_: Any) -> str:
     """Says in the page's own data, which the search reads later, what it weighs."""
     section = page.ancestors[-1].title if page.ancestors else ""
-    page.meta.setdefault("search", {})["boost"] = BOOST.get(section, 1)
+    page.meta.setdefault("search", {})["boost"] = BOOST.get(section, LEAST)
     return html
