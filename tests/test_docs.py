@@ -18,6 +18,8 @@ from tests.pages import blocks, faults
 from tests.source import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MOST_WORDS = 12000
+LEFT_OUT = re.compile(r"^```.*?^```$|<!--.*?-->|^\|[^\n]*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)(?P<target>[^)#\s]+)(#[^)]*)?\)")
 
 
@@ -46,6 +48,19 @@ def test_every_page_is_in_the_site():
     pages = [page.relative_to(docs).as_posix() for page in docs.rglob("*.md")]
     named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
     assert sorted(named) == sorted(pages)
+
+
+def test_what_is_to_be_read_stays_short():
+    """Words of the pages but measurements and reference, without code, tables and comments."""
+    nav = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    sections = re.split(r"^  - ", nav, flags=re.MULTILINE)
+    read = [one for one in sections if not one.startswith(("Measured:", "Reference:"))]
+    words = {
+        page: len(LEFT_OUT.sub("", (ROOT / "docs" / page).read_text("utf-8")).split())
+        for page in re.findall(r": (\S+\.md)$", "\n".join(read), re.MULTILINE)
+    }
+    assert len(words) > 30
+    assert sum(words.values()) <= MOST_WORDS, sorted(words.items(), key=lambda one: -one[1])[:5]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
