@@ -286,7 +286,7 @@ def test_the_races_say_what_to_expect(browser: Browser, tmp_path: Path):
     )
     assert said(0.9).startswith("No race was as high as max_lr 0.9: the nearest, a race at 0.4 div")
     browser.set(policy="triangular")
-    assert said(0.9).endswith("The races were of one_cycle.")
+    assert said(0.9).endswith(" The races were trainings with 1cycle, not triangular.")
     ends = (0.5, 0.52, 0.54)
     runs = tuple(dataclasses.replace(once, races=((0.05, 0.56), (0.2, end))) for end in ends)
     browser.open(
