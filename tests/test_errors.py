@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +119,38 @@ def test_require_does_not_hide_a_fault_inside_an_installed_package(tmp_path, mon
     with pytest.raises(ModuleNotFoundError, match="no_such_package_here") as caught:
         require("installed_but_broken", "keras")
     assert not isinstance(caught.value, MissingExtra)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "missing", "extra"),
+    [
+        ("keras", "keras", "keras"),
+        ("torch", "torch", "torch"),
+        ("optax", "jax", "jax"),
+        ("lightning", "lightning", "lightning"),
+        ("transformers", "transformers", "transformers"),
+        ("sklearn", "sklearn", "sklearn"),
+        ("tables", "pandas", "cli"),
+    ],
+)
+def test_an_adapter_without_its_framework_names_the_line_that_installs_it(
+    adapter: str, missing: str, extra: str
+):
+    code = f"import sys; sys.modules[{missing!r}] = None; import cyclerate.{adapter}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    told = f"this needs {missing}, which is not installed. Run: pip install 'cyclerate[{extra}]'"
+    assert told in done.stderr.splitlines()[-1]
+
+
+def test_keras_without_the_backend_that_it_is_set_to_says_how_to_set_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "keras.py").write_text("import tensorflow\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingExtra, match=r"set to its backend tensorflow.*KERAS_BACKEND.*= .jax"):
+        require("keras", "keras")
 
 
 @pytest.mark.parametrize("value", [10**400, 1e308, 2**128])

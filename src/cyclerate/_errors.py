@@ -183,8 +183,14 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != package:
+        package, missing = module.partition(".")[0], (error.name or "").partition(".")[0]
+        if package == "keras" and missing in ("tensorflow", "jax", "torch"):
+            raise MissingExtra(
+                f"Keras is set to its backend {missing}, which is not installed. Set the one you "
+                'have before Keras is imported, as os.environ["KERAS_BACKEND"] = "jax", or install '
+                f"{missing}."
+            ) from error
+        if missing != package:
             raise
         raise MissingExtra(
             f"this needs {package}, which is not installed. Run: pip install 'cyclerate[{extra}]'"

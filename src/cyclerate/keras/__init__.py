@@ -1,5 +1,9 @@
 """cyclerate for Keras 3, on JAX, TensorFlow and PyTorch."""
 
+from cyclerate._errors import require as _require
+
+_require("keras", "keras")
+
 from cyclerate.keras._cycle_callbacks import (
     CycleCheckpoint as CycleCheckpoint,
     CycleEarlyStopping as CycleEarlyStopping,

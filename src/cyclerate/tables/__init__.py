@@ -1,5 +1,10 @@
 """Tables made ready for a network: read, inspected, split, encoded; every decision is said."""
 
+from cyclerate._errors import require as _require
+
+_require("pandas", "cli")
+_require("sklearn", "cli")
+
 from cyclerate.tables._prepare import (
     Tabular as Tabular,
     digits as digits,

@@ -1,5 +1,9 @@
 """Schedules, range tests and recipes for PyTorch."""
 
+from cyclerate._errors import require as _require
+
+_require("torch", "torch")
+
 from cyclerate.torch._cycle_callbacks import (
     CycleEarlyStopping as CycleEarlyStopping,
     DivergenceGuard as DivergenceGuard,
