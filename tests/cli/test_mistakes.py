@@ -172,6 +172,8 @@ def torch_model():
 def not_compiled(): return Model(), 2, 3
 def fails():
     return 1 / 0
+def takes(size, *more, depth=2): return Model(), 2, 3
+def torch_short(): return torch_model()[:3]
 """
 
 
@@ -187,6 +189,9 @@ def fails():
         ("net.py:nothing", "must return a compiled Keras model and its data: (model, x, y)"),
         ("net.py:no_model", "The first value is int, not a model"),
         ("net.py:not_compiled", "The model has no optimizer: call model.compile(...) first"),
+        ("net.py:nothing", "It returned nothing: does it end with `return`?"),
+        ("net.py:takes", "net.py:takes is called without arguments, but wants size: give defaults"),
+        ("net.py:torch_short", "It returned 2 values beside the model, and PyTorch needs three"),
         ("net.py:fails", "failed at line 14: return 1 / 0 ZeroDivisionError: division by zero"),
         ("broken.py:make", "failed SyntaxError"),
         ("exits.py:make", "failed at line 1: raise SystemExit(7) SystemExit: 7"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -178,8 +179,12 @@ class Boundary(TyperGroup):
             _end(message, FAILURE, error)
 
 
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
+
+
 def _end(message: str, code: int, error: BaseException) -> None:
-    _terminal(stderr=True).print(f"cyclerate: {message}", style="red")
+    plain = _COLOURS.sub("", message)  # those of another library are none of ours
+    _terminal(stderr=True).print(f"cyclerate: {plain}", style="red")
     raise typer.Exit(code) from error
 
 

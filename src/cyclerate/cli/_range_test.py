@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -118,8 +119,11 @@ def _way_to_run(returned: Any, place: str) -> Run:
         return partial(_of_lightning, model, *data)
     if "torch.Module" in kinds:
         if len(data) != 3:
-            raise Mistake(f"{expected} It returned {len(data)} values beside the model.")
+            count = f"It returned {len(data)} values beside the model"
+            raise Mistake(f"{expected} {count}, and PyTorch needs three.")
         return partial(_of_torch, model, *data)
+    if returned is None:
+        raise Mistake(f"{expected} It returned nothing: does it end with `return`?")
     what = "value" if isinstance(returned, tuple) else "and only value"
     raise Mistake(f"{expected} The first {what} is {type(model).__name__}, not a model.")
 
@@ -193,6 +197,13 @@ def _write_page(
     return write_range_test(result, path, steps=steps, optimizer=optimizer)
 
 
+_GIVEN = (  # the kinds of arguments that have to be given where they have no default
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
+
+
 def call_function(place: str) -> Any:
     """Runs `FILE.py:function` and returns what the function returned.
 
@@ -214,6 +225,12 @@ def call_function(place: str) -> Any:
         ours = [n for n, v in vars(module).items() if _is_own_function(v, module)]
         held = f"It has {listed(ours)}." if ours else "It has no functions."
         raise Mistake(f"{file} has no function {function!r}. {held}")
+    with suppress(ValueError):  # it does not say what it takes
+        parameters = inspect.signature(chosen).parameters.values()
+        wanted = [p.name for p in parameters if p.default is p.empty and p.kind in _GIVEN]
+        if wanted:
+            which = ", ".join(wanted)
+            raise Mistake(f"{place} is called without arguments, but wants {which}: give defaults.")
     return _run(file, chosen)
 
 

@@ -234,7 +234,9 @@ def _check_rows(name: str, value: Any, lengths: set[Any]) -> None:
     leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
     found = {leaf.shape[:1] if _is_array(leaf) else None for leaf in leaves}
     if not found or found - lengths:
-        raise bad_argument(name, "arrays of as many rows as x", value)
+        rows = ", ".join(str(one[0]) for one in lengths if one)
+        given = [f"{one[0]} rows" for one in found if one and one not in lengths]
+        raise bad_argument(name, f"arrays of as many rows as x ({rows})", given or value)
     for leaf in leaves:
         texts = isinstance(leaf, np.ndarray) and leaf.dtype == object
         if texts and not all(isinstance(one, (str, bytes)) for one in leaf.ravel()):
