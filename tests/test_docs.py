@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from scripts.docs_search import BOOST, on_page_content
 from tests.one_thread import one_thread
 from tests.pages import blocks, faults
 from tests.source import ROOT
@@ -61,6 +63,16 @@ def test_what_is_to_be_read_stays_short():
     }
     assert len(words) > 30
     assert sum(words.values()) <= MOST_WORDS, sorted(words.items(), key=lambda one: -one[1])[:5]
+
+
+def test_the_search_weighs_sections_that_there_are():
+    sections = re.findall(r"^  - ([^:]+):$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert set(BOOST) <= set(sections)
+    page = SimpleNamespace(ancestors=[SimpleNamespace(title="Start")], meta={})
+    assert on_page_content("<p>", page=page) == "<p>"
+    reference = SimpleNamespace(ancestors=[SimpleNamespace(title="Reference")], meta={})
+    on_page_content("", page=reference)
+    assert page.meta["search"]["boost"] > 2 > reference.meta["search"]["boost"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

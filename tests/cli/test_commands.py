@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -184,6 +185,23 @@ def test_without_an_answer_from_the_range_test_only_the_fixed_rate_runs(
     record = Comparison.load("runs/flowers-kind")
     assert record.policies == ("fixed",)
     assert record.range_tests == {(0, 0): flat}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_without_an_answer_the_policies_run_at_the_rate_to_expect(
+    flowers: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from cyclerate.compare._keras_learner import KerasLearner
+
+    flat = dataclasses.replace(range_result(flat=True), fallback_lr=0.05)
+    monkeypatch.setattr(KerasLearner, "range_test", lambda *_, **__: flat)
+    words = ["--target", "kind", "--epochs", 6, "--seeds", 1, "--policies", "fixed,one_cycle"]
+    out = run("compare", flowers, *words).stdout
+    assert "Trained up to 0.05, the rate to expect." in " ".join(out.split())
+    assert "cannot be trained" not in out
+    record = Comparison.load("runs/flowers-kind")
+    assert record.policies == ("fixed", "one_cycle")
+    assert record.schedules["one_cycle"].bounds[1] == 0.05
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from cyclerate.compare._record import PolicyInfo
+from cyclerate.compare._wording import MISSING
 from tests.compare.records import answer as answer_of, cell, range_result, row
 
 NOTHING = {"max_lr": None, "base_lr": None, "interval": None}
@@ -112,6 +113,19 @@ def test_the_steps_of_the_search_are_counted():
     late = dataclasses.replace(won, steps_to_reference=1000.0 - found.steps)
     assert not answer_of([fixed, late], **made).is_sooner(late)
     assert answer_of([fixed, late]).is_sooner(late)
+    # Where it makes a lower loss clearly dearer, that is said.
+    short = [dataclasses.replace(one, steps=2 * found.steps) for one in (fixed, late)]
+    dear = f", after {3 * found.steps} steps with the search, instead of {2 * found.steps};"
+    assert dear in answer_of(short, **made).sentence
+    long = [dataclasses.replace(one, steps=20 * found.steps) for one in (fixed, late)]
+    assert "with the search" not in answer_of(long, **made).sentence
+
+
+def test_differences_are_in_the_unit_of_the_table():
+    answer = answer_of([FIXED, row("triangular", 0.548, metric_mean=0.72)])
+    assert answer.difference(0.0125, "accuracy") == "+1.2 points"
+    assert answer.difference(-0.0125, "loss") == "-0.013"
+    assert answer.difference(None, "loss") == MISSING
 
 
 def test_a_reference_that_overfits_is_named_with_a_way_out():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -253,6 +254,7 @@ def test_the_verdict_says_where_the_rate_came_from_and_what_went_wrong():
     assert cycle.verdict.startswith(f"max_lr {cycle.top:.2g}: the prior says 0.02, the way up 0.0")
     blown_up = driven(50, Prior(0.9, 0.4)).cycle.verdict
     assert "max_lr 0.9: the prior says 0.9, and there was no way up. The loss broke out" in blown_up
+    assert re.search(r"broke out (once,|\d+ times, the last time) at step \d", blown_up)
     lost = FindingCycle(30, Prior(0.02, 0.4))
     while not lost.done:
         lost.tell(math.nan)

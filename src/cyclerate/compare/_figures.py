@@ -179,7 +179,7 @@ def steps_to_reference(answer: Answer) -> Figure:
     reached[answer.comparison.reference] = answer.reference_steps
     known = [steps for steps in reached.values() if steps] or [1.0]
     log = is_wide(min(known), max(known), 8.0)
-    start = max(10.0 ** math.floor(math.log10(min(known) / 1.5)), 0.5) if log else 0.0
+    start = max(10.0 ** math.floor(math.log10(min(known) / 1.5)), 0.8) if log else 0.0
     label = "optimizer steps (log scale)" if log else "optimizer steps"
     across = Axis(start, max(known) * (1.3 if log else 1.06), log, label, steps_text)
     arrivals = "; ".join(f"{row.label} {_or_none(row.to_reference)}" for row in rows(answer))

@@ -243,10 +243,11 @@ class FindingCycle:
         way_up = f", the way up {swept}." if told["sweep"] else ", and there was no way up."
         parts = ["The rate was given." if self._top_is_known else found + way_up]
         if told["repairs"]:
-            last = told["repairs"][-1]
+            count, last = len(told["repairs"]), told["repairs"][-1]
+            times = "once," if count == 1 else f"{count} times, the last time"
             parts.append(
-                f"The loss broke out {len(told['repairs'])} times, the last time at step "
-                f"{last['step']}; the rate was lowered, down to {last['top']:.2g}."
+                f"The loss broke out {times} at step {last['step']}; the rate was lowered, down to "
+                f"{last['top']:.2g}."
             )
         if told["clipped_steps"]:
             parts.append(f"{told['clipped_steps']} of {self.step} gradients were clipped.")
