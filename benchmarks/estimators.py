@@ -340,7 +340,7 @@ def spread(values: list[float]) -> str:
 
 def versions(entries: Sequence[Entry]) -> str:
     packages = ["scikit-learn", "keras", "jax", "numpy"]
-    packages += ["xgboost-cpu", "catboost", "pytabkit", "torch"] if len(entries) > 3 else []
+    packages += ["xgboost-cpu", "catboost", "pytabkit", "torch"] if {*PEERS} & {*entries} else []
     said = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{said}, Python {platform.python_version()}, {platform.machine()}, one thread."
 
