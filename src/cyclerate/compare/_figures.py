@@ -61,8 +61,9 @@ def draw_all(answer: Answer) -> dict[str, Figure]:
 def told_line(line: Mapping[str, Any]) -> Figure:
     """Draws what a training told of its steps, as `line_numbers` has it."""
     across = Axis(0.0, max(line["x"], default=1) or 1, label="optimizer steps", write=steps_text)
-    up, title = Axis(*line["limits"], line["log"]), line["title"]
-    chart = Chart(across, up, title, f"Line chart of {title} over the steps.")
+    (low, high), title = line["limits"], line["title"]
+    up, alt = Axis(low, high, line["log"]), f"Line chart of {title} over the steps."
+    chart = Chart(across, up, title, alt)
     chart.line(line["x"], line["y"], CSS.lines[0], width=0.8 if len(line["x"]) > 500 else 1.8)
     return Figure(chart.svg(), "As the training told it.", ["Step", title], [])
 
