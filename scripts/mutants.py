@@ -334,6 +334,12 @@ MUTANTS = [
         "for end in (np.minimum,):",
         "tests/test_svg.py",
     ),
+    Mutant(
+        "resume: the random numbers of dropout begin again",
+        "zip(states, revived(states, arrays, parts), strict=True)",
+        "zip(states, arrays, strict=True)",
+        "tests/keras/test_self_finding.py -k resumed",
+    ),
 ]
 
 

@@ -422,7 +422,7 @@ class _Learner:
     def save(self, path: Path) -> None:
         arrays = Snapshot(self.model, metrics=False).arrays()
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **packed(arrays))
+            np.savez(file, **packed("state", arrays))
 
     def load(self, path: Path) -> None:
         with lending() as stack:
@@ -430,5 +430,5 @@ class _Learner:
             build(self.model, borrow(**self.data))
         snapshot = Snapshot(self.model, metrics=False)
         with np.load(path, allow_pickle=False) as file:
-            snapshot.take(unpacked(file))
+            snapshot.take(unpacked(file, "state"))
         snapshot.put_back()

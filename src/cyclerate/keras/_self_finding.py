@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from cyclerate._errors import (
     CyclerateError,
@@ -29,7 +30,7 @@ from cyclerate.keras._internals import (
     momentum_attribute,
     rate_of,
 )
-from cyclerate.keras._state import Snapshot, packed, unpacked
+from cyclerate.keras._state import Snapshot, packed, random_states, revived, unpacked
 from cyclerate.keras._step import (
     STEPS_WITH_ITS_OPTIMIZER,
     RateWatch,
@@ -43,6 +44,7 @@ from cyclerate.keras._train_function import install, remove
 from cyclerate.keras._trainee import prior_of
 
 _FORMAT = "cyclerate_self_finding_cycle_1"
+_MARK, _RANDOM = "mark", "random"
 
 
 class SelfFindingCycle(keras.callbacks.Callback):
@@ -110,7 +112,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._history = Columns()
         self._cycle: FindingCycle | None = None
         self._mark: Snapshot | None = None
-        self._saved_mark: list[Any] | None = None  # from a file, while there is no model
+        self._saved: dict[str, Any] = {}  # the arrays of a file, while there is no model
         self._watch = RateWatch()
 
     @property
@@ -206,9 +208,14 @@ class SelfFindingCycle(keras.callbacks.Callback):
         """Takes the first mark, or that of the file that this was loaded from."""
         if self._mark is None:
             self._mark = Snapshot(self._fitted, metrics=False)
-            if self._saved_mark is not None:
-                self._mark.take(self._saved_mark)
-                self._saved_mark = None
+            if mark := unpacked(self._saved, _MARK):
+                self._mark.take(mark)
+        if self._saved:
+            states = random_states(self._fitted)
+            parts, self._saved = unpacked(self._saved, _RANDOM), {}
+            arrays = [*map(ops.convert_to_numpy, states)]
+            for state, value in zip(states, revived(states, arrays, parts), strict=True):
+                state.assign(value)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         cycle, steering = self._running, self._steering
@@ -267,7 +274,9 @@ class SelfFindingCycle(keras.callbacks.Callback):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes where the cycle stands, with its mark, between two epochs or two fits.
 
-        The model is yours to save. With both loaded, a fit on the same batches goes on exactly.
+        And where the random numbers of dropout stand, which Keras does not save (on PyTorch those
+        of layers with a seed; others draw from the generator of the process). The model is yours to
+        save. With both loaded, a fit on the same batches goes on exactly.
 
         Args:
             path: A file, which is replaced as a whole.
@@ -276,15 +285,20 @@ class SelfFindingCycle(keras.callbacks.Callback):
             CyclerateError: No fit has begun.
         """
         check_path("path", path)
-        mark = [] if self._mark is None else self._mark.arrays()
         told = {
             "cycle": self._running.state(),
             "history": self.history,
             "momentum": self._asked.momentum,
         }
         with replacing(path) as temporary, temporary.open("wb") as file:
-            parts: dict[str, Any] = {_FORMAT: np.array(json.dumps(told)), **packed(mark)}
-            np.savez(file, **parts)
+            np.savez(file, **{_FORMAT: np.array(json.dumps(told))}, **self._arrays())
+
+    def _arrays(self) -> dict[str, Any]:
+        if self._saved:  # loaded, and no fit has begun since
+            return self._saved
+        mark = [] if self._mark is None else self._mark.arrays()
+        states = [*map(ops.convert_to_numpy, random_states(self._fitted))]
+        return {**packed(_MARK, mark), **packed(_RANDOM, states)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SelfFindingCycle:
@@ -300,13 +314,13 @@ class SelfFindingCycle(keras.callbacks.Callback):
         try:
             with np.load(path, allow_pickle=False) as file:
                 told = json.loads(str(file[_FORMAT]))
-                mark = unpacked(file)
+                arrays = {name: file[name] for name in file.files if name != _FORMAT}
             momentum = told["momentum"]
             loaded = cls(momentum=None if momentum is None else tuple(momentum))
             loaded._cycle = FindingCycle.from_state(told["cycle"])
             history = {name: map(float, values) for name, values in told["history"].items()}
             loaded._history = Columns.of(history)
-            loaded._saved_mark = mark
+            loaded._saved = arrays
         except OSError:
             raise
         except Exception as error:

@@ -109,28 +109,47 @@ class Snapshot:
         Raises:
             ValueError: They are those of another model.
         """
-        mine = self.arrays()
-        if [(str(a.dtype), a.nbytes) for a in mine] != [(kind, len(raw)) for kind, raw in parts]:
-            raise bad_argument("model", "the one that the values are of", len(parts))
-        for i, (array, (_, raw)) in enumerate(zip(mine, parts, strict=True)):
-            value = np.frombuffer(raw, array.dtype).reshape(array.shape)
-            variable = self._values[i][0]
-            tensor = ops.convert_to_tensor(value.copy(), dtype=variable.dtype)
-            self._values[i] = variable, tensor
+        variables = [variable for variable, _ in self._values]
+        self._values = [*zip(variables, revived(variables, self.arrays(), parts), strict=True)]
 
 
-def packed(arrays: list[Any]) -> dict[str, Any]:
+def revived(variables: list[Any], arrays: list[Any], parts: list[tuple[str, bytes]]) -> list[Any]:
+    """Returns the values in a file as tensors for variables that now have those of `arrays`.
+
+    Raises:
+        ValueError: They are those of another model.
+    """
+    if [(str(a.dtype), a.nbytes) for a in arrays] != [(kind, len(raw)) for kind, raw in parts]:
+        raise bad_argument("model", "the one that the values are of", len(parts))
+    values = [
+        np.frombuffer(raw, a.dtype).reshape(a.shape).copy()
+        for a, (_, raw) in zip(arrays, parts, strict=True)
+    ]
+    of = zip(values, variables, strict=True)
+    return [ops.convert_to_tensor(value, dtype=variable.dtype) for value, variable in of]
+
+
+def random_states(model: Any) -> list[Any]:
+    """Where the random numbers of dropout and noise stand, which `model.save` leaves out."""
+    saved = {id(variable) for variable in (*model.weights, *model.metrics_variables)}
+    return [variable for variable in model.variables if id(variable) not in saved]
+
+
+def packed(what: str, arrays: list[Any]) -> dict[str, Any]:
     """Returns arrays as bytes, by names for `numpy.savez` that hold their place and type.
 
     Types that NumPy knows only by name, as bfloat16, would not come back from its own file.
     """
-    return {f"{i:06d}_{a.dtype}": np.frombuffer(a.tobytes(), "uint8") for i, a in enumerate(arrays)}
+    return {
+        f"{what}_{i:06d}_{a.dtype}": np.frombuffer(a.tobytes(), "uint8")
+        for i, a in enumerate(arrays)
+    }
 
 
-def unpacked(file: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-    """Returns types and bytes of what `packed` gave, as `Snapshot.take` takes them."""
-    names = sorted(name for name in file if re.fullmatch("[0-9]{6}_[a-z0-9_]+", name))
-    return [(name[7:], file[name].tobytes()) for name in names]
+def unpacked(file: Mapping[str, Any], what: str) -> list[tuple[str, bytes]]:
+    """Returns types and bytes of what `packed` gave by that name, as `Snapshot.take` takes them."""
+    names = sorted(name for name in file if re.fullmatch(what + "_[0-9]{6}_[a-z0-9_]+", name))
+    return [(name[len(what) + 8 :], file[name].tobytes()) for name in names]
 
 
 def variables_of(model: Any, *, metrics: bool = True) -> list[Any]:
