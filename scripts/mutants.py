@@ -335,7 +335,7 @@ MUTANTS = [
         "tests/test_svg.py",
     ),
     Mutant(
-        "resume: the random numbers of dropout begin again",
+        "restore: dropout begins again in a cycle that is resumed",
         "zip(states, revived(states, arrays, parts), strict=True)",
         "zip(states, arrays, strict=True)",
         "tests/keras/test_self_finding.py -k resumed",
