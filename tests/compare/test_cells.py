@@ -151,6 +151,17 @@ def test_a_cell_that_another_process_computes_is_waited_for(tmp_path: Path, othe
     assert work.computed == "bc"
 
 
+def test_a_cell_that_was_finished_since_the_folder_was_read_is_not_computed_again(tmp_path: Path):
+    def late(call: Any, cells: Any) -> Any:
+        for cell in cells:
+            Folder(tmp_path).save(cell, {"by": "another process"})
+            yield cell, call(cell)
+
+    work = Work()
+    found = [done.result for _, done in finish(CELLS, work, Folder(tmp_path), late)]
+    assert (found, work.computed) == ([{"by": "another process"}] * 3, "")
+
+
 def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path, other: Any):
     process = other(CELLS[0], "hang")
     with Folder(tmp_path).locked(CELLS[0]) as ours:
