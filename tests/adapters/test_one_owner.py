@@ -18,6 +18,7 @@ import cyclerate.keras as ck
 import cyclerate.lightning as cl
 import cyclerate.torch as ct
 import cyclerate.transformers as ctr
+from cyclerate.keras._step import RateWatch
 from tests.keras.toys import ONES, ZEROS, one_weight
 from tests.lightning.digits import BATCHES, Digits, loader, seeded, trainer as lightning_trainer
 from tests.torch.small import optimizer_of, rates_of, train_one_step
@@ -197,6 +198,15 @@ def test_another_callback_of_keras(train: Any, other: str, epochs: int):
         assert history.steps["learning_rate"] == [CYCLE(step) for step in range(STEPS)]
         mean = np.mean(np.split(np.array(keras_losses(history.steps["learning_rate"])), epochs), 1)
         np.testing.assert_allclose(history.history["loss"], mean, rtol=1e-4)
+
+
+@pytest.mark.keras_backend
+def test_a_schedule_that_takes_the_place_of_the_rate_is_told_as_well():
+    optimizer, watch = keras.optimizers.SGD(0.1), RateWatch()
+    watch.leave(optimizer)
+    optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    with pytest.warns(UserWarning, match="Another callback sets the learning rate"):
+        watch.look(optimizer)
 
 
 class Both(Digits):

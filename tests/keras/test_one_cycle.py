@@ -211,6 +211,14 @@ def test_trackers_are_told_of_updates_not_of_batches():
     assert first["learning_rate"] + second["learning_rate"] == history.steps["learning_rate"]
 
 
+def test_trackers_bear_an_epoch_without_an_update():
+    model = one_weight(keras.optimizers.SGD(gradient_accumulation_steps=4))
+    history, noting = told_of(model, Batches(), epochs=8)
+    steps = [(columns, first) for _, columns, first in noting.steps_told]
+    assert [v for columns, _ in steps for v in columns["loss"]] == history.steps["loss"]
+    assert [first for _, first in steps] == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="it executes one step at a time")
 def test_steps_of_one_execution_have_their_mean_and_a_later_epoch_its_step():
     model = linear_model()

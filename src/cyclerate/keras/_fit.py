@@ -64,6 +64,7 @@ class _Telling(keras.callbacks.Callback):
         super().__init__()
         self._steering, self._first_step, self._batches = steering, first_step, batches_per_epoch
         self._told = 0
+        self._reads = isinstance(steering, ScheduleCallback)
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Held, since `self.model` brings all variables up to date on JAX.
@@ -74,6 +75,8 @@ class _Telling(keras.callbacks.Callback):
         self._means, self._done, self._losses = OwnLosses(), 0, list[float]()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._reads:
+            return
         done = min(batch + 1, self._batches)
         mean = self._means.after(done, (logs or {})["loss"])
         known = [self._updates.loss_after(mean) for _ in range(done - self._done)]
@@ -81,9 +84,8 @@ class _Telling(keras.callbacks.Callback):
         self._done = done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        history = self._steering.history
-        steps = {name: values[self._told :] for name, values in history.items()}
-        first, made = self._first_step + self._told, len(steps["learning_rate"])
+        steps = self._steering.since(self._told)
+        first, made = self._first_step + self._told, len(steps.get("learning_rate", ()))
         self._told += made
         # Of the steps that count: a guard may have taken some back.
         steps = {"loss": self._losses[:made], **steps}

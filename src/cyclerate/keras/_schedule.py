@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import warnings
 import weakref
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -136,6 +137,10 @@ class ScheduleCallback(keras.callbacks.Callback):
     def history(self) -> dict[str, list[float]]:
         """The value of every update so far, by name; new lists each time."""
         return self._history.lists()
+
+    def since(self, step: int) -> dict[str, Sequence[float]]:
+        """The part of the history from an update on, without a copy of the rest."""
+        return self._history.since(step)
 
     @property
     def next_step(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -119,6 +120,10 @@ class SelfFindingCycle(keras.callbacks.Callback):
     def history(self) -> dict[str, list[float]]:
         """Loss, rate and momentum of every update so far, by name; new lists each time."""
         return self._history.lists()
+
+    def since(self, step: int) -> dict[str, Sequence[float]]:
+        """The part of the history from an update on, without a copy of the rest."""
+        return self._history.since(step)
 
     @property
     def found(self) -> dict[str, Any]:

@@ -367,8 +367,7 @@ class RateWatch:
 
     def leave(self, optimizer: Any) -> None:
         """Notes the rate as it is left, where it is a number."""
-        rate = rate_of(optimizer)
-        self._left = float(rate) if isinstance(rate, keras.Variable) else None
+        self._left = _number(rate_of(optimizer))
 
     def forget(self) -> None:
         """Says that what was left does not count any more, as where a state was loaded."""
@@ -377,7 +376,7 @@ class RateWatch:
     def look(self, optimizer: Any) -> None:
         """Warns if the rate is not as it was left."""
         left = self._left
-        if self._told or left is None or float(rate_of(optimizer)) == left:
+        if self._told or left is None or _number(rate_of(optimizer)) == left:
             return
         self._told = True
         warnings.warn(
@@ -385,3 +384,8 @@ class RateWatch:
             "LearningRateScheduler do, without effect: the schedule's is used. Leave one out.",
             stacklevel=3,
         )
+
+
+def _number(rate: Any) -> float | None:
+    """The rate that an optimizer holds; None if it is a schedule."""
+    return float(rate) if isinstance(rate, keras.Variable) else None
