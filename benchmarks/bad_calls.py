@@ -3,7 +3,7 @@
     python -m benchmarks.bad_calls [--only torch keras] [--calls N] [--seed 0] [--page]
 
 Each call is one that works, with one argument replaced. `--page` writes the counts into
-docs/reliability.md.
+docs/reliability.md: those of all groups, or of some on the backend that is set.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from cyclerate._errors import CyclerateError
 SLOW_SECONDS, MUCH_MIB, MOST_SECONDS = 2.0, 200, 120
 _OURS = re.compile(r" must be |^keys of |holds no ")
 OUTCOMES = ("refused", "right", "model's own", "wrong name", "foreign", "changed", "slow", "large")
+_BACKENDS = {"jax": "JAX", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 SCHEDULE = cr.Triangular(0.01, 0.08, 10)
 
 
@@ -502,12 +503,14 @@ def main() -> None:
     table = counted("of", {outcome: outcome for outcome in OUTCOMES}, named, total=True)
     print(table)
     if asked.page:
-        only = "" if asked.only == [*GROUPS] else f" --only {' '.join(asked.only)}"
+        backend = os.environ.get("KERAS_BACKEND", "jax")
+        whole = asked.only == [*GROUPS]
+        only = "" if whole else f" --only {' '.join(asked.only)}"
         most = "" if asked.calls is None else f" --calls {asked.calls}"
         command = f"python -m benchmarks.bad_calls{only}{most} --seed {asked.seed} --page"
-        backend = os.environ.get("KERAS_BACKEND", "jax").replace("torch", "PyTorch")
-        text = f"`{command}`, on Keras with {backend}:\n\n{table}"
-        write_generated(Path("docs/reliability.md"), text, "calls")
+        text = f"`{command}`, on Keras with {_BACKENDS[backend]}:\n\n{table}"
+        part = "calls" if whole else f"calls {backend}"
+        write_generated(Path("docs/reliability.md"), text, part)
 
 
 if __name__ == "__main__":

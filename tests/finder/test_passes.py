@@ -11,13 +11,13 @@ from cyclerate.finder._run import Passes, length_of
 
 
 class Letters:
-    """Passes over "abcde"; by a seed other than 0 in another order. Counts the passes begun."""
+    """Passes over "abcde"; by a seed in another order. Counts the passes begun."""
 
     def __init__(self, letters: str = "abcde") -> None:
         self.letters = letters
-        self.begun: list[int] = []
+        self.begun: list[int | None] = []
 
-    def __call__(self, seed: int) -> Iterator[str]:
+    def __call__(self, seed: int | None) -> Iterator[str]:
         self.begun.append(seed)
         order = np.random.default_rng(seed).permutation(len(self.letters)) if seed else None
         return iter(self.letters if order is None else [self.letters[i] for i in order])

@@ -106,6 +106,15 @@ def test_the_same_seed_gives_the_same_curve_and_another_one_another():
     assert not np.array_equal(sweep((X, Y), batch_size=16, seed=1).losses, first.losses)
 
 
+def test_the_order_of_rows_is_the_tests_own_whatever_else_is_drawn_meanwhile():
+    def loss_fn(output, target):
+        torch.rand(5)  # as another thread does that makes its layers
+        return squared_error(output, target)
+
+    alone = sweep((X, Y), batch_size=16)
+    assert_array_equal(sweep((X, Y), loss_fn, batch_size=16).losses, alone.losses)
+
+
 def test_fewer_rows_than_a_batch_are_one_batch():
     one = [(X[:5], Y[:5])]
     assert_allclose(sweep((X[:5], Y[:5])).losses, sgd_losses(LRS, one), rtol=1e-6)

@@ -397,6 +397,19 @@ def test_layers_thaw_where_the_wrapper_sees_it_and_are_refused_elsewhere(tmp_pat
     assert rates == pytest.approx([cr.OneCycle(0.1, 8)(step) for step in range(8)])
 
 
+def refuse_again_and_again():
+    """A wrong argument on all ranks, which leave the call as soon as they see it."""
+    x, y = rows(16)
+    model = network(wrapped=True)
+    for _ in range(40):
+        with pytest.raises(ValueError, match="method must be"):
+            ct.range_test(model, sgd(model), LOSS, (x, y), method="none")
+
+
+def test_what_all_refuse_is_named_on_each_however_fast_one_is(tmp_path):
+    on_two_ranks(refuse_again_and_again, tmp_path)
+
+
 def sharded(model, mesh):
     """The same model, its parameters spread over the ranks."""
     shard: Any = __import__("torch.distributed.fsdp", fromlist=["fully_shard"]).fully_shard

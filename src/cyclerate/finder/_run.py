@@ -273,8 +273,10 @@ def described(data: Any) -> str:
     return type(data).__name__ + ("" if count is None else f" of {count} batches")
 
 
-BeginPass = Callable[[int], Iterator[Any]]
-"""Begins a pass over the data; an order of its own is drawn by the seed, if there is one."""
+BeginPass = Callable[[int | None], Iterator[Any]]
+"""Begins a pass over the data; an order of its own is drawn by the seed, if it has one.
+
+Without a seed from the process's own generator."""
 
 
 def length_of(batches: Any) -> int | None:
@@ -325,7 +327,7 @@ class Passes:
     ) -> None:
         self._begin, self._drawn, self._rows = begin, drawn, rows
         self._rows_in, self._a_batch = rows_in, a_batch
-        self._seed = 0
+        self._seed: int | None = None
         self._stream = self._passes()
         self._place = 0  # where the present repeat began, counted from the beginning of a pass
         self._taken = self._most_taken = 0  # in the present run, and in the longest of the repeat
@@ -335,7 +337,7 @@ class Passes:
         self._taken += 1
         return next(self._stream)
 
-    def begin_repeat(self, seed: int = 0) -> None:
+    def begin_repeat(self, seed: int | None = None) -> None:
         """Draws another order, if there is one to draw; otherwise notes the place in the data."""
         if self._drawn:
             self._seed = seed
@@ -353,7 +355,7 @@ class Passes:
         self._taken = 0
         self._stream = self._passes(skipped=self._place)
 
-    def sample(self, rows: int, seed: int = 0) -> list[Any]:
+    def sample(self, rows: int, seed: int | None = None) -> list[Any]:
         """Returns the first batches of a pass of its own that have together so many rows.
 
         Raises:

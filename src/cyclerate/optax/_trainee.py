@@ -100,7 +100,7 @@ def _rows_of(data: Any) -> int:
     return shapes[0][-1]
 
 
-def _drawn(arrays: Any, rows: int, size: int, seed: int) -> Iterator[Batch]:
+def _drawn(arrays: Any, rows: int, size: int, seed: int | None) -> Iterator[Batch]:
     """All rows in random order, again and again, in batches of one size throughout."""
     order = np.random.default_rng(seed)
     left = order.permutation(rows)
@@ -127,7 +127,7 @@ def _take(array: Any, index: np.ndarray) -> Any:
     return jax.device_put(jnp.take(array, index, axis=0), sharding)
 
 
-def _given(data: Any, _seed: int) -> Iterator[Batch]:
+def _given(data: Any, _seed: int | None) -> Iterator[Batch]:
     batches = data if isinstance(data, Iterable) else data()
     if not isinstance(batches, Iterable):
         raise bad_argument("data", _ALLOWED, f"a function that returned {batches!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,18 @@ def batches_of(
     if batch_size is not None and not (_are_rows(data) or _are_rows(validation_data)):
         raise bad_argument("batch_size", "None where the data come in batches", batch_size)
     size = check_count("batch_size", _BATCH_SIZE if batch_size is None else batch_size)
-    begin = _pass_over("data", data, size, shuffled=True)
-    # Rows of tensors are drawn from the global generator, which a repeat has seeded.
-    batches = Passes(
-        lambda _seed: begin(), drawn=_are_rows(data), rows_in=rows_in, a_batch=_A_BATCH
-    )
+    if _are_rows(data):
+        tensors, rows = _rows_of("data", data)
+        size = min(size, rows)
+        drawn = partial(_drawn, tensors, rows, size)
+        whole = rows // size * size
+        batches = Passes(drawn, drawn=True, rows=whole, rows_in=rows_in, a_batch=_A_BATCH)
+    else:
+        begin = _pass_over("data", data, size)
+        batches = Passes(lambda _seed: begin(), drawn=False, rows_in=rows_in, a_batch=_A_BATCH)
     if validation_data is None:
         return batches, None
-    return batches, _pass_over("validation_data", validation_data, size, shuffled=False)
+    return batches, _pass_over("validation_data", validation_data, size)
 
 
 def number_of_batches(data: Any, batch_size: int | None) -> int | None:
@@ -123,11 +128,12 @@ def _fields_of(batch: Any) -> dict[str, Any]:
     return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
 
 
-def _pass_over(name: str, data: Any, batch_size: int, *, shuffled: bool) -> BeginPass:
+def _pass_over(name: str, data: Any, batch_size: int) -> BeginPass:
     if isinstance(data, (Tensor, np.ndarray)):
         raise bad_argument(name, _ALLOWED, f"a single {type(data).__name__}")
     if _are_rows(data):
-        return _rows_of(name, data, batch_size, shuffled=shuffled)
+        tensors, rows = _rows_of(name, data)
+        return lambda: _taken(tensors, torch.arange(rows), batch_size)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         raise bad_argument(name, f"{_ALLOWED} (a Dataset goes into a DataLoader)", data)
     if isinstance(data, Iterator):
@@ -148,7 +154,7 @@ def _are_rows(data: Any) -> bool:
     return isinstance(data, tuple) and bool(data) and all(hasattr(part, "shape") for part in data)
 
 
-def _rows_of(name: str, data: tuple[Any, ...], batch_size: int, *, shuffled: bool) -> BeginPass:
+def _rows_of(name: str, data: tuple[Any, ...]) -> tuple[list[Tensor], int]:
     try:
         tensors = [*map(torch.as_tensor, data)]
     except (TypeError, ValueError, RuntimeError) as error:
@@ -158,14 +164,24 @@ def _rows_of(name: str, data: tuple[Any, ...], batch_size: int, *, shuffled: boo
     rows = shapes[0][0] if shapes[0] else 0
     if not rows or any(shape[:1] != (rows,) for shape in shapes):
         raise bad_argument(name, _ALLOWED, shapes)
-    size = min(batch_size, rows)
+    return tensors, rows
 
-    def begin() -> Iterator[Any]:
-        order = torch.randperm(rows)[: rows // size * size] if shuffled else torch.arange(rows)
-        for chosen in order.split(size):
-            yield tuple([tensor[chosen.to(tensor.device)] for tensor in tensors])
 
-    return begin
+def _drawn(tensors: list[Tensor], rows: int, size: int, seed: int | None) -> Iterator[Any]:
+    """All rows in random order, again and again, in whole batches.
+
+    A test has a generator of its own, since other threads draw from PyTorch's while it runs; a
+    training follows PyTorch's, as the user seeded it.
+    """
+    source = None if seed is None else torch.Generator().manual_seed(seed % 2**64)
+    while True:
+        order = torch.randperm(rows, generator=source, device="cpu")
+        yield from _taken(tensors, order[: rows // size * size], size)
+
+
+def _taken(tensors: list[Tensor], order: Tensor, size: int) -> Iterator[Any]:
+    for chosen in order.split(size):
+        yield tuple([tensor[chosen.to(tensor.device)] for tensor in tensors])
 
 
 def _opened(name: str, batches: Any) -> Iterator[Any]:

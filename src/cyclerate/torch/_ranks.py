@@ -61,10 +61,16 @@ class Ranks:
                 self._store, self._members.index(self.rank), len(self._members), store.timeout
             )
         except RuntimeError as error:
-            raise CyclerateError(
-                f"rank {self._without('here')} did not call this with rank {self.rank}: all that "
-                f"train a model together do ({_first_words(error)})"
-            ) from error
+            missing = self._without("here")
+            who = (
+                f"rank {missing} did not call this with rank {self.rank}: all that train a model "
+                "together do"
+                if missing
+                else "the ranks lost touch when they met"
+            )
+            raise CyclerateError(f"{who} ({_first_words(error)})") from error
+        # One that is refused at once would let go of the channel while another still connects.
+        self.ready()
 
     def all(self, *numbers: float) -> list[list[float]]:
         """The numbers of every rank, in the order of the ranks. It waits for the slowest.

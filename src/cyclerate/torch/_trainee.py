@@ -120,7 +120,7 @@ class TorchTrainee(Trainee):
         if seed != self._seed:
             self._seed, self._sample = seed, []
             self._put_order_back = all_of(map(remember_order, self._data))
-            self._training.batches.begin_repeat()
+            self._training.batches.begin_repeat(seed)
         else:
             self._put_order_back()
             self._training.batches.rewind()
@@ -153,7 +153,7 @@ class TorchTrainee(Trainee):
     def score(self, seed: int) -> float:
         seed_global_randomness(seed)
         if self._training.begin_validation is None and not self._sample:
-            self._sample = self._training.batches.sample(SCORE_ROWS)
+            self._sample = self._training.batches.sample(SCORE_ROWS, seed)
         return self._training.evaluated(self._sample or None).item()
 
     def clock(self) -> float:
