@@ -53,8 +53,21 @@ EPOCHS = 60
 STEPS = EPOCHS * BATCHES
 
 
-def by_hand(steps: int, accumulated: int = 1) -> tuple[list[tuple[float, float]], Plain, dict]:
-    module = seeded(Plain)
+SPIKE_STEP, SPIKE = 200, 1000.0
+
+
+class Spiky(Plain):
+    """One of its losses, on the way down, has a gradient that is clipped."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss * (SPIKE if self.trainer.global_step == SPIKE_STEP else 1.0)
+
+
+def by_hand(
+    steps: int, accumulated: int = 1, make: type[Plain] = Plain
+) -> tuple[list[tuple[float, float]], Plain, dict]:
+    module = seeded(make)
     optimizer = module.configure_optimizers()
     cycle = ct.SelfFindingCycle(module, optimizer, steps, batch_size=BATCH * accumulated)
     batches, rates = list(loader(shuffle=False)), []
@@ -64,6 +77,8 @@ def by_hand(steps: int, accumulated: int = 1) -> tuple[list[tuple[float, float]]
         for i in range(accumulated):
             x, y = batches[(step * accumulated + i) % len(batches)]
             loss = nn.functional.cross_entropy(module.net(x), y) / accumulated
+            spiky = make is Spiky and step == SPIKE_STEP
+            loss = loss * (SPIKE if spiky else 1.0)
             loss.backward()
             losses += loss.detach()
         rates.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
@@ -76,11 +91,11 @@ def weights(module: nn.Module) -> list[torch.Tensor]:
     return [weight.detach().clone() for weight in module.parameters()]
 
 
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_it_is_the_loop_written_out(accumulated: int):
+@pytest.mark.parametrize(("make", "accumulated"), [(Plain, 1), (Plain, 2), (Spiky, 1)])
+def test_it_is_the_loop_written_out(make: type[Plain], accumulated: int):
     steps = STEPS // accumulated
-    rates, expected, found = by_hand(steps, accumulated)
-    module, cycle, watched = seeded(Plain), SelfFindingCycle(), Watched()
+    rates, expected, found = by_hand(steps, accumulated, make)
+    module, cycle, watched = seeded(make), SelfFindingCycle(), Watched()
     fit = trainer(cycle, watched, max_epochs=EPOCHS, accumulate_grad_batches=accumulated)
     fit.fit(module, loader(shuffle=False))
     assert watched.rates == rates

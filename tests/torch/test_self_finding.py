@@ -275,9 +275,10 @@ def test_equal_seeds_give_equal_trainings():
     assert same(list(ends[0]), list(ends[1]))
 
 
-def test_a_step_that_the_scaler_skips_is_none():
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_the_scaler_skips_is_none(fused: bool):
     model = network()
-    optimizer = KINDS["momentum"](model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters(), fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     cycle = ct.SelfFindingCycle(model, optimizer, 30, scaler=scaler)
     skipped = 0
@@ -295,6 +296,84 @@ def test_a_step_that_the_scaler_skips_is_none():
     assert skipped > 1
     assert cycle.steps == 30
     assert cycle.found["clipped_steps"] < 10  # the norms are those of gradients at their own scale
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_gradient_that_a_closure_computes_is_clipped_as_another(named: bool):
+    ends = []
+    for inside in (False, True):
+        model, loss_fn = network(), losses_with({100: 1e4})
+        optimizer = KINDS["momentum"](model.parameters())
+        cycle = ct.SelfFindingCycle(model, optimizer, STEPS, batch_size=ROWS)
+        for x, y in batches(STEPS):
+
+            def closure(x=x, y=y, model=model, optimizer=optimizer, loss_fn=loss_fn):
+                optimizer.zero_grad()
+                loss = loss_fn(model(x), y)
+                loss.backward()
+                return loss
+
+            if not inside:
+                loss = closure()
+                optimizer.step()
+            else:
+                loss = optimizer.step(closure=closure) if named else optimizer.step(closure)
+            cycle.step(loss)
+        ends.append([cycle.found, state_of(model, optimizer)])
+    assert ends[0][0]["clipped_steps"] > 0
+    assert same(*ends)
+
+
+class Unhooked(torch.optim.Optimizer):
+    """As Lookahead of some libraries: `Optimizer.__init__` is not called."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        self.inner, self.param_groups, self.state = inner, inner.param_groups, inner.state
+
+    def step(self, closure=None):
+        self.inner.step(closure)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (torch.optim.LBFGS, "step needs no closure"),
+        (lambda p: Unhooked(torch.optim.SGD(p)), "hooks"),
+    ],
+    ids=["LBFGS", "a wrapper"],
+)
+def test_an_optimizer_whose_steps_it_would_not_see_is_refused(make, message):
+    model = network()
+    with pytest.raises(ValueError, match=f"optimizer must be one whose step .*{message}|{message}"):
+        ct.SelfFindingCycle(model, make(model.parameters()), STEPS)
+
+
+@pytest.mark.parametrize("find", ["warmup", "probe"])
+def test_the_wrapper_of_accelerate_changes_nothing(find: str):
+    accelerator = pytest.importorskip("accelerate").Accelerator(cpu=True)
+    ends = []
+    for wrap in (lambda optimizer: optimizer, accelerator.prepare):
+        model = network()
+        optimizer = wrap(KINDS["sgd"](model.parameters()))
+        history = ct.fit_one_cycle(
+            model, optimizer, nn.MSELoss(), loader(), total_steps=90, find=find
+        )
+        prior = ct.recommend(model, optimizer, nn.MSELoss(), loader(), budget_steps=400).max_lr
+        ends.append([prior, history.steps, state_of(model, optimizer)])
+    assert same(*ends)
+
+
+def test_a_scaler_that_accelerate_keeps_is_asked_for():
+    model, scaler = network(), torch.amp.GradScaler("cpu")
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.Accelerator(cpu=True)
+    wrapped = accelerate.optimizer.AcceleratedOptimizer(
+        KINDS["sgd"](model.parameters()), scaler=scaler
+    )
+    with pytest.raises(ValueError, match=r"scaler must be accelerator\.scaler"):
+        ct.fit_one_cycle(model, wrapped, nn.MSELoss(), loader(), total_steps=9)
+    history = ct.fit_one_cycle(model, wrapped, nn.MSELoss(), loader(), total_steps=9, scaler=scaler)
+    assert len(history.steps["loss"]) == 9
 
 
 def test_of_many_gradients_a_part_tells_the_norm_and_no_long_one_passes(monkeypatch):

@@ -23,7 +23,7 @@ from cyclerate.schedules import OneCycle
 from cyclerate.torch._data import rows_of_a_step
 from cyclerate.torch._groups import prior_of
 from cyclerate.torch._loop import Fit, FitHistory, OnEpoch, Watch
-from cyclerate.torch._step import Metric, Options, together
+from cyclerate.torch._step import Metric, Options, checked_optimizer, together
 from cyclerate.torch._trainee import provenance_of
 
 
@@ -369,7 +369,7 @@ def how_long(  # noqa: PLR0917 - in the order of the one for Keras
         "steps_per_epoch": steps_per_epoch,
         "options": settings,
     }
-    learner = _Learner(model, optimizer, loss_fn, data, given, asked)
+    learner = _Learner(model, checked_optimizer(optimizer), loss_fn, data, given, asked)
     fit = learner.fit(total_steps)
     told = {"batch_size": settings.batch_size, "data": learner.provenance()["data"]}
     return in_doublings(

@@ -222,7 +222,8 @@ class Fit:
             measure=measure,
             step_value="loss",
         )
-        self._model, self._optimizer, self._total_steps = model, optimizer, total_steps
+        self._model, self._total_steps = model, total_steps
+        self._optimizer = self._training.optimizer
         self._unfreeze_epochs = unfreeze_epochs
         if unfreeze_epochs is not None:
             check_count("unfreeze_epochs", unfreeze_epochs)

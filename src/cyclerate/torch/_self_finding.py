@@ -29,6 +29,7 @@ from cyclerate.torch._groups import (
 )
 from cyclerate.torch._ranks import most, ranks_of, whole
 from cyclerate.torch._state import Snapshot
+from cyclerate.torch._step import checked_optimizer
 
 _IN_TWO_PARTS = hasattr(utils, "clip_grads_with_norm_")  # from PyTorch 2.6 on
 
@@ -105,8 +106,11 @@ class SelfFindingCycle:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise bad_argument("model", "a torch.nn.Module", model)
-        if not isinstance(optimizer, Optimizer):
-            raise bad_argument("optimizer", "a torch.optim.Optimizer", optimizer)
+        optimizer = checked_optimizer(optimizer)
+        steps = [vars(kind).get("step") for kind in type(optimizer).__mro__]
+        if not any(getattr(step, "hooked", False) for step in steps):  # PyTorch's mark
+            allowed = "one whose step calls hooks: its class calls Optimizer.__init__"
+            raise bad_argument("optimizer", allowed, optimizer)
         if scaler is not None and not isinstance(scaler, GradScaler):
             raise bad_argument("scaler", "a torch.amp.GradScaler", scaler)
         groups = optimizer.param_groups
@@ -126,8 +130,9 @@ class SelfFindingCycle:
         key = None if momentum is None else momentum_key(groups)
         self.momentum_key = key if key and all(group[key] for group in groups) else None
         self._stepped, self._norms = False, _Norms()
+        self._skipped: Tensor | None = None  # what a fused optimizer is told by a GradScaler
         self._norm: float | Tensor = math.nan
-        self._hook = optimizer.register_step_pre_hook(self._clip)
+        self._hook = optimizer.register_step_pre_hook(self._before_step)
         self._mark: Snapshot | None = None
         self.watched = True
         self._go_on()
@@ -226,7 +231,7 @@ class SelfFindingCycle:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._hook = self._optimizer.register_step_pre_hook(self._clip)
+        self._hook = self._optimizer.register_step_pre_hook(self._before_step)
         if self.done:
             self.close()
 
@@ -267,12 +272,31 @@ class SelfFindingCycle:
             if key is not None:
                 group[key] = updated(group[key], values["momentum"])
 
-    def _clip(self, *_: Any) -> None:
-        """Clips the gradients of the step that is about to be taken."""
+    def _before_step(self, optimizer: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Clips the gradients of the step that is about to be taken.
+
+        With a closure, as Lightning's, they are computed inside of the step.
+        """
+        self._skipped = getattr(optimizer, "found_inf", None)
+        closure = named.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._clip()
+            return None
+
+        def clipped() -> Any:
+            with torch.enable_grad():
+                loss = closure()
+            self._clip()
+            return loss
+
+        return args[:1], {**named, "closure": clipped}
+
+    def _clip(self) -> None:
         self._stepped = True
         cycle = self._cycle
         weights = [p for group in self._optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in weights if p.grad is not None]
+        self._unscale(gradients)
         if any(gradient.is_sparse for gradient in gradients):
             return
         highest = cycle.clip_norm
@@ -284,10 +308,18 @@ class SelfFindingCycle:
         if exact is not None and self._norm > highest:  # known at once on a CPU: a pass is saved
             utils.clip_grads_with_norm_(weights, highest, exact)
 
+    def _unscale(self, gradients: list[Tensor]) -> None:
+        """Does what a fused optimizer, which a GradScaler leaves it to, would do in its step."""
+        scale = getattr(self._optimizer, "grad_scale", None)
+        if scale is not None:
+            torch._foreach_div_(gradients, scale)  # type: ignore[attr-defined]
+            vars(self._optimizer)["grad_scale"] = None
+
     def _read(self, loss: float | Tensor) -> list[float]:
         """The loss, the norm, and whether there was a step: of all ranks together."""
-        stepped, norm = self._stepped, self._norm
-        self._stepped, self._norm = False, math.nan
+        skipped = self._skipped is not None and bool(self._skipped)
+        stepped, norm = self._stepped and not skipped, self._norm
+        self._stepped, self._skipped, self._norm = False, None, math.nan
         if isinstance(loss, Tensor):
             if loss.numel() != 1:
                 raise bad_argument("loss", "a single number", tuple(loss.shape))

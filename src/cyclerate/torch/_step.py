@@ -109,7 +109,9 @@ class Training:
         listed = isinstance(validation_data, (list, range, set, frozenset))
         if forward is None and listed and validation_data:
             _pair_in(next(iter(validation_data)))  # not after the first epoch of a training
-        _check_optimizer(optimizer)
+        wrapped, optimizer = optimizer, checked_optimizer(optimizer)
+        if scaler is None and getattr(wrapped, "scaler", None) is not None:
+            raise bad_argument("scaler", "accelerator.scaler, as the optimizer needs it", None)
         if scaler is not None and not isinstance(scaler, GradScaler):
             raise bad_argument("scaler", "a torch.amp.GradScaler", scaler)
         if options.clip_grad_norm is not None:
@@ -123,7 +125,7 @@ class Training:
         first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
         self.device = first.device if options.device is None else check_device(options.device)
         self.batches, self.begin_validation = batches_of(data, validation_data, options.batch_size)
-        self._optimizer, self._loss_fn, self._forward = optimizer, loss_fn, forward
+        self.optimizer, self._loss_fn, self._forward = optimizer, loss_fn, forward
         self._score_fn, self._trains = options.score_fn, False
         self._ratios = current_ratios(optimizer.param_groups)
         accumulated = options.accumulation_steps
@@ -136,7 +138,7 @@ class Training:
 
     def step(self, rate: float) -> Tensor:
         """Takes a step at this rate of the highest group; the others keep their ratios to it."""
-        for group, ratio in zip(self._optimizer.param_groups, self._ratios, strict=True):
+        for group, ratio in zip(self.optimizer.param_groups, self._ratios, strict=True):
             group["lr"] = updated(group["lr"], rate * ratio)
         return self.step_as_set()
 
@@ -185,7 +187,7 @@ class Training:
     def _accumulate(self) -> Tensor:
         """Computes the gradient, and returns the mean value of its batches."""
         measure = self._measure if self._step_value == "measure" else None
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         values: list[Tensor] = []
         for _ in range(self._accumulation_steps):
             loss, value = self._next_outcome(measure)
@@ -202,13 +204,13 @@ class Training:
     def _check_gradients(self) -> None:
         """Refuses, after the first gradient, an optimizer that it has nothing to do with."""
         own = set(map(id, self.model.parameters()))
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None or id(weight) in own:
                     self._trains = True
                     return
         allowed = "one of parameters that the loss depends on, as those of this model"
-        raise bad_argument("optimizer", allowed, self._optimizer)
+        raise bad_argument("optimizer", allowed, self.optimizer)
 
     def _next_outcome(self, measure: Metric | None) -> tuple[Tensor, Tensor]:
         """That of the next batch that is not skipped: a `forward` says None for one that is."""
@@ -300,14 +302,14 @@ class Training:
         scaler = self._scaler
         if self._clip_grad_norm is not None:
             if scaler is not None:
-                scaler.unscale_(self._optimizer)
-            weights = [p for group in self._optimizer.param_groups for p in group["params"]]
+                scaler.unscale_(self.optimizer)
+            weights = [p for group in self.optimizer.param_groups for p in group["params"]]
             clip_grad_norm_(weights, self._clip_grad_norm)
         if scaler is None:
-            self._optimizer.step()
+            self.optimizer.step()
             return True
         scale = scaler.get_scale()
-        scaler.step(self._optimizer)
+        scaler.step(self.optimizer)
         scaler.update()
         return scaler.get_scale() >= scale
 
@@ -332,13 +334,21 @@ def _check_functions(loss_fn: Any, forward: Any, score_fn: Any) -> None:
             check_function(name, function, "(model, batch)")
 
 
-def _check_optimizer(optimizer: Any) -> None:
+def checked_optimizer(optimizer: Any) -> Optimizer:
+    """Returns the optimizer that takes the steps: that in the wrapper of Accelerate, which is none.
+
+    Raises:
+        ValueError: It is no optimizer, or one that has no step per batch.
+    """
+    if type(optimizer).__module__.startswith("accelerate."):
+        optimizer = optimizer.optimizer
     if not isinstance(optimizer, Optimizer):
         raise bad_argument("optimizer", "one torch.optim.Optimizer", optimizer)
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         allowed = "one whose step needs no closure, as LBFGS does: it has no step per batch"
         raise bad_argument("optimizer", allowed, optimizer)
+    return optimizer
 
 
 def _mean(name: str, value: Any) -> Tensor:

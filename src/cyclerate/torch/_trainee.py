@@ -90,8 +90,9 @@ class TorchTrainee(Trainee):
             step_value="validation" if validates_each_step else "measure",
         )
         functions = [loss_fn, metric, options.forward, options.score_fn]
-        self._roots = [model, optimizer, options.scaler, *functions]
-        self._data, self._optimizer = [data, validation_data], optimizer
+        self._optimizer = self._training.optimizer
+        self._roots = [model, self._optimizer, options.scaler, *functions]
+        self._data = [data, validation_data]
         self._rows = rows_of_a_step(data, options.batch_size, options.accumulation_steps)
         self._sample: list[Any] = []
         self._seed: int | None = None

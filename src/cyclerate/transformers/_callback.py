@@ -191,7 +191,7 @@ class RangeTestCallback(TrainerCallback):
         elif self._apply:
             _log.info("Learning rate set to %.3g. %s", rate, self.result)
             schedulers = [s for s in [kwargs["lr_scheduler"]] if s is not None]
-            set_rate(_unwrapped(optimizer), schedulers, rate)
+            set_rate(optimizer, schedulers, rate)
 
     def _test(
         self,
@@ -205,7 +205,7 @@ class RangeTestCallback(TrainerCallback):
         loss = self._compute_loss or loss_of_the_trainer(self)
         return ct.range_test(
             model,
-            _unwrapped(optimizer),
+            optimizer,
             None,
             # Accelerate's own loader keeps account of the steps of the training.
             getattr(loader, "base_dataloader", loader),
@@ -243,11 +243,6 @@ def trained_model(callback: TrainerCallback, args: TrainingArguments, model: nn.
     kind = args.parallel_mode.value if wrapped is None else type(wrapped).__name__
     allowed = "on one device, or in processes of one each, by DistributedDataParallel"
     raise bad_argument("the training", allowed, kind)
-
-
-def _unwrapped(optimizer: Any) -> Any:
-    """The optimizer of PyTorch, out of the wrapper of Accelerate."""
-    return getattr(optimizer, "optimizer", optimizer)
 
 
 def _answer(result: RangeTestResult) -> dict[str, float]:
@@ -342,7 +337,7 @@ class SelfFindingCycle(TrainerCallback):
             rows = args.train_batch_size * args.gradient_accumulation_steps
         self.cycle = ct.SelfFindingCycle(
             trained_model(self, args, kwargs["model"]),
-            _unwrapped(optimizer),
+            optimizer,
             self._asked.total_steps or state.max_steps,
             max_lr=self._asked.max_lr,
             momentum=self._asked.momentum,
