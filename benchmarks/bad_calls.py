@@ -366,7 +366,7 @@ _TRAINS = ("fit_one_cycle", "fit_cycles", "range_test", "recommend")
 _RUNS_THE_MODEL = {
     ("_step.py", "_called"), ("_step.py", "_accumulate"), ("_step.py", "_outcome"),
     ("_step.py", "build"), ("_trainee.py", "train"), ("_trainee.py", "score"),
-    ("_trainee.py", "evaluated"), ("_fit.py", "_run"),
+    ("_trainee.py", "evaluated"), ("_fit.py", "_run"), ("_internals.py", "tensorflow_pipeline"),
 }  # fmt: skip
 """Where data go into a model of the user's: what the framework then says passes unchanged."""
 

@@ -221,7 +221,7 @@ def _in_cycles(
         if not all(np.isfinite(values).all() for values in weights):
             raise CyclerateError(
                 f"The training diverged: its weights are not finite after a cycle up to "
-                f"{max_lr:.3g}. Give a lower max_lr, or standardize=True."
+                f"{max_lr:.3g}. Give a lower max_lr or weight_decay, or standardize=True."
             )
         loss = 0.0 if judge is None else judge(weights)
         history.setdefault("held_out_loss", []).extend([loss] if judge else [])
