@@ -1,13 +1,15 @@
 """Are the estimators as good as boosting, and as other networks? Folds of tables, all by default.
 
 CYCLERATE_DATA=DIR python -m benchmarks.estimators [--parts | --peers] [--keep FILE] [TABLE ...]
+CYCLERATE_DATA=DIR python -m benchmarks.estimators --predict [TABLE ...]
 
 Every estimator is fed mixed columns as its own documentation says; `MLPClassifier`, `MLPRegressor`
 and the two of pytabkit get medians for missing numbers, and the first two numbers standardised,
 texts one-hot, and a standardised target. Time is that of the processor, for one fit, one thread.
 `--parts` takes the development tables, and the estimators without one of their parts each.
 `--peers` needs XGBoost, CatBoost and pytabkit as well. `--keep` names a file of fits that are done:
-they are not done again. The tables are written into docs/scikit-learn.md.
+they are not done again. The tables are written into docs/scikit-learn.md. `--predict` prints how
+long a million rows take, drawn from those of a table, in the best of five times.
 """
 
 from __future__ import annotations
@@ -249,6 +251,20 @@ def fold(table: Table, entry: Entry, number: int) -> dict[str, float]:
     return {**scores(table.task, model, x_test, y[test]), "seconds a fit": seconds}
 
 
+def predicting(table: Table, rows: int = 1_000_000, times: int = 5) -> float:
+    """The least seconds of the processor for so many rows, by a network fitted to a few."""
+    x, y = table.columns()
+    few, many = (np.random.default_rng(0).integers(len(x), size=size) for size in (8000, rows))
+    model = ours(max_lr=0.01, epochs=2)(table.task, []).fit(x.iloc[few], y[few])
+    x = x.iloc[many].reset_index(drop=True)
+    seconds = []
+    for _ in range(times):
+        began = time.process_time()
+        model.predict(x)
+        seconds.append(time.process_time() - began)
+    return min(seconds)
+
+
 def scores(task: str, model: Any, x: pd.DataFrame, y: NDArray[Any]) -> dict[str, float]:
     if task == NUMBERS:
         predicted = np.ravel(model.predict(x))
@@ -350,6 +366,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("tables", nargs="*")
     parser.add_argument("--parts", action="store_true")
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--predict", action="store_true")
     parser.add_argument("--only", help="one estimator alone; nothing is written")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--folds", type=int, default=RUN, help=f"how many of the {FOLDS}")
@@ -359,6 +376,10 @@ def main(arguments: list[str]) -> None:
     entries = tuple(e for e in entries if asked.only in (None, e.name))
     tables = DEVELOPMENT if asked.parts else TABLES
     tables = tuple(t for t in tables if not asked.tables or t.name in asked.tables)
+    if asked.predict:
+        for table in tables:
+            print(f"{table.name}: {predicting(table):.2f} s for a million rows", flush=True)
+        return
     found = []
     for one in run(tables, entries, asked.keep, asked.folds):
         found.append(one)

@@ -255,7 +255,8 @@ def test_many_rows_are_predicted_in_little_memory():
     predicted = network.predict(many)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 10 * many.nbytes  # a layer of 64 for all rows would be 32 times
+    # The inputs of all rows at once would be 7 times, a layer of 64 would be 32.
+    assert most < 5 * many.nbytes, most / many.nbytes
     assert np.abs(predicted[-96:] - network.predict(x)).max() < 1e-9
 
 

@@ -99,6 +99,15 @@ def table() -> pd.DataFrame:
     return pd.DataFrame({"kind": kinds, "size": [1, 2, 3, 4, 5, 6], "text": ["x"] * 5 + ["y"]})
 
 
+def test_the_inputs_of_a_row_depend_on_no_other_row():
+    x = np.random.default_rng(0).normal(size=(9001, 3))
+    x[::7, 0], x[:, 2] = NAN, np.arange(9001) % 5
+    learnt = inputs(x, [None, None, 5], standardize=True)
+    parts = [learnt.matrix(x[start : start + 700]) for start in range(0, 9001, 700)]
+    assert np.array_equal(learnt.matrix(x), np.concatenate(parts))
+    assert learnt.matrix(x[:0]).shape == (0, 4)
+
+
 def test_texts_and_categories_of_a_frame_are_found():
     x = table()
     found = Categories(x, "from_dtype")

@@ -32,7 +32,7 @@ Weights = tuple[NDArray[np.float32], ...]
 """Kernel and bias of each layer, in turn."""
 
 _MOST_KEPT = 4
-_ROWS_AT_A_TIME = 1024
+_ROWS_AT_A_TIME = 512
 _MOMENTUM = (0.85, 0.95)
 
 
