@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cyclerate.keras as ck
+from cyclerate import Linear
 from cyclerate.keras._state import seed_all_randomness, variables_of
 from tests.keras.toys import BACKEND, ONES, ZEROS, SGDByHand, Weights, fit_steps, one_weight, value
 
@@ -139,6 +140,98 @@ def test_a_training_that_ends_above_its_start_ends_as_its_last_mark():
     assert cycle.found["given_back"]
     assert "the last good state was put in its place" in cycle.verdict
     assert state_of(model)[: len(model.variables)] == marks[-1]
+
+
+class OfBatches(keras.Sequential):
+    """A train_step of one's own that tells each batch's own loss."""
+
+    told = "loss"
+
+    def train_step(self, *given: Any) -> Any:
+        if BACKEND == "jax":
+            return self._step_on_jax(*given)
+        x, y = given[0]
+        if BACKEND == "torch":
+            import torch
+
+            self.zero_grad()
+            (loss := self.compute_loss(x, y, self(x, training=True))).backward()
+            with torch.no_grad():
+                gradients = [v.value.grad for v in self.trainable_variables]
+                self.optimizer.apply(gradients, self.trainable_variables)
+            return {self.told: loss.detach()}
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return {self.told: loss}
+
+    def _step_on_jax(self, state: Any, batch: Any) -> Any:
+        import jax
+
+        trainable, others, optimizer, metrics = state
+        x, y = batch
+
+        def loss_of(weights: Any) -> Any:
+            output, new = self.stateless_call(weights, others, x, training=True)
+            return self.compute_loss(x, y, output), new
+
+        (loss, others), grads = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, grads, trainable)
+        return {self.told: loss}, (trainable, others, optimizer, metrics)
+
+
+class UnderAnotherName(OfBatches):
+    told = "total"
+
+
+class MeansOfItsOwn(keras.Sequential):
+    """Keras's own step: the means are those of a step that nobody knows."""
+
+    def train_step(self, *given: Any) -> Any:
+        return super().train_step(*given)
+
+
+def fitted_as(kind: type, *callbacks: Any) -> Any:
+    model = new_model(dropout=0)
+    own = kind([keras.Input((4,)), *model.layers])
+    own.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+    return fit(own, *callbacks, epochs=STEPS // 10)
+
+
+@pytest.mark.parametrize("kind", [OfBatches, MeansOfItsOwn])
+def test_a_train_step_may_tell_the_loss_of_each_batch_or_their_mean(kind: type):
+    usual, cycle = ck.SelfFindingCycle(STEPS), ck.SelfFindingCycle(STEPS)
+    fitted_as(keras.Sequential, usual)
+    fitted_as(kind, cycle)
+    np.testing.assert_allclose(cycle.history["loss"], usual.history["loss"], rtol=1e-3)
+    assert cycle.found["top"] == pytest.approx(usual.found["top"], rel=1e-3)
+
+
+def test_a_guard_knows_the_loss_of_each_batch_too():
+    explosions = []
+    for kind in (keras.Sequential, OfBatches):
+        guard = ck.DivergenceGuard()
+        with pytest.warns(UserWarning, match="The loss exploded"):
+            fitted_as(kind, ck.ScheduleCallback(Linear(1e-3, 1.0, STEPS)), guard)
+        explosions.append(guard.explosion)
+    assert explosions[0].step == explosions[1].step
+    assert explosions[0].loss == pytest.approx(explosions[1].loss, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        [ck.SelfFindingCycle(STEPS)],
+        [ck.ScheduleCallback(Linear(1e-3, 1.0, STEPS)), ck.DivergenceGuard()],
+    ],
+    ids=["cycle", "guard"],
+)
+def test_a_train_step_without_a_loss_is_named(callbacks: Any):
+    with pytest.raises(ValueError, match=r'train_step must be one that returns a "loss".*total'):
+        fitted_as(UnderAnotherName, *callbacks)
 
 
 def test_the_recipe_says_that_a_training_ended_as_its_last_mark():

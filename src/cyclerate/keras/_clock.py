@@ -201,27 +201,61 @@ class CycleClock:
                 raise bad_argument("steps_per_execution", allowed, steps)
 
 
-class OwnLosses:
-    """The loss of each batch, from the mean of the epoch so far that Keras tells.
+def loss_in(logs: Mapping[str, Any] | None) -> float:
+    """The loss in what Keras tells of a batch.
 
-    Args:
-        batches: Batches of the epoch that are not in the mean, since the metrics were reset.
+    Raises:
+        ValueError: There is none.
+    """
+    if logs is None or "loss" not in logs:
+        raise bad_argument("train_step", 'one that returns a "loss"', [*(logs or {})])
+    return float(logs["loss"])
+
+
+_NEAR = 1e-4  # of each other, a mean and a loss are not told apart; rounding is far smaller
+
+
+class OwnLosses:
+    """The loss of each batch of a fit, from the mean of the epoch so far that Keras tells.
+
+    A `train_step` of the user's own may tell each batch's loss instead: then no metric of the
+    model, updated in the step, has the value that it tells. This shows at the first batch where
+    the two can differ; until then they are the same.
     """
 
-    def __init__(self, batches: int = 0) -> None:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        usual = getattr(type(model), "train_step", None) is keras.Model.train_step
+        self._are_means = True if usual else None  # None: not known yet
+        self.begin()
+
+    def begin(self, batches: int = 0) -> None:
+        """Begins an epoch, or after so many batches of it, when the metrics have been reset."""
         self._not_in_it = self._batches = batches
         self._mean = 0.0
 
-    def after(self, batches: int, mean: float) -> float:
+    def after(self, batches: int, logs: Mapping[str, Any] | None) -> float:
         """Returns the loss of the latest of so many batches; the mean of those since the last call.
 
         Where the epoch's last batch is smaller, its distance from the mean is smaller by as much.
         """
-        before, self._batches = self._batches, batches
+        told, mean, before = loss_in(logs), self._mean, self._batches
         counted = batches - self._not_in_it
-        loss = self._mean + (mean - self._mean) * counted / (batches - before)
-        self._mean = mean
-        return loss
+        first = before == self._not_in_it
+        if self._are_means is None and not first and abs(told - mean) > _NEAR * abs(mean):
+            self._are_means = _is_a_mean(self._model, told)
+        self._mean, self._batches = told, batches
+        if first or not self._are_means:
+            return told
+        return mean + (told - mean) * counted / (batches - before)
+
+
+def _is_a_mean(model: Any, told: float) -> bool:
+    """Whether a metric of the model, as Keras's own loss or one of the user's, has this value."""
+    up_to_date(model)
+    values = [metric.result() for metric in model.metrics if metric.variables]
+    numbers = [float(value) for value in values if getattr(value, "shape", None) == ()]
+    return any(abs(number - told) <= _NEAR / 10 * abs(told) for number in numbers)
 
 
 def up_to_date(model: Any) -> None:

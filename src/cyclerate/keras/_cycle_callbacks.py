@@ -276,10 +276,11 @@ class DivergenceGuard(keras.callbacks.Callback):
         self._clock: CycleClock | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._losses = OwnLosses()
         if self._clock is not None:
+            self._losses.begin()
             self._clock.begin_epoch()
             return
+        self._losses = OwnLosses(self.model)
         # By now every callback has begun its training.
         rate = rate_in_use(self.model, self._schedule, self.params, epoch)
         clock = CycleClock(self.model, rate)
@@ -291,7 +292,7 @@ class DivergenceGuard(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self._clock is None or self.explosion is not None:
             return
-        loss = self._losses.after(self._clock.batches_after(batch), (logs or {})["loss"])
+        loss = self._losses.after(self._clock.batches_after(batch), logs)
         step, end = self._clock.step, self._clock.ended(batch)
         self.explosion = self._guard.take(step, loss)
         if self.explosion is not None:

@@ -70,15 +70,17 @@ class _Telling(keras.callbacks.Callback):
         # Held, since `self.model` brings all variables up to date on JAX.
         self._fitted = self.model
         self._updates = Updates(self._fitted, lambda: batches_counted(self._fitted))
+        self._own = OwnLosses(self._fitted)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._means, self._done, self._losses = OwnLosses(), 0, list[float]()
+        self._own.begin()
+        self._done, self._losses = 0, list[float]()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._reads:
             return
         done = min(batch + 1, self._batches)
-        mean = self._means.after(done, (logs or {})["loss"])
+        mean = self._own.after(done, logs)
         known = [self._updates.loss_after(mean) for _ in range(done - self._done)]
         self._losses += [loss for loss in known if loss is not None]
         self._done = done

@@ -179,10 +179,10 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._ready = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._losses = OwnLosses()
         if self._ready:
+            self._losses.begin()
             return
-        self._ready = True
+        self._ready, self._losses = True, OwnLosses(self._fitted)
         if self._cycle is None:
             self._cycle = self._new_cycle(epoch)
         self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
@@ -226,7 +226,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         cycle, steering = self._running, self._steering
         if not steering.in_use:
             raise bad_argument("model", STEPS_WITH_ITS_OPTIMIZER, self._fitted)
-        loss = self._updates.loss_after(self._losses.after(batch + 1, (logs or {})["loss"]))
+        loss = self._updates.loss_after(self._losses.after(batch + 1, logs))
         if loss is None or cycle.done:
             return
         told = (loss, steering.lr, steering.momentum)
@@ -240,7 +240,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
             self._mark.put_back(again=True)
             self._watch.leave(self._optimizer)  # the rate came back, too
             self._fitted.reset_metrics()
-            self._losses = OwnLosses(batch + 1)
+            self._losses.begin(batch + 1)
             self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
         if cycle.keep:
             self._mark = None  # two copies are not needed
