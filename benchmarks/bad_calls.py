@@ -221,6 +221,7 @@ def _keras() -> Iterator[Entry]:
 
     import cyclerate.keras as ck
 
+    keras.config.disable_traceback_filtering()  # it hides who raised an error
     keras.utils.set_random_seed(0)
     folder = tempfile.mkdtemp()
     x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
@@ -376,7 +377,7 @@ _KIN = {
     "min_lr": {"max_lr"}, "initial_learning_rate": {"maximal_learning_rate"},
     "monitor": {"metric"}, "cycles": {"epochs"}, "accumulation_steps": {"epochs"},
     "target": {"column"}, "drop": {"column"}, "values": {"type"}, "path": {"folder", "file"},
-    "start_step": {"schedule"},
+    "start_step": {"schedule"}, "rows": {"column"},
     "lr": {"max_lr", "lr", "schedule"}, "data": {"x", "y", "data", "batch_size", "steps"},
     "states": {"states", "model"}, "base_lr": {"max_lr"}, "start_lr": {"end_lr"},
 }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _MOST_SHOWN = 120
+_HIGHEST_RATE = 3.4e38
 _COUNT_LIMIT = 2**128  # a few of them multiplied still fit a float
 
 
@@ -68,6 +69,21 @@ def check_number(
             name, "a finite number" + " and".join(filter(None, (lower, upper))), value
         )
     return number
+
+
+def check_rate(name: str, value: Any, *, low: float = 0.0, low_open: bool = True) -> float:
+    """Returns `value` as a float if it is a learning rate: above 0, and a number in float32, too.
+
+    Raises:
+        ValueError: It is not.
+
+    >>> check_rate("max_lr", 1)
+    1.0
+    """
+    rate = check_number(name, value, low=low, low_open=low_open)
+    if rate > _HIGHEST_RATE:
+        raise bad_argument(name, f"at most {_HIGHEST_RATE}, where float32 ends", value)
+    return rate
 
 
 def check_count(name: str, value: Any, *, low: int = 1, below: int = _COUNT_LIMIT) -> int:

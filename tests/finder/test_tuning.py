@@ -41,7 +41,7 @@ def test_the_share_falls_to_15_percent():
     assert max(shares[110:]) <= 0.151
 
 
-@pytest.mark.parametrize("budget", [0, 79, 80.5, None])
+@pytest.mark.parametrize("budget", [0, 79, 80.5, None, 2**62])
 def test_a_budget_for_nothing_is_refused(budget):
     with pytest.raises(ValueError, match="budget_steps must be"):
         tuning_for(budget, 3)

@@ -80,6 +80,7 @@ def test_the_rate_that_is_found_is_the_highest():
     ("name", "options"),
     [
         ("cycles", {"cycles": 2}),
+        ("y", {"y": None}),
         ("step_size_epochs", {"step_size_epochs": 11}),
         ("epochs", {"epochs": 8}),
         ("policy", {"policy": "one_cycle"}),

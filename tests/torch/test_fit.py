@@ -283,6 +283,8 @@ class TestRefusals:
         ("name", "options"),
         [
             ("max_lr", {"max_lr": -1.0}),
+            ("max_lr", {"max_lr": 1e39}),  # beyond float32, where a step of PyTorch's would fail
+            ("validation_data", {"validation_data": lambda: None}),
             ("epochs", {"epochs": 0}),
             ("momentum", {"momentum": 0.9}),
             ("up_frac", {"up_frac": 2.0}),
@@ -322,3 +324,17 @@ class TestRefusals:
             model, sgd(model), squared_error, lambda: BATCHES, 2, 0.1, steps_per_epoch=2
         )
         assert len(history.steps["loss"]) == 4
+
+
+def test_a_function_for_validation_data_is_asked_once_for_each_pass():
+    asked = []
+
+    def validation_data():
+        asked.append(1)
+        return iter(BATCHES[:1])
+
+    model = Regression()
+    ct.fit_one_cycle(
+        model, sgd(model), squared_error, BATCHES, 3, 0.1, validation_data=validation_data
+    )
+    assert len(asked) == 3

@@ -17,7 +17,7 @@ from cyclerate._errors import (
     check_count,
     check_function,
     check_items,
-    check_number,
+    check_rate,
 )
 from cyclerate.compare._record import PolicyInfo
 from cyclerate.schedules import (
@@ -90,10 +90,10 @@ class Rates:
     default_of: str = "the optimizer"
 
     def __post_init__(self) -> None:
-        check_number("default_lr", self.default_lr, low=0, low_open=True)
+        check_rate("default_lr", self.default_lr)
         for name in ("base_lr", "max_lr"):
             if (rate := getattr(self, name)) is not None:
-                rate = check_number(name, rate, low=0, low_open=True)
+                rate = check_rate(name, rate)
                 object.__setattr__(self, name, float(f"{rate:.3g}"))
 
     @property

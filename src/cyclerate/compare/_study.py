@@ -21,7 +21,7 @@ from cyclerate._errors import (
     check_choice,
     check_count,
     check_items,
-    check_number,
+    check_rate,
 )
 from cyclerate._files import built, check_path
 from cyclerate._plain import digest
@@ -144,7 +144,7 @@ class Study:
             raise bad_argument("metric", "the name of a metric, or None", self.metric)
         for name in ("fixed_lr", "max_lr"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), low=0, low_open=True)
+                check_rate(name, getattr(self, name))
         if self.out is not None:
             check_path("out", self.out)
         fewest = min(len(fold.train) for fold in self.folds)

@@ -28,6 +28,7 @@ from cyclerate._errors import (
     check_count,
     check_flag,
     check_number,
+    check_rate,
     count,
     listed,
 )
@@ -85,7 +86,7 @@ class Member:
         numbers: dict[str, Any] = {
             "step": check_count("step", self.step, low=0),
             "cycle": check_count("cycle", self.cycle),
-            "lr": check_number("lr", self.lr, low=0),
+            "lr": check_rate("lr", self.lr, low_open=False),
             "metric": None if self.metric is None else check_number("metric", self.metric),
         }
         for name, number in numbers.items():

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_rate,
+)
 from cyclerate.schedules import (
     Constant,
     ExpRange,
@@ -213,7 +220,7 @@ class CycleOptions:
             if (count := getattr(self, name)) is not None:
                 checked[name] = check_count(name, count)
         if self.max_lr is not None:
-            checked["max_lr"] = check_number("max_lr", self.max_lr, low=0, low_open=True)
+            checked["max_lr"] = check_rate("max_lr", self.max_lr)
         opposite_cycle(Linear(0.0, 1.0, 1), self.momentum)  # refuses what is no range
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -263,7 +270,7 @@ def scale_lr(lr: float, batch_size: int, new_batch_size: int, rule: str = "linea
     >>> scale_lr(0.001, batch_size=64, new_batch_size=256, rule="sqrt")
     0.002
     """
-    lr = check_number("lr", lr, low=0, low_open=True)
+    lr = check_rate("lr", lr)
     old = check_count("batch_size", batch_size)
     new = check_count("new_batch_size", new_batch_size)
     linear = check_choice("rule", rule, ("linear", "sqrt")) == "linear"
@@ -300,8 +307,8 @@ def fge_schedule(max_lr: float, min_lr: float, cycle_steps: int) -> Sequence:
     if steps % 2:
         raise bad_argument("cycle_steps", "an even number", cycle_steps)
     half = steps // 2
-    low = check_number("min_lr", min_lr, low=0)
-    high = check_number("max_lr", max_lr, low=0)
+    low = check_rate("min_lr", min_lr, low_open=False)
+    high = check_rate("max_lr", max_lr, low_open=False)
     if low >= high:
         raise bad_argument("max_lr", f"above min_lr, {low}", max_lr)
     down, on = Linear(high, low, half), Triangular(low, high, half)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import check_choice, check_count, check_number
+from cyclerate._errors import check_choice, check_count, check_number, check_rate
 
 READING_DECADES = 0.4
 """Standard deviation of a reading of a sweep, as `Prior.decades` is that of the prior."""
@@ -75,7 +75,7 @@ class Prior:
     reading_decades: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("lr", self.lr, low=0, low_open=True)
+        check_rate("lr", self.lr)
         check_number("decades", self.decades, low=0, low_open=True)
         check_number("sweep_factor", self.sweep_factor, low=0, low_open=True)
 

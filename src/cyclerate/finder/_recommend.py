@@ -36,6 +36,7 @@ from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run, Trainee
 from cyclerate.finder._sweep import Sweep, checked_told, set_fields
 from cyclerate.finder._warmup import way_up_steps
+from cyclerate.schedules._base import check_steps
 
 TUNING_FRAC = 0.15
 """Share of the budget, where it is large enough; of a small one up to twice of it."""
@@ -94,7 +95,7 @@ def tuning_for(budget_steps: int, policies: int) -> Tuning:
     >>> tuning_for(2000, 3)
     Tuning(sweep_steps=75, probe_steps=201, steps=300)
     """
-    budget_steps = check_count("budget_steps", budget_steps)
+    budget_steps = check_steps("budget_steps", budget_steps)
     if budget_steps < LEAST_BUDGET_STEPS:
         allowed = f"at least {LEAST_BUDGET_STEPS}, of which the smallest tuning takes half"
         raise bad_argument("budget_steps", allowed, budget_steps)
@@ -242,7 +243,7 @@ class RecommendationSettings:
         if self.epochs is not None:
             set_fields(self, epochs=check_count("epochs", self.epochs))
         if self.budget_steps is not None:
-            set_fields(self, budget_steps=check_count("budget_steps", self.budget_steps))
+            set_fields(self, budget_steps=check_steps("budget_steps", self.budget_steps))
             tuning_for(self.budget_steps, len(self.policies))
         if self.budget_minutes is not None:
             minutes = check_number("budget_minutes", self.budget_minutes, low=0, low_open=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number, check_rate
 from cyclerate._svg import notebook, paragraphs
 from cyclerate.finder._plot import draw_result
 from cyclerate.finder._prior import Prior
@@ -45,7 +45,7 @@ class PolicyRace:
 
     def __post_init__(self) -> None:
         check_choice("policy", self.policy, POLICIES)
-        check_number("max_lr", self.max_lr, low=0, low_open=True)
+        check_rate("max_lr", self.max_lr)
         if self.score is not None:
             check_number("score", self.score)
 
@@ -161,8 +161,8 @@ class Recommendation:
             raise bad_argument("policy, schedule and rates", "all given or all None", answer)
         if self.policy is not None:
             check_choice("policy", self.policy, POLICIES)
-            check_number("max_lr", self.max_lr, low=0, low_open=True)
-            check_number("base_lr", self.base_lr, low=0, low_open=True)
+            check_rate("max_lr", self.max_lr)
+            check_rate("base_lr", self.base_lr)
         if not isinstance(self.range_test, RangeTestResult):
             raise bad_argument("range_test", "the result of a range test", self.range_test)
         if not isinstance(self.verdict, str):

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_number,
+    check_rate,
+    require,
+)
 from cyclerate._files import read_json, write_json
 from cyclerate._svg import notebook, paragraphs
 from cyclerate.finder._curve import MODES, SPACINGS, Curve
@@ -262,7 +269,7 @@ class RangeTestResult:
             return
         if self.base_lr is None or self.max_lr is None or self.interval is None:
             raise bad_argument("base_lr, max_lr and interval", "all given or all None", rates)
-        max_lr = check_number("max_lr", self.max_lr, low=0, low_open=True)
+        max_lr = check_rate("max_lr", self.max_lr)
         base_lr = check_number(
             "base_lr", self.base_lr, low=0, high=max_lr, low_open=True, high_open=True
         )

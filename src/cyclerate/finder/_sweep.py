@@ -14,7 +14,13 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_flag,
+    check_rate,
+)
 from cyclerate.finder._curve import MODES, SPACINGS, Curve, DivergenceMonitor
 from cyclerate.finder._result import RangeTestResult, StopReason
 from cyclerate.finder._run import Run
@@ -60,8 +66,8 @@ class Sweep:
     def __post_init__(self) -> None:
         spacing = check_choice("spacing", self.spacing, SPACINGS)
         positive = spacing == "exponential"
-        start_lr = check_number("start_lr", self.start_lr, low=0, low_open=positive)
-        end_lr = check_number("end_lr", self.end_lr, low=start_lr, low_open=True)
+        start_lr = check_rate("start_lr", self.start_lr, low_open=positive)
+        end_lr = check_rate("end_lr", self.end_lr, low=start_lr)
         steps = check_count("steps", self.steps, low=MIN_STEPS, below=STEPS_LIMIT)
         set_fields(self, start_lr=start_lr, end_lr=end_lr, steps=steps)
 

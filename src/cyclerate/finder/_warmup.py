@@ -41,7 +41,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cyclerate._errors import CyclerateError, bad_argument, check_count, check_number
+from cyclerate._errors import CyclerateError, bad_argument, check_count, check_rate
 from cyclerate.finder._level import Latest, LossLevel
 from cyclerate.finder._prior import Prior
 from cyclerate.finder._run import one_number
@@ -139,7 +139,7 @@ class FindingCycle:
         self.prior, self.rules = prior, rules or Rules()
         self.step = 0
         self.keep, self.go_back = True, False
-        self.top = prior.lr if top is None else check_number("max_lr", top, low=0, low_open=True)
+        self.top = prior.lr if top is None else check_rate("max_lr", top)
         self._norms = Latest(self.rules.clip_window)
         self._mark: tuple[int, float | None] = (0, None)  # its step and level
         self._quiet_until = 0

@@ -30,7 +30,7 @@ from cyclerate.keras._layers import LayerRates
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.keras._self_finding import SelfFindingCycle
 from cyclerate.keras._step import Updates
-from cyclerate.keras._trainee import VALIDATION, validation_of
+from cyclerate.keras._trainee import VALIDATION, check_targets, validation_of
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import FARTHEST
 
@@ -165,6 +165,7 @@ class Fit:
         for name, given in (("x", x), ("validation_data", validation_data)):
             if callable(given) or isinstance(given, (set, frozenset, range)):
                 raise bad_argument(name, "what model.fit takes", given)
+        check_targets(model, x, data["y"])
         validation_of(validation_data, batch_size, endless=True)
         one = not isinstance(validation_data, (tuple, list)) and is_arrays(validation_data)
         if data["y"] is not None and one:

@@ -114,7 +114,7 @@ class KerasTrainee(Trainee):
     ) -> None:
         if score_fn is not None:
             check_function("score_fn", score_fn, "(model, batch)")
-        _check_targets(model, x, y)
+        check_targets(model, x, y)
         self._model, self._metric, self._score_fn = model, metric, score_fn
         self._data = borrow(
             x, y, batch_size=batch_size, sample_weight=sample_weight, class_weight=class_weight
@@ -229,7 +229,7 @@ class KerasTrainee(Trainee):
             steps.look_at(steps.waiting)
 
 
-def _check_targets(model: Any, x: Any, y: Any) -> None:
+def check_targets(model: Any, x: Any, y: Any) -> None:
     """Refuses arrays without targets where only the loss of the model's compilation is computed."""
     own = [
         n

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import jax
 
-from cyclerate._errors import bad_argument, check_count, check_flag, check_number
+from cyclerate._errors import bad_argument, check_count, check_flag, check_number, check_rate
 from cyclerate._plain import Columns
 from cyclerate.cycles._rules import momentum_at
 from cyclerate.finder._warmup import FindingCycle
@@ -159,9 +159,7 @@ class CycleTraining:
             prior = optimizer.prior(params, rows, total_steps, fine_tuned=fine_tuned)
             self.cycle = FindingCycle(total_steps, prior)
         else:
-            self.cycle = KnownCycle(
-                check_number("max_lr", max_lr, low=0, low_open=True), total_steps
-            )
+            self.cycle = KnownCycle(check_rate("max_lr", max_lr), total_steps)
         if opt_state is None:
             opt_state = optimizer.init(self._knobs(), params)
         else:

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cyclerate._errors import bad_argument, check_choice, check_number
+from cyclerate._errors import bad_argument, check_choice, check_number, check_rate
 from cyclerate.schedules._base import SHAPES, InPieces, Pieces, Schedule, blend, check_steps
 from cyclerate.schedules._namespaces import Namespace
 
@@ -290,7 +290,7 @@ class OneCycle(InPieces):
     def __post_init__(self) -> None:
         three_phase = check_choice("three_phase", self.three_phase, (False, True))
         self._set(
-            max_lr=check_number("max_lr", self.max_lr, low=0, low_open=True),
+            max_lr=check_rate("max_lr", self.max_lr),
             total_steps=check_steps("total_steps", self.total_steps),
             up_frac=check_number("up_frac", self.up_frac, low=0, high=0.5 if three_phase else 1.0),
             start_div=check_number("start_div", self.start_div, low=1),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number
+from cyclerate._errors import bad_argument, check_choice, check_count, check_number, check_rate
 from cyclerate.schedules._base import InPieces, Pieces, Schedule, blend, check_steps, cosine
 from cyclerate.schedules._namespaces import FARTHEST, Namespace
 from cyclerate.schedules._ramps import Constant, Cosine, InverseSqrtDecay, Linear
@@ -196,7 +196,7 @@ class CosLog(Schedule):
         if cycles > _MOST_CYCLES:
             raise bad_argument("cycles", f"at most {_MOST_CYCLES}", self.cycles)
         self._set(
-            max_lr=check_number("max_lr", self.max_lr, low=0, low_open=True),
+            max_lr=check_rate("max_lr", self.max_lr),
             total_steps=check_steps("total_steps", self.total_steps),
             cycles=cycles,
         )

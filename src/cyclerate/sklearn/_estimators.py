@@ -20,7 +20,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_flag, check_number
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_rate,
+)
 from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
 from cyclerate.cycles._members import mean_of, probabilities_from
 from cyclerate.sklearn._fit import Settings, Table, fit_networks
@@ -124,7 +131,7 @@ class _Cyclic(BaseEstimator):
     def _settings(self, rows: int) -> Settings:
         max_lr = self.max_lr
         if max_lr is not None:
-            max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
+            max_lr = check_rate("max_lr", max_lr)
         held_out = self.validation_fraction
         if held_out is not None:
             held_out = check_number("validation_fraction", held_out, low=0, low_open=True, high=0.5)

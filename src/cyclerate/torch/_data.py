@@ -147,7 +147,7 @@ def _pass_over(name: str, data: Any, batch_size: int) -> BeginPass:
     if not callable(data):
         raise bad_argument(name, _ALLOWED, data)
     check_function(name, data, "()", instead=" of no arguments, or batches")
-    return lambda: _opened(name, data())
+    return lambda: iter(_asked(name, data))
 
 
 def _are_rows(data: Any) -> bool:
@@ -184,7 +184,23 @@ def _taken(tensors: list[Tensor], order: Tensor, size: int) -> Iterator[Any]:
         yield tuple([tensor[chosen.to(tensor.device)] for tensor in tensors])
 
 
-def _opened(name: str, batches: Any) -> Iterator[Any]:
+def asked_already(name: str, data: Any) -> Any:
+    """Asks a function for the batches of its first pass: before a training, not in the midst of it.
+
+    Whatever else the data are, they are returned as they came.
+
+    Raises:
+        ValueError: It returns no batches.
+    """
+    if isinstance(data, Iterable) or not callable(data):
+        return data
+    check_function(name, data, "()", instead=" of no arguments, or batches")
+    first = [_asked(name, data)]
+    return lambda: first.pop() if first else data()
+
+
+def _asked(name: str, data: Callable[[], Any]) -> Iterable[Any]:
+    batches = data()
     if not isinstance(batches, Iterable):
         raise bad_argument(name, _ALLOWED, f"a function that returned {batches!r}")
-    return iter(batches)
+    return batches

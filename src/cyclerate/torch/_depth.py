@@ -14,7 +14,7 @@ from cyclerate._errors import (
     check_count,
     check_flag,
     check_items,
-    check_number,
+    check_rate,
     listed,
 )
 from cyclerate.cycles._rules import LAYER_DECAY, layer_factors, thaw_turns
@@ -59,7 +59,7 @@ def layer_groups(
     >>> [group["lr"] for group in optimizer.param_groups]
     [0.005, 0.01]
     """
-    lr = check_number("lr", lr, low=0, low_open=True)
+    lr = check_rate("lr", lr)
     check_flag("no_decay", no_decay)
     groups = _parameters(model, layers)
     factors = layer_factors(len(groups), decay)

@@ -28,7 +28,7 @@ from cyclerate.finder._sweep import direction
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._base import check_steps
 from cyclerate.torch._cycle_callbacks import CycleEarlyStopping, DivergenceGuard
-from cyclerate.torch._data import batches_of_an_epoch, rows_of_a_step
+from cyclerate.torch._data import asked_already, batches_of_an_epoch, rows_of_a_step
 from cyclerate.torch._depth import GradualUnfreezing
 from cyclerate.torch._finder import range_test
 from cyclerate.torch._groups import (
@@ -217,7 +217,7 @@ class Fit:
             optimizer,
             loss_fn,
             data,
-            validation_data=validation_data,
+            validation_data=asked_already("validation_data", validation_data),
             options=options,
             measure=measure,
             step_value="loss",

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cyclerate._errors import bad_argument, check_count, check_number
+from cyclerate._errors import bad_argument, check_count, check_rate
 from cyclerate.schedules import Schedule
 from cyclerate.schedules._namespaces import FARTHEST
 from cyclerate.torch._depth import scaling
@@ -159,7 +159,7 @@ class ScheduledLR(LRScheduler):
             ValueError: There is no schedule of the rate, or it is 0 throughout, or of a type whose
                 rates are not known.
         """
-        max_lr = check_number("max_lr", max_lr, low=0, low_open=True)
+        max_lr = check_rate("max_lr", max_lr)
         if self._rates is None:
             raise bad_argument("lr", "scheduled, to be given another max_lr", None)
         self._rates = self._rates.with_rates(scaling(self._rates.highest, max_lr))

@@ -16,6 +16,7 @@ from cyclerate._errors import (
     check_count,
     check_flag,
     check_number,
+    check_rate,
     require,
 )
 from cyclerate._plain import Columns
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 from cyclerate.keras._schedule import ScheduleCallback
 from cyclerate.schedules import Linear, Schedule, Sequence
+from cyclerate.schedules._base import check_steps
 
 
 class StepwiseCallback(keras.callbacks.Callback):
@@ -195,8 +197,8 @@ class LRFinder(StepwiseCallback):
         show: bool = True,
     ) -> None:
         super().__init__(gives_back=check_flag("reload_weights", reload_weights))
-        self.min_lr = check_number("min_lr", min_lr, low=0, low_open=True)
-        self.max_lr = check_number("max_lr", max_lr, low=self.min_lr, low_open=True)
+        self.min_lr = check_rate("min_lr", min_lr)
+        self.max_lr = check_rate("max_lr", max_lr, low=self.min_lr)
         self.mom = check_number("mom", mom, low=0, high=1, high_open=True)
         if stop_multiplier is not None:
             check_number("stop_multiplier", stop_multiplier, low=1, low_open=True)
@@ -373,7 +375,7 @@ class OneCycleScheduler(ScheduleCallback):
         last_iterations: int | None = None,
         last_rate: float | None = None,
     ) -> None:
-        self.iterations = check_count("iterations", iterations)
+        self.iterations = check_steps("iterations", iterations)
         self.max_rate = check_number("max_rate", max_rate, low=0)
         # `or`, as the original: a rate or a length of 0 asks for the default.
         given = 0 if start_rate is None else check_number("start_rate", start_rate, low=0)
