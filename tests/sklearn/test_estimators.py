@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -107,6 +108,17 @@ def test_a_row_of_weight_0_is_as_if_it_were_not_there():
     with_weights = CyclicClassifier(**QUICK).fit(x, swapped, sample_weight=2.0 * kept)
     without = CyclicClassifier(**QUICK).fit(x[kept], y[kept])
     assert np.array_equal(with_weights.predict_proba(x), without.predict_proba(x))
+
+
+def test_a_label_of_rows_without_weight_is_none():
+    x, y = line()
+    labels = np.where(y > 0, "high", "low").astype(object)
+    labels[:30] = "gone"
+    weights = np.where(labels == "gone", 0.0, 1.0)
+    quick = CyclicClassifier(**{**QUICK, "class_weight": "balanced"})
+    whole, part = clone(quick).fit(x, labels, weights), clone(quick).fit(x[30:], labels[30:])
+    assert whole.classes_.tolist() == ["high", "low"]
+    assert np.array_equal(whole.predict_proba(x), part.predict_proba(x))
 
 
 def test_weights_move_the_answer():

@@ -99,6 +99,14 @@ def table() -> pd.DataFrame:
     return pd.DataFrame({"kind": kinds, "size": [1, 2, 3, 4, 5, 6], "text": ["x"] * 5 + ["y"]})
 
 
+@pytest.mark.parametrize(("many", "unknown"), [(63, -1), (64, -1), (65, 64)])
+def test_what_was_never_seen_is_not_missing(many: int, unknown: int):
+    cells = pd.DataFrame({"town": [f"town {i}" for i in range(many)] * 2 + [None]})
+    learnt = Categories(cells, "from_dtype")
+    new = learnt.numbers(pd.DataFrame({"town": ["Basel", None]}))
+    assert new["town"].tolist() == [unknown, {63: 63, 64: 65, 65: 65}[many]]
+
+
 def test_the_inputs_of_a_row_depend_on_no_other_row():
     x = np.random.default_rng(0).normal(size=(9001, 3))
     x[::7, 0], x[:, 2] = NAN, np.arange(9001) % 5

@@ -322,10 +322,9 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         x, y = self._checked(X, y)
         check_classification_targets(y)
         used, weights = _used(x, sample_weight)
-        weights = weights * _class_weights(self.class_weight, y)
+        y = y[used]
         self.classes_, numbers = np.unique(y, return_inverse=True)
-        present = len(np.unique(numbers[used]))
-        if present < 2:
+        if len(self.classes_) < 2:
             raise bad_argument("y", "of two classes or more", "1 class")
         objective = make_objective(len(self.classes_))
         targets = numbers.astype(np.int32)
@@ -333,11 +332,11 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
             targets = targets.astype(np.float32)[:, None]
         self._fit(
             x[used],
-            targets[used],
-            weights[used],
+            targets,
+            weights[used] * _class_weights(self.class_weight, y),
             outputs=objective.outputs,
             loss=objective.loss_name,
-            groups=numbers[used],
+            groups=numbers,
         )
         return self
 

@@ -222,7 +222,8 @@ class Categories:
             frequent = np.argsort(-rows, kind="stable")
             codes = {values[k]: min(n, _MOST_CATEGORIES) for n, k in enumerate(frequent)}
             if (numbers < 0).any():
-                codes[None] = min(len(codes), _MOST_CATEGORIES + 1)
+                few = len(codes) < _MOST_CATEGORIES  # else that number is the one of the rare
+                codes[None] = len(codes) if few else _MOST_CATEGORIES + 1
             self._codes[i], self.counts[i] = codes, max([*codes.values(), 0]) + 1
 
     def __bool__(self) -> bool:
