@@ -116,3 +116,16 @@ def test_dots_part_thousands_where_the_table_has_decimal_commas(tmp_path: Path):
         said = [note for note in data.notes if "'price' was read with thousands dots: '" in note]
         assert (price.style, len(said)) == (("decimal comma", 1) if commas else ("plain", 0))
         assert price.mean == pytest.approx(np.mean(prices) / (1 if commas else 1000), rel=0.1)
+
+
+@pytest.mark.skipif(pd.__version__ < "3", reason="dates of pandas 2 end in 2262")
+@pytest.mark.parametrize("kind", [None, "datetime64[us]", "datetime64[s, UTC]"])
+def test_until_further_notice_is_a_date(kind: str | None):
+    until = pd.Series(["9999-12-31", "2020-01-01", "1066-10-14", "2020-01-02", None] * 12)
+    until = until if kind is None else pd.to_datetime(until, utc="UTC" in kind).astype(kind)
+    frame = pd.DataFrame({"until": until, "left": ["no", "yes", "no"] * 20})
+    (column,) = prepare(frame, "left", name="contracts").preprocessing.columns
+    assert column.inputs[:3] == ("until: year", "until: month", "until: weekday")
+    days = to_dates(until[:5], "year-month-day")
+    assert days[:4].tolist() == [2932896, 18262, -329893, 18263]
+    assert np.isnan(days[4])

@@ -224,3 +224,26 @@ def test_what_a_comma_may_mean_is_one_of_two(comma):
     frame = pd.DataFrame({"x": range(30), "y": range(30)})
     with pytest.raises(ValueError, match="comma must be one of 'decimal comma'"):
         prepare(frame, "y", name="t", comma=comma)
+
+
+def test_cells_may_say_what_stands_for_others_and_for_missing():
+    cells = ["(missing)", "a", None, "(other)", "b"] * 12
+    frame = pd.DataFrame({"said": cells, "target": ["no", "yes", "yes"] * 20})
+    data = prepare(frame, "target", name="cells")
+    said = [f"said = {one}" for one in ("a", "b", "(other)", "(missing)")]
+    assert data.preprocessing.inputs == tuple(said)
+    inputs = data.preprocessing.features(pd.DataFrame({"said": [*cells[:5], "new"]}))
+    assert inputs.argmax(axis=1).tolist() == [3, 0, 3, 2, 1, 2]
+    assert inputs.sum(axis=1).tolist() == [1.0] * 6
+
+
+@pytest.mark.parametrize("make", [lambda i: [i], lambda i: {"i": i}, lambda i: np.array([i])])
+def test_lists_of_parquet_are_texts(make: Any):
+    frame = pd.DataFrame({"tags": [make(i % 3) for i in range(60)], "target": ["a", "b"] * 30})
+    frame["copy"], frame["tags2"] = frame["tags"], [make(i) for i in range(60)]
+    data = prepare(frame, "target", name="rows", drop=["copy"])
+    assert len(data.preprocessing.inputs) == 3
+    assert "Left out, text that differs from row to row (60 values): tags2." in data.notes
+    features = data.preprocessing.features(frame)
+    assert features.sum(axis=0).tolist() == [20.0] * 3
+    assert len(prepare(frame, "tags", name="rows", drop=["copy"]).target.classes or ()) == 3

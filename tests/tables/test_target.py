@@ -93,3 +93,10 @@ def test_rare_classes_are_left_out_and_said():
 def test_a_target_that_teaches_nothing_is_refused(cells: list[object], task: str | None, says: str):
     with pytest.raises(DataMistake, match=says):
         target(cells, task)
+
+
+@pytest.mark.parametrize("labels", [(12345678901, 12345678902), (0.12345678901, 0.12345678902)])
+def test_long_numbers_are_classes_of_their_own(labels: tuple[float, float]):
+    target = read_target(pd.Series([*labels] * 10, name="code"))
+    assert target.classes == tuple(map(str, labels))
+    assert target.values.tolist() == [0, 1] * 10

@@ -214,7 +214,7 @@ def _classification(column: pd.Series, numbers: Numbers | None, notes: list[str]
     name, labels = str(column.name), texts(column)
     if numbers:
         # Whole numbers lose their ".0": 1.0 and 1 are the same class.
-        labels = pd.Series([f"{x:.10g}" if np.isfinite(x) else "" for x in numbers.values])
+        labels = pd.Series([f"{x:.15g}" if np.isfinite(x) else "" for x in numbers.values])
     sizes = labels[labels != ""].value_counts()
     rare = sizes.index[sizes < _FEWEST_OF_A_CLASS]
     classes = sorted(sizes.index.difference(rare), key=float if numbers else str)

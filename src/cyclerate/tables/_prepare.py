@@ -7,6 +7,7 @@ alone. The kind of a column (number, text, one that numbers the rows) is decided
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_object_dtype
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -216,7 +218,14 @@ def _checked(frame: Any, target: Any, name: Any, drop: Any) -> tuple[pd.DataFram
     frame = check_columns(frame, [target, *drop, *map(str, frame.columns)], name)
     if target in drop:
         raise DataMistake(f"The target '{target}' is also in --drop: keep it.")
-    return frame, list(drop)
+    objects = [name for name, kind in frame.dtypes.items() if is_object_dtype(kind)]
+    nested = [name for name in objects if not frame[name].map(_is_hashable).all()]
+    # Lists, which Parquet knows, cannot be compared; their texts can.
+    return frame.astype(dict.fromkeys(nested, str)), list(drop)
+
+
+def _is_hashable(cell: Any) -> bool:
+    return isinstance(cell, Hashable)
 
 
 def _fitted(train: pd.DataFrame, styles: dict[str, str | None]) -> tuple[Column, ...]:

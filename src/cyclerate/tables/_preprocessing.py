@@ -99,12 +99,13 @@ class TextColumn:
     @classmethod
     def fit(cls, train: pd.Series) -> TextColumn:
         """Learns the categories from the training rows, the most frequent first."""
-        cells = texts(train)
-        frequency = cells[cells != ""].value_counts()
+        cells = texts(train).replace("", MISSING)
+        frequency = cells[~cells.isin([OTHER, MISSING])].value_counts()
         # Equal counts in alphabetical order: the same data give the same file.
         ordered = sorted(frequency.index, key=lambda text: (-int(frequency[text]), text))
-        extra = [OTHER] if len(ordered) > MOST_CATEGORIES else []
-        extra += [MISSING] if (cells == "").any() else []
+        # A cell may say "(other)" or "(missing)" itself.
+        extra = [OTHER] if len(ordered) > MOST_CATEGORIES or (cells == OTHER).any() else []
+        extra += [MISSING] if (cells == MISSING).any() else []
         return cls(str(train.name), (*ordered[:MOST_CATEGORIES], *extra))
 
     @property

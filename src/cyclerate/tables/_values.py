@@ -23,6 +23,7 @@ _MISSING_WORDS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil
 _NUMBER_SHARE = 0.9  # of the cells that are not missing
 _DECIMAL = r"[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+),\d+"
 _THOUSANDS_DOTS = r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+"
+_DAY = np.timedelta64(1, "D")
 _UNIT = r"(?:[$€£¥₹%]|USD|EUR|GBP|CHF|JPY)"
 # A number with a unit before or after it, or with spaces or apostrophes between its thousands.
 _WITH_UNIT = (
@@ -225,7 +226,7 @@ def to_dates(column: pd.Series, style: str) -> NDArray[np.float64]:
     array([  1. , 364.5,   nan])
     """
     if pd.api.types.is_datetime64_any_dtype(column):
-        moments = pd.to_datetime(column, utc=True)
+        moments, hours = pd.to_datetime(column, utc=True), 0.0
     else:
         parts = texts(column).str.extract(f"^{_DATE}$")
         order = {ISO: (0, 1, 2), DAY_FIRST: (2, 1, 0), MONTH_FIRST: (2, 0, 1)}[style]
@@ -234,6 +235,7 @@ def to_dates(column: pd.Series, style: str) -> NDArray[np.float64]:
         known = pd.DataFrame({"year": year, "month": month, "day": day})
         moments = pd.to_datetime(known.where(year > 1000), errors="coerce", utc=True)
         clock = parts[3].where(parts[3].isna() | (parts[3].str.count(":") == 2), parts[3] + ":00")
-        moments = moments + pd.to_timedelta(clock.fillna("0:00:00"), errors="coerce")
-    days = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-    return days.to_numpy(dtype=np.float64, na_value=np.nan)
+        hours = pd.to_timedelta(clock.fillna("0:00:00"), errors="coerce").to_numpy() / _DAY
+    # Nanoseconds end in 2262, and "until further notice" is the year 9999 in many tables.
+    exact = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+    return (exact - np.datetime64(0, "us")) / _DAY + hours
