@@ -107,6 +107,15 @@ def test_what_was_never_seen_is_not_missing(many: int, unknown: int):
     assert new["town"].tolist() == [unknown, {63: 63, 64: 65, 65: 65}[many]]
 
 
+@pytest.mark.parametrize("kind", ["datetime64[us]", "timedelta64[s]"])
+def test_dates_beside_texts_are_refused(kind: str):
+    frame = pd.DataFrame({"town": ["Bern", "Thun"], "since": pd.Series([None, 1]).astype(kind)})
+    with pytest.raises(
+        ValueError, match=r"of a date, parts or days as numbers. Received: 'since: "
+    ):
+        Categories(frame, "from_dtype").numbers(frame)
+
+
 def test_the_inputs_of_a_row_depend_on_no_other_row():
     x = np.random.default_rng(0).normal(size=(9001, 3))
     x[::7, 0], x[:, 2] = NAN, np.arange(9001) % 5

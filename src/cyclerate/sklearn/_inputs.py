@@ -293,5 +293,8 @@ def _factorized(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
 
 def _floats(column: Any) -> NDArray[np.float64]:
     if hasattr(column, "iloc"):
+        if getattr(column.dtype, "kind", "") in "mM":  # their unit may differ, and NaT is a number
+            allowed = "numbers and categories; of a date, parts or days as numbers"
+            raise bad_argument("X", allowed, f"{column.name}: {column.dtype}")
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.astype(np.float64)
