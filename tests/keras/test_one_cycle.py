@@ -36,6 +36,14 @@ def test_rate_and_momentum_are_those_of_the_policy():
     assert history.range_test is None
 
 
+@pytest.mark.parametrize("options", [{"max_lr": 0.1}, {}], ids=["given", "found"])
+def test_a_beta_1_of_0_is_no_momentum_and_is_left_alone(options):
+    model = linear_model(keras.optimizers.Adam(beta_1=0.0))
+    history = ck.fit_one_cycle(model, X, Y, 2, batch_size=8, verbose=0, **options)
+    assert "momentum" not in history.steps
+    assert model.optimizer.beta_1 == 0.0
+
+
 def test_an_optimizer_without_momentum_cycles_its_rate_alone():
     model = linear_model(keras.optimizers.Adagrad())
     history = ck.fit_one_cycle(model, X, Y, 1, 0.1, batch_size=8, verbose=0)

@@ -128,6 +128,46 @@ def test_a_training_that_goes_on_from_a_checkpoint_is_the_same(stopped_epoch: in
         torch.testing.assert_close(weight, other, rtol=0, atol=0)
 
 
+class Told(SelfFindingCycle):
+    """Notes the losses that the cycle is told."""
+
+    def on_train_start(self, trainer, pl_module):
+        super().on_train_start(trainer, pl_module)
+        assert self.cycle is not None
+        self.told: list[float] = []
+        step = self.cycle.step
+
+        def noted(loss: float | torch.Tensor) -> None:
+            self.told.append(float(loss))
+            step(loss)
+
+        self.cycle.step = noted
+
+
+class SkipsAndOnes(Plain):
+    """Its loss is 1 whatever happens, and each third batch is skipped."""
+
+    skips = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return None if self.skips and batch_idx % 3 == 1 else 0.0 * loss + 1.0
+
+
+@pytest.mark.filterwarnings("ignore:.*returned `None`")
+@pytest.mark.parametrize("skips", [False, True])
+@pytest.mark.parametrize("accumulated", [1, 2, 4, 5])
+def test_the_loss_of_a_step_is_the_mean_of_its_own_batches(accumulated: int, skips: bool):
+    module, cycle = seeded(SkipsAndOnes), Told()
+    module.skips = skips
+    fit = trainer(cycle, max_epochs=4, accumulate_grad_batches=accumulated)
+    fit.fit(module, loader(shuffle=False))
+    steps = 4 * -(-BATCHES // accumulated)
+    assert cycle.told == pytest.approx([1.0] * steps)
+    assert fit.global_step == steps
+    assert cycle.cycle.done
+
+
 class Drifting(Plain):
     """Its loss rises with every step, whatever the weights are."""
 

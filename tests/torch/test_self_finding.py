@@ -154,6 +154,17 @@ def test_the_momentum_goes_against_the_rate():
     assert optimizer.param_groups[0]["momentum"] == 0.9
 
 
+@pytest.mark.parametrize("length", [{"max_lr": 0.1}, {}], ids=["given", "found"])
+def test_a_first_beta_of_0_is_no_momentum_and_is_left_alone(length):
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.0, 0.99))
+    betas = []
+    optimizer.register_step_pre_hook(lambda *_: betas.append(optimizer.param_groups[0]["betas"]))
+    history = ct.fit_one_cycle(model, optimizer, nn.MSELoss(), loader(), total_steps=9, **length)
+    assert set(betas) == {(0.0, 0.99)}
+    assert "momentum" not in history.steps
+
+
 @pytest.mark.parametrize(
     ("length", "steps", "epochs"),
     [

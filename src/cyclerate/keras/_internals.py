@@ -289,12 +289,11 @@ def momentum_attribute(optimizer: Any) -> str:
 
 
 def has_momentum(optimizer: Any) -> bool:
-    """Says whether `momentum_attribute` would find one."""
+    """Says whether `momentum_attribute` would find one that is not 0."""
     try:
-        momentum_attribute(optimizer)
+        return bool(getattr(optimizer, momentum_attribute(optimizer)))
     except ValueError:
         return False
-    return True
 
 
 def check_maybe_schedule(schedule: Any) -> Schedule | None:

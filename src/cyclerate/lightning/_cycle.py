@@ -65,7 +65,9 @@ class SelfFindingCycle(pl.Callback):
         self._asked = CycleOptions(total_steps, max_lr, momentum, batch_size, fine_tuned)
         self._number = None if optimizer is None else check_count("optimizer", optimizer, low=0)
         self._loaded: dict[str, Any] | None = None
-        self._seen_steps, self._loss = 0, 0.0
+        self._seen_steps, self._batches = 0, 0
+        self._loss: float | Tensor = 0.0
+        self._told: float | Tensor | None = None
         self.cycle: ct.SelfFindingCycle | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,7 +105,8 @@ class SelfFindingCycle(pl.Callback):
         if self._loaded is not None:
             self.cycle.load_state_dict(self._loaded)
             self._loaded = None
-        self._seen_steps, self._loss = trainer.global_step, 0.0
+        self._seen_steps, self._told = trainer.global_step, None
+        self._loss, self._batches = 0.0, 0
 
     def on_train_batch_end(
         self,
@@ -115,15 +118,20 @@ class SelfFindingCycle(pl.Callback):
     ) -> None:
         """Tells the cycle the loss of a step once all of its batches are through."""
         cycle = self.cycle
-        if cycle is None or cycle.done or not outputs:
+        if cycle is None or cycle.done:
             return
-        # The Trainer has divided it by the number of batches of a step.
-        self._loss: float | Tensor = self._loss + outputs["loss"]
-        if trainer.global_step == self._seen_steps:
+        if outputs:  # none of a batch that the module skips
+            self._loss, self._batches = self._loss + outputs["loss"], self._batches + 1
+        stepped, self._seen_steps = trainer.global_step > self._seen_steps, trainer.global_step
+        if not stepped:
             return
-        self._seen_steps = trainer.global_step
-        loss, self._loss = self._loss, 0.0
-        cycle.step(loss)
+        if self._batches:
+            # The Trainer has divided it by the batches of a whole step; an epoch's last has fewer.
+            self._told = self._loss * (trainer.accumulate_grad_batches / self._batches)
+            self._loss, self._batches = 0.0, 0
+        if self._told is None:
+            return
+        cycle.step(self._told)  # again, where all were skipped: the Trainer counts that step
         if cycle.done:
             trainer.should_stop = True
             for logger in trainer.loggers:

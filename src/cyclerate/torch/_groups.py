@@ -291,6 +291,13 @@ def momentum_key(groups: Sequence[Group]) -> str | None:
     return next((n for n in ("betas", "momentum") if all(n in group for group in groups)), None)
 
 
+def momentum_in_use(groups: Sequence[Group]) -> str | None:
+    """Returns that name; None also where the momentum or the first beta of a group is 0."""
+    key = momentum_key(groups)
+    values = [] if key is None else [group[key] for group in groups]
+    return key if all(v[0] if isinstance(v, (tuple, list)) else v for v in values) else None
+
+
 def weight_decay_setting(groups: Sequence[Group], weight_decay: Any) -> GroupParam | None:
     """Returns the setting of the weight decay; None where it is not scheduled."""
     if weight_decay is None:

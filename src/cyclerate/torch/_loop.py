@@ -34,7 +34,7 @@ from cyclerate.torch._finder import range_test
 from cyclerate.torch._groups import (
     GroupParam,
     copied,
-    momentum_key,
+    momentum_in_use,
     momentum_setting,
     rate_setting,
 )
@@ -285,8 +285,8 @@ class Fit:
         groups = self._optimizer.param_groups
         scale = "keep" if len(groups) > 1 else None
         found = {"learning_rate": cast(GroupParam, rate_setting(groups, policy, None, scale))}
-        mirrored, key = opposite_cycle(policy, momentum), momentum_key(groups)
-        if mirrored is not None and key is not None and all(group[key] for group in groups):
+        mirrored = opposite_cycle(policy, momentum)
+        if mirrored is not None and momentum_in_use(groups) is not None:
             setting = momentum_setting(groups, mirrored)
             found |= {} if setting is None else {"momentum": setting}
         return found

@@ -21,7 +21,7 @@ from cyclerate.finder._warmup import FindingCycle
 from cyclerate.schedules import Linear
 from cyclerate.torch._groups import (
     current_ratios,
-    momentum_key,
+    momentum_in_use,
     prior_of,
     updated,
     warn_of_another,
@@ -127,8 +127,7 @@ class SelfFindingCycle:
         self._cycle = FindingCycle(total_steps, prior, top=max_lr)
         self._model, self._optimizer, self._scaler = model, optimizer, scaler
         self._ratios, self._momentum = current_ratios(groups), momentum
-        key = None if momentum is None else momentum_key(groups)
-        self.momentum_key = key if key and all(group[key] for group in groups) else None
+        self.momentum_key = None if momentum is None else momentum_in_use(groups)
         self._stepped, self._norms = False, _Norms()
         self._skipped: Tensor | None = None  # what a fused optimizer is told by a GradScaler
         self._norm: float | Tensor = math.nan
