@@ -22,6 +22,7 @@ from cyclerate._errors import (
 from cyclerate._plain import Columns
 from cyclerate.finder import RangeTest, RangeTestResult, Sweep
 from cyclerate.finder._sweep import MIN_STEPS, STEPS_LIMIT
+from cyclerate.keras._clock import loss_in
 from cyclerate.keras._finder import range_test
 from cyclerate.keras._internals import end_of_data, innermost, rate_of
 from cyclerate.keras._state import Snapshot
@@ -68,8 +69,7 @@ class StepwiseCallback(keras.callbacks.Callback):
         take_over(model, _Steps(self), when_over=self.give_back)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = logs or {}
-        self.take(float(logs["loss"]), logs)
+        self.take(loss_in(logs), logs or {})
 
     def on_train_end(self, logs: Any = None) -> None:
         remove(self.model)
