@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate._errors import bad_argument, check_choice, check_count, check_number, require
+from cyclerate._errors import (
+    bad_argument,
+    check_choice,
+    check_count,
+    check_number,
+    check_rate,
+    require,
+)
 from cyclerate._svg import notebook
 from cyclerate.schedules._drawing import draw_schedule, shown_steps
 from cyclerate.schedules._namespaces import FARTHEST, PLAIN, Namespace, evaluate
@@ -176,8 +183,8 @@ class Schedule(ABC):
 
     def _set_rates(self, lower: str, upper: str) -> None:
         """Checks and sets two fields, of which one is at most as high as the other."""
-        high = check_number(upper, getattr(self, upper), low=0)
-        low = check_number(lower, getattr(self, lower), low=0)
+        high = check_rate(upper, getattr(self, upper), low_open=False)
+        low = check_rate(lower, getattr(self, lower), low_open=False)
         if low > high:
             raise bad_argument(lower, f"at most {upper} ({high!r})", getattr(self, lower))
         self._set(**{lower: low, upper: high})

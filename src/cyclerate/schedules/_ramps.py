@@ -33,7 +33,7 @@ class Constant(Schedule):
     value: float
 
     def __post_init__(self) -> None:
-        self._set(value=check_number("value", self.value, low=0))
+        self._set(value=check_rate("value", self.value, low_open=False))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -55,8 +55,8 @@ class _Ramp(Schedule):
 
     def __post_init__(self) -> None:
         self._set(
-            start=check_number("start", self.start, low=0),
-            end=check_number("end", self.end, low=0),
+            start=check_rate("start", self.start, low_open=False),
+            end=check_rate("end", self.end, low_open=False),
             steps=check_steps("steps", self.steps),
         )
 
@@ -226,8 +226,8 @@ class Exponential(_Ramp):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("start", self.start, low=0, low_open=True)
-        check_number("end", self.end, low=0, low_open=True)
+        check_rate("start", self.start)
+        check_rate("end", self.end)
 
     def value_at(self, n: Any, xp: Namespace) -> Any:
         done = xp.least(n, self.steps)
