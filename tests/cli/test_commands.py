@@ -157,6 +157,18 @@ def test_how_long_needs_steps_enough(flowers: Path):
     result = RUNNER.invoke(app, ["compare", str(flowers), *map(str, words), "--how-long"])
     assert result.exit_code == 2
     assert "--how-long needs 8 steps a run. Raise --epochs." in " ".join(result.stderr.split())
+    assert list(Path("runs/flowers-kind").iterdir()) == []  # it is said before the first run
+
+
+def test_how_long_with_another_seed_is_refused_before_the_runs(flowers: Path):
+    words = ["--target", "kind", "--policies", "fixed", "--epochs", 3, "--seeds", 1, "--out", "out"]
+    run("compare", flowers, *words, "--how-long")
+    words = ["compare", flowers, *words, "--seed", 4, "--how-long"]
+    result = RUNNER.invoke(app, list(map(str, words)))
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert "out/how-long/how_long.json is of seed 0: give --seed 0, or name another folder." in said
+    assert [cell.name for cell in Path("out/cells").glob("fixed-*.json")] == ["fixed-0-0.json"]
 
 
 @pytest.mark.usefixtures("no_pictures")

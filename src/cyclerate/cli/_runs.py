@@ -41,6 +41,7 @@ from cyclerate.compare._networks import (
 from cyclerate.compare._policies import Policy, raced_policy, without_rate
 from cyclerate.compare._record import About, DataInfo
 from cyclerate.compare._wording import aligned
+from cyclerate.cycles._how_long import RECORD, HowLong
 from cyclerate.finder._range_test import RangeTestSettings
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def run_plan(
 
     study, objective = _study(data, plan, out)
     refuse_record(study)
+    points = _points(study, plan.seeds[0], out) if how_long else None
     _introduce(data, study, plan, console)
     plan.save(out)
     with _workers(out, workers - 1) as wait:
@@ -101,8 +103,8 @@ def run_plan(
             comparison = run_comparison(study, jobs, about, watch=watch, model_file=MODEL_FILE)
             wait()
             keep_network(study, jobs, comparison)
-    if how_long:
-        _train_how_long(study, plan.seeds[0], out, console)
+    if points is not None:
+        _train_how_long(study, plan.seeds[0], points, out, console)
     _finish(comparison, out, console)
 
 
@@ -135,12 +137,22 @@ def join_comparison(plan: Plan, out: Path, console: Console) -> int:
     return len(trained)
 
 
-def _train_how_long(study: Study, seed: int, out: Path, console: Console) -> None:
-    """Trains one network in cycles that double, as long as a run of the comparison."""
-    steps, fold = study.budgets[0].total_steps, study.folds[0]
-    points = min(_POINTS, steps.bit_length() - 1)
+def _points(study: Study, seed: int, out: Path) -> int:
+    """In how many cycles --how-long can train; refused before all the runs, not after them."""
+    points = min(_POINTS, study.budgets[0].total_steps.bit_length() - 1)
     if points < _LEAST_POINTS:
         raise Mistake(f"--how-long needs {2**_LEAST_POINTS} steps a run. Raise --epochs.")
+    file = out / HOW_LONG / RECORD
+    with asking():
+        there = HowLong.load(file).provenance.get("seed") if file.is_file() else seed
+    if there != seed:
+        raise Mistake(f"{file} is of seed {there}: give --seed {there}, or name another folder.")
+    return points
+
+
+def _train_how_long(study: Study, seed: int, points: int, out: Path, console: Console) -> None:
+    """Trains one network in cycles that double, as long as a run of the comparison."""
+    steps, fold = study.budgets[0].total_steps, study.folds[0]
     console.say(f"How long to train: one more network in {points} cycles, {steps:,} steps in all.")
     done = 0
     with console.bar("how long", steps) as bar:
