@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 
 from cyclerate._errors import MissingExtra
 from cyclerate.cli._app import app
-from cyclerate.cli._console import Boundary, Mistake, asking, heard, let_through
+from cyclerate.cli._console import Boundary, Console, Mistake, asking, heard, let_through
 
 RUNNER = CliRunner()
 ROWS = "".join(f"{i % 7 - 3},{i % 5},{i % 2}\n" for i in range(60))
@@ -256,3 +259,26 @@ def test_an_interrupt_that_was_lost_is_raised_again():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def test_a_name_moves_no_cursor_and_turns_no_line(capsys: pytest.CaptureFixture[str]):
+    console, name = Console(), "\x1b[2J\u202ey\u2069 \x9b1m"
+    console.say(name)
+    console.result(f"{name}\n  a   b")
+    seen = "\ufffd[2J\ufffdy\ufffd \ufffd1m"
+    assert capsys.readouterr().out == f"{seen}\n{seen}\n  a   b\n"
+    assert seen in RUNNER.invoke(boundary(Mistake(f"no column {name}")), ["fail"]).stderr
+
+
+def test_what_the_encoding_of_a_pipe_lacks_ends_no_command(monkeypatch: pytest.MonkeyPatch):
+    for as_json in (False, True):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+        console = Console(as_json=as_json)
+        console.result("73.4 % \N{PLUS-MINUS SIGN} 0.1")
+        console.document({"name": "\N{GREEK SMALL LETTER ALPHA}"})
+        sys.stdout.flush()
+        if as_json:
+            assert json.loads(written.getvalue()) == {"name": "\N{GREEK SMALL LETTER ALPHA}"}
+        else:
+            assert written.getvalue() == b"73.4 % \\xb1 0.1\n"

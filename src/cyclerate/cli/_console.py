@@ -7,6 +7,7 @@ our own failure with 1, Ctrl-C with 130.
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import re
@@ -69,17 +70,17 @@ class Console:
     def lines(self, *lines: str) -> None:
         """Says lines that are to be copied: as they are, however long; not when quiet."""
         if not self.quiet:
-            self._out.print("\n".join(lines), soft_wrap=True)
+            self._out.print(_shown("\n".join(lines)), soft_wrap=True)
 
     def result(self, text: str) -> None:
         """Says the result, as it is laid out."""
         if not self.as_json:
-            self._out.print(text, soft_wrap=True)
+            self._out.print(_shown(text), soft_wrap=True)
 
     def document(self, value: Any) -> None:
         """Prints the JSON document, if that was asked for."""
-        if self.as_json:
-            sys.stdout.write(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+        if self.as_json:  # in ASCII: whatever the encoding of stdout, it is valid JSON
+            sys.stdout.write(json.dumps(value, indent=1, allow_nan=False))
             sys.stdout.write("\n")
 
     @contextmanager
@@ -111,7 +112,19 @@ def wrapped(text: str, *, point: bool = False, indent: int = 0) -> str:
     )
 
 
+# Control characters but the tab and the line end, those that turn the direction of a line, halves.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _shown(text: str) -> str:
+    """A text without what would move a cursor or turn the line, as names in a table may hold."""
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _terminal(*, stderr: bool) -> rich.console.Console:
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):  # what the encoding of a pipe lacks, ends no command
+        stream.reconfigure(errors="backslashreplace")
     terminal = rich.console.Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     terminal.width = min(terminal.width, COLUMNS)
     return terminal
@@ -184,7 +197,7 @@ _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 def _end(message: str, code: int, error: BaseException) -> None:
     plain = _COLOURS.sub("", message)  # those of another library are none of ours
-    _terminal(stderr=True).print(f"cyclerate: {plain}", style="red")
+    _terminal(stderr=True).print(_shown(f"cyclerate: {plain}"), style="red")
     raise typer.Exit(code) from error
 
 
