@@ -456,6 +456,35 @@ def test_workers_are_started_and_ended(flowers: Path, monkeypatch: pytest.Monkey
     assert len(started) == 2
 
 
+def test_workers_end_with_the_command_that_is_told_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from cyclerate.cli import _runs
+    from cyclerate.cli._console import heard
+
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            super().__init__([*command[:2], "import time; time.sleep(600)"], **options)
+            started.append(self)
+
+    def told_to_end() -> None:
+        with heard(), _runs._workers(tmp_path, 2):
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL  # or this ends the tests
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(_runs.subprocess, "Popen", Popen)
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            told_to_end()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert ended.value.code == 143
+    assert [one.returncode for one in started] == [-signal.SIGTERM] * 2
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_work_joins_a_comparison_and_runs_what_is_left(flowers: Path):
     out = Path("runs/flowers-kind")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from cyclerate._errors import MissingExtra
 from cyclerate.cli._app import app
 from cyclerate.cli._console import Boundary, Console, Mistake, asking, heard, let_through
+from cyclerate.compare._cells import Cell, Folder
 
 RUNNER = CliRunner()
 ROWS = "".join(f"{i % 7 - 3},{i % 5},{i % 2}\n" for i in range(60))
@@ -246,19 +249,41 @@ def test_a_refused_value_is_the_users_mistake_while_asking():
         raise ValueError("too low")
 
 
-def test_an_interrupt_that_was_lost_is_raised_again():
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.mark.parametrize(
+    ("number", "usual", "raised", "code"),
+    [
+        (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt, None),
+        (signal.SIGTERM, signal.SIG_DFL, SystemExit, 143),
+    ],
+)
+def test_an_interrupt_that_was_lost_is_raised_again(
+    number: int, usual: Any, raised: type[BaseException], code: int | None
+):
+    previous = signal.signal(number, usual)
     try:
         with heard():
             let_through()
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)  # and now it is lost
-            with pytest.raises(KeyboardInterrupt):
+            assert signal.getsignal(number) != usual  # or the next line ends the tests
+            with pytest.raises(raised):
+                signal.raise_signal(number)  # and now it is lost
+            with pytest.raises(raised) as again:
                 let_through()
+            assert getattr(again.value, "code", None) == code
         let_through()
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(number) == usual
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous)
+
+
+@pytest.mark.parametrize("place", ["cells/fixed-0-0", "range_tests/one_cycle-0-0"])
+def test_what_another_process_works_on_is_not_overwritten(csv: Path, place: str):
+    out = csv.parent / "out"
+    with Folder(out).locked(Cell(place, {})):
+        (out / "record.json").write_text("{}")
+        result = run("compare", csv, "--target", "y", "--out", "out", "--overwrite")
+        assert result.exit_code == 2
+        assert f"process {os.getpid()} is at work in out: end it, or name" in flat(result.stderr)
+        assert [(out / name).exists() for name in (f"{place}.lock", "record.json")] == [True, True]
 
 
 def test_a_name_moves_no_cursor_and_turns_no_line(capsys: pytest.CaptureFixture[str]):

@@ -1,7 +1,7 @@
 """How a command speaks and ends, and what several of them share: options, folder, backend.
 
 Results go to stdout, progress to stderr, a mistake is one message. A user's mistake ends it with 2,
-our own failure with 1, Ctrl-C with 130.
+our own failure with 1, Ctrl-C with 130, SIGTERM with 143.
 """
 
 from __future__ import annotations
@@ -130,41 +130,46 @@ def _terminal(*, stderr: bool) -> rich.console.Console:
     return terminal
 
 
-_pressed = threading.Event()
+_asked: list[int] = []
+# What the system does by itself; a handler of somebody else's stays.
+_USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 @contextmanager
 def heard() -> Generator[None]:
-    """Notes Ctrl-C meanwhile; it raises as ever, and `let_through` raises once more.
+    """Notes Ctrl-C and SIGTERM meanwhile; both raise, and `let_through` raises once more.
 
     Code that a framework calls back from C++ may lose an exception, and the command would go on.
+    SIGTERM alone would end the command before it has ended its workers.
     """
-    usual = signal.getsignal(signal.SIGINT)
     in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or usual is not signal.default_int_handler:
-        yield
-        return
+    ours = [number for number, usual in _USUAL.items() if signal.getsignal(number) == usual]
 
-    def note(number: int, frame: Any) -> None:
-        _pressed.set()
-        signal.default_int_handler(number, frame)
+    def note(number: int, _frame: Any) -> None:
+        _asked.append(number)
+        let_through()
 
-    signal.signal(signal.SIGINT, note)
+    for number in ours if in_main else ():
+        signal.signal(number, note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
-        _pressed.clear()
+        for number in ours if in_main else ():
+            signal.signal(number, _USUAL[number])
+        _asked.clear()
 
 
 def let_through() -> None:
-    """Ends what goes on although Ctrl-C was pressed.
+    """Ends what goes on although Ctrl-C was pressed, or SIGTERM sent.
 
     Raises:
-        KeyboardInterrupt: It was.
+        KeyboardInterrupt: Ctrl-C was pressed.
+        SystemExit: SIGTERM was sent.
     """
-    if _pressed.is_set():
+    if signal.SIGINT in _asked:
         raise KeyboardInterrupt
+    if _asked:
+        sys.exit(128 + _asked[0])
 
 
 class Boundary(TyperGroup):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclerate._errors import CyclerateError, check_choice, check_count, check_number
-from cyclerate._files import PROGRESS, built, read_json, without_schema, write_json
+from cyclerate._files import PROGRESS, Reader, built, read_json, without_schema, write_json
 from cyclerate.cli._console import BACKENDS, Mistake, asking
 from cyclerate.compare._budgets import HOW_LONG
-from cyclerate.compare._cells import refuse_others
+from cyclerate.compare._cells import refuse_others, taken
 from cyclerate.compare._networks import METRICS, OPTIMIZERS
 from cyclerate.compare._policies import Policy, named_policies
 from cyclerate.compare._record import cell_name
@@ -126,7 +126,18 @@ class Plan:
 
 
 def clear(folder: Path) -> None:
-    """Removes what a comparison has written into a folder, and nothing else."""
+    """Removes what a comparison has written into a folder, and nothing else.
+
+    Raises:
+        Mistake: Another process is at work there, and would go on to write its own.
+    """
+    reader = Reader(folder)
+    reader.look("cells", "range_tests")
+    held = [taken(reader, name).values() for name in ("cells", "range_tests")]
+    if at_work := sorted(who for whose in held for who, alive in whose if alive):
+        raise Mistake(
+            f"--overwrite: {at_work[0]} is at work in {folder}: end it, or name another folder."
+        )
     for name in ("cells", "range_tests", PROGRESS):
         for kind in ("json", "npy", "lock"):
             for file in (folder / name).glob(f"*.{kind}"):
