@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -39,6 +40,14 @@ def test_an_existing_file_is_replaced(tmp_path):
 
 def test_text_is_utf8_whatever_the_locale(tmp_path):
     assert write_text(tmp_path / "t", "η = 0.1\n").read_bytes() == b"\xce\xb7 = 0.1\n"
+
+
+def test_the_name_of_a_file_that_is_not_utf8_can_be_written(tmp_path: Path):
+    name = os.fsdecode(b"\xe9l.csv")
+    written = write_json(tmp_path / "a.json", {"data": name, "target": "\u00e9"})
+    assert json.loads(written.read_text("utf-8")) == {"data": name, "target": "\u00e9"}
+    assert "\u00e9" in written.read_text("utf-8")  # what is a character stays readable
+    assert write_text(tmp_path / "a.html", name).read_bytes() == b"\\udce9l.csv"
 
 
 def test_json_is_strict_and_readable(tmp_path):

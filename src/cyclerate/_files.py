@@ -109,8 +109,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Writes `text` to `path` as UTF-8, replacing it in one step."""
-    return write_bytes(path, text.encode("utf-8"))
+    """Writes `text` to `path` as UTF-8, replacing it in one step.
+
+    What is no character, as in the name of a file that is not UTF-8, becomes JSON's escape of it.
+    """
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:

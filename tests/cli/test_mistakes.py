@@ -275,6 +275,29 @@ def test_an_interrupt_that_was_lost_is_raised_again(
         signal.signal(number, previous)
 
 
+def test_an_interrupt_in_a_destructor_is_told_by_no_traceback(monkeypatch: pytest.MonkeyPatch):
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
+
+    class Ended:
+        def __init__(self, how: Any) -> None:
+            self.how = how
+
+        def __del__(self) -> None:
+            self.how()
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with heard():
+            Ended(lambda: 1 / 0)
+            Ended(lambda: signal.raise_signal(signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):
+                let_through()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert told == [ZeroDivisionError]
+
+
 @pytest.mark.parametrize("place", ["cells/fixed-0-0", "range_tests/one_cycle-0-0"])
 def test_what_another_process_works_on_is_not_overwritten(csv: Path, place: str):
     out = csv.parent / "out"

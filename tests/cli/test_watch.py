@@ -211,6 +211,13 @@ def test_only_who_has_the_token_is_answered_and_only_on_this_machine(growing: Gr
             assert ask(address, method=method)[0] == 405
 
 
+def test_a_table_whose_name_is_not_utf8_is_shown(tmp_path: Path):
+    growing = Growing(tmp_path, title=os.fsdecode(b"\xe9l.csv"))
+    with serving(growing.root) as (address, _):
+        status, _, text = ask(address)
+    assert (status, "\\udce9l.csv" in text) == (200, True)
+
+
 def test_events_tell_what_changes(growing: Growing):
     with serving(growing.root) as (address, _), ExitStack() as stack:
         parts = urlsplit(address)

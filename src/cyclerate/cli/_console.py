@@ -145,15 +145,23 @@ def heard() -> Generator[None]:
     in_main = threading.current_thread() is threading.main_thread()
     ours = [number for number, usual in _USUAL.items() if signal.getsignal(number) == usual]
 
+    usual_hook = sys.unraisablehook
+
     def note(number: int, _frame: Any) -> None:
         _asked.append(number)
         let_through()
 
+    def lost(what: Any) -> None:  # in a destructor, or a callback of the garbage collector
+        if not (_asked and isinstance(what.exc_value, (KeyboardInterrupt, SystemExit))):
+            usual_hook(what)
+
     for number in ours if in_main else ():
         signal.signal(number, note)
+    sys.unraisablehook = lost
     try:
         yield
     finally:
+        sys.unraisablehook = usual_hook
         for number in ours if in_main else ():
             signal.signal(number, _USUAL[number])
         _asked.clear()

@@ -144,7 +144,8 @@ def application(view: View, token: str, stopping: threading.Event) -> Any:
     trusted = require("starlette.middleware.trustedhost", "watch")
 
     async def page(_request: Any) -> Any:
-        return responses.HTMLResponse(await asyncio.to_thread(view.page))
+        text = await asyncio.to_thread(view.page)
+        return responses.HTMLResponse(text.encode("utf-8", "backslashreplace"))
 
     async def events(_request: Any) -> Any:
         return responses.StreamingResponse(_told(view, stopping), media_type="text/event-stream")
@@ -345,7 +346,7 @@ def _state(seen: _Seen) -> dict[str, Any]:
     # What the page is made of: where this differs it is loaded again.
     whole_page = [seen.title, about and [about.policies, about.seeds], seen.test, drawn, [*fit]]
     return {
-        "key": digest([str(whole_page).encode()]),
+        "key": digest([ascii(whole_page).encode()]),
         "said": _said(seen),
         "done": [
             sum(row.step for row in seen.rows),
