@@ -299,6 +299,65 @@ def test_updates_are_counted_where_gradients_accumulate():
     assert len(cycle.history["learning_rate"]) == 25
 
 
+class Read(keras.utils.PyDataset):
+    """Tells what is read, and when an epoch is over; fails at a batch, if asked to."""
+
+    def __init__(self, told: list[Any], fails_at: int = -1) -> None:
+        super().__init__()
+        self.told, self.fails_at = told, fails_at
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Any:
+        if len(self.told) == self.fails_at:
+            raise OSError("the disk is gone")
+        self.told.append(index)
+        return X[8 * index : 8 * index + 8], Y[8 * index : 8 * index + 8]
+
+    def on_epoch_end(self) -> None:
+        self.told.append("over")
+
+
+class Steps(keras.callbacks.Callback):
+    """Tells the steps beside what is read."""
+
+    def __init__(self, told: list[Any]) -> None:
+        super().__init__()
+        self.told = told
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.told.append("step")
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="elsewhere nothing is read ahead")
+def test_a_batch_is_read_while_the_one_before_it_is_trained_on_and_none_too_many():
+    plain: list[Any] = []
+    options: dict[str, Any] = {"epochs": 2, "verbose": 0, "shuffle": False}
+    new_model().fit(Read(plain), callbacks=[Steps(plain)], **options)
+    told: list[Any] = []
+    short: list[Any] = []
+    for events, steps in ((told, 100), (short, 7)):
+        cycle = ck.SelfFindingCycle(total_steps=steps, batch_size=8)
+        new_model().fit(Read(events), callbacks=[cycle, Steps(events)], **options)
+    step, over = "step", "over"
+    assert short[-5:] == [over, 0, 1, step, step]
+    assert [one for one in told if one != step] == [one for one in plain if one != step]
+    assert plain[-11:] == [0, step, 1, step, 2, step, 3, step, 4, step, over]
+    assert told[-11:] == [0, 1, step, 2, step, 3, step, 4, step, step, over]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="elsewhere nothing is read ahead")
+def test_an_error_of_the_data_comes_where_the_batch_is_needed():
+    plain, told = new_model(), new_model()
+    cycle = ck.SelfFindingCycle(total_steps=100, batch_size=8)
+    for model, callbacks in ((plain, []), (told, [cycle])):
+        with pytest.raises(OSError, match="the disk is gone"):
+            model.fit(Read([], fails_at=5), verbose=0, callbacks=callbacks, shuffle=False)
+    assert len(cycle.history["loss"]) == int(told.optimizer.iterations)
+    assert int(told.optimizer.iterations) == int(plain.optimizer.iterations) == 3
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_layers_keep_rates_of_their_own(first: bool):
     model, cycle = new_model(), ck.SelfFindingCycle(20)

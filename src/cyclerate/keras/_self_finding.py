@@ -222,6 +222,11 @@ class SelfFindingCycle(keras.callbacks.Callback):
             for state, value in zip(states, revived(states, arrays, parts), strict=True):
                 state.assign(value)
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        cycle, batches = self._running, self.params.get("steps")
+        another = batches is not None and batch + 1 < batches
+        self._steering.more = another and cycle.step + 1 < cycle.total_steps
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         cycle, steering = self._running, self._steering
         if not steering.in_use:

@@ -241,12 +241,13 @@ class Steering:
     Attributes:
         lr, momentum, clip_norm: For the next step.
         in_use: Whether the model's steps have asked for them.
+        more: Whether the epoch has another batch, which may be read while the step is taken.
         before_the_first: Called once with what the train function of the first step takes.
     """
 
     def __init__(self, *, clips: bool, compiled: bool) -> None:
         self.lr, self.momentum, self.clip_norm = 0.0, 0.0, math.inf
-        self.in_use = False
+        self.in_use = self.more = False
         self.before_the_first: Callable[..., object] | None = None
         self._clips, self._compiled = clips, compiled
         self._in_step: Any = None  # the three values, while a step is taken or traced
@@ -299,6 +300,14 @@ class Steering:
 
 
 class _JaxSteering(Steering):
+    """The same on JAX, where the device takes a step while Python goes on.
+
+    The host waits for each loss, and nothing would be left to do meanwhile: so the next batch is
+    read before it waits, as a plain fit reads it.
+    """
+
+    _ahead: tuple[Any, Any, Exception | None] | None = None  # of which iterator; the batch or error
+
     def steered(self, train_step: TrainFunction) -> TrainFunction:
         def steered(state: Any, data: Any) -> Any:
             batch, self._in_step = data
@@ -309,9 +318,22 @@ class _JaxSteering(Steering):
 
     def _step(self, function: TrainFunction, arguments: tuple[Any, ...]) -> Any:
         state, iterator = arguments
-        logs, state = function(state, iter([(next(iterator), self._values())]))
+        logs, state = function(state, iter([(self._batch(iterator), self._values())]))
         self._norm = logs.pop(_NORM, None)
+        if self.more:
+            try:
+                self._ahead = iterator, next(iterator), None
+            except Exception as error:  # noqa: BLE001 - raised where the batch is asked for
+                self._ahead = iterator, None, error
         return logs, state
+
+    def _batch(self, iterator: Any) -> Any:
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead[0] is not iterator:
+            return next(iterator)
+        if ahead[2] is not None:
+            raise ahead[2]
+        return ahead[1]
 
 
 class _TensorFlowSteering(Steering):
