@@ -239,6 +239,16 @@ def test_steps_of_one_execution_have_their_mean_and_a_later_epoch_its_step():
     assert np.mean(second["loss"]) == pytest.approx(history.history["loss"][1], rel=1e-5)
 
 
+@pytest.mark.parametrize("find", [{"max_lr": 0.1}, {"find": "sweep"}])
+def test_a_length_in_updates_takes_one_step_per_execution(find: dict[str, Any]):
+    model = linear_model()
+    model.compile(keras.optimizers.SGD(), "mse", steps_per_execution=2)
+    before = value(model.weights[0]).tolist()
+    with pytest.raises(ValueError, match=r"steps_per_execution must be 1 with total_steps.*ved: 2"):
+        ck.fit_one_cycle(model, X, Y, total_steps=9, batch_size=8, verbose=0, **find)
+    assert value(model.weights[0]).tolist() == before
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),

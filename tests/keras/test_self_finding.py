@@ -292,6 +292,18 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(epochs: int, tmp_path: P
         ck.SelfFindingCycle.load(tmp_path / "cycle.npz")
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_first_batches_that_the_loss_scale_skips_ask_for_no_rate_and_are_no_steps(eager: bool):
+    inner = keras.optimizers.SGD(momentum=0.9)
+    model, cycle = new_model(dropout=0.0), ck.SelfFindingCycle(total_steps=12)
+    scaled = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**127)
+    model.compile(scaled, "mse", run_eagerly=eager)
+    first = np.full((80, 1), 2.0, "float32")  # its gradients overflow under that scale
+    model.fit(X, first, batch_size=8, epochs=9, shuffle=False, callbacks=[cycle], verbose=0)
+    assert len(cycle.history["loss"]) == int(inner.iterations) == 12
+    assert float(scaled.dynamic_scale) < 2.0**127
+
+
 def test_updates_are_counted_where_gradients_accumulate():
     model = new_model(keras.optimizers.SGD(momentum=0.9, gradient_accumulation_steps=2))
     cycle = ck.SelfFindingCycle()

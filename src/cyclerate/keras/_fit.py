@@ -187,6 +187,9 @@ class Fit:
         self._epochs = None if epochs is None else check_count("epochs", epochs)
         if self._epochs is None:
             self.updates = check_count("total_steps", total_steps)
+            if model.steps_per_execution != 1:  # the last update may lie inside of an execution
+                allowed = "1 with total_steps; or give epochs"
+                raise bad_argument("steps_per_execution", allowed, model.steps_per_execution)
         else:
             self.updates = check_count(
                 "epochs, counted in updates of the weights",

@@ -229,11 +229,11 @@ class SelfFindingCycle(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         cycle, steering = self._running, self._steering
-        if not steering.in_use:
-            raise bad_argument("model", STEPS_WITH_ITS_OPTIMIZER, self._fitted)
         loss = self._updates.loss_after(self._losses.after(batch + 1, logs))
         if loss is None or cycle.done:
-            return
+            return  # a batch that is skipped asks for no rate
+        if not steering.in_use:
+            raise bad_argument("model", STEPS_WITH_ITS_OPTIMIZER, self._fitted)
         told = (loss, steering.lr, steering.momentum)
         self._history.add(**dict(zip(("loss", *self._names), told, strict=False)))
         cycle.tell(loss, steering.norm)
