@@ -330,3 +330,10 @@ def test_what_the_encoding_of_a_pipe_lacks_ends_no_command(monkeypatch: pytest.M
             assert json.loads(written.getvalue()) == {"name": "\N{GREEK SMALL LETTER ALPHA}"}
         else:
             assert written.getvalue() == b"73.4 % \\xb1 0.1\n"
+
+
+def test_r2_of_held_out_targets_that_are_all_equal_is_refused(csv: Path):
+    csv.write_text("a,y\n" + "".join(f"{i % 7},{0.5 * (i == 1)}\n" for i in range(60)))
+    result = run("compare", csv, "--target", "y", "--task", "regression", "--metric", "r2")
+    assert result.exit_code == 2
+    assert "'y' is the same in all 12 held-out rows. Try --metric rmse" in flat(result.stderr)

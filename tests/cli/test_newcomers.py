@@ -93,20 +93,21 @@ def test_rare_classes_are_measured_by_what_sees_them():
     rng = np.random.default_rng(0)
     fraud = np.arange(2000) % 200 == 0
     x = rng.normal(size=2000) + 3 * fraud
-    pd.DataFrame({"x": x, "z": rng.normal(size=2000), "fraud": fraud.astype(int)}).to_csv(
-        "table.csv", index=False
-    )
+    pd.DataFrame(
+        {"x": x, "z": rng.normal(size=2000), "fraud": np.where(fraud, "fraud", "genuine")}
+    ).to_csv("table.csv", index=False)
     said, made = compare("--target", "fraud", *QUICK)
     assert any("accuracy says little of it" in note for note in made.about.data.notes)
     assert (
-        "'1' is 0.5 % of the rows, so accuracy says little of it. Try --metric average_precision, "
-        "--metric roc_auc, --metric balanced_accuracy."
+        "'fraud' is 0.5 % of the rows, so accuracy says little of it. Try "
+        "--metric average_precision, --metric roc_auc, --metric balanced_accuracy."
     ) in said
     again, record = compare(
         "--target", "fraud", *QUICK, "--metric", "average_precision", "--overwrite"
     )
     assert "accuracy says little" not in again
     assert record.metric == "average_precision"
+    assert "Average precision is that of 'fraud'." in again
     assert max(row.metric_mean or 0.0 for row in record.summary) > 0.05  # ten times by chance
 
 

@@ -67,6 +67,15 @@ def test_class_metrics():
     assert make_objective(3, "balanced_accuracy").score(MANY, CLASSES) == pytest.approx(expected)
 
 
+def test_average_precision_is_that_of_the_rarer_class():
+    objective, y = make_objective(2, "average_precision"), np.ones(40, dtype=np.int32)
+    y[:4] = 0
+    expected = metrics.average_precision_score(1 - y, -LOGITS[:, 0])
+    assert expected < 0.5 < metrics.average_precision_score(y, LOGITS[:, 0])
+    assert objective.score(LOGITS, y) == pytest.approx(expected)
+    assert objective.score(-LOGITS, 1 - y) == pytest.approx(expected)
+
+
 def test_the_usual_metric_and_width():
     usual = [(o.metric, o.mode, o.outputs) for o in map(make_objective, (2, 3, None))]
     assert usual == [("accuracy", "max", 1), ("accuracy", "max", 3), ("rmse", "min", 1)]

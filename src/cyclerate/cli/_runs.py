@@ -35,6 +35,7 @@ from cyclerate.compare._networks import (
     dense_network,
     dense_words,
     make_objective,
+    rarer,
     usual_batch_size,
     usual_hidden,
 )
@@ -225,6 +226,11 @@ def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:
         classes = len(data.target.classes) if data.target.classes else None
         own = None if data.target.transform == "none" else data.target.undone
         objective = make_objective(classes, plan.metric, data.target.scale, own)
+        if objective.metric == "r2" and np.ptp(data.y_heldout) == 0:
+            raise Mistake(
+                f"--metric r2 needs targets that differ; '{data.target.name}' is the same in all "
+                f"{count(len(data.y_heldout), 'held-out row')}. Try --metric rmse or mae."
+            )
         batch_size = plan.batch_size or usual_batch_size(rows)
         hidden, outputs = plan.hidden or usual_hidden(rows, inputs), objective.outputs
         places = np.arange(data.rows)
@@ -265,7 +271,9 @@ def _introduce(data: Tabular, study: Study, plan: Plan, console: Console) -> Non
 
 
 def _rare(data: Tabular, study: Study) -> list[str]:
-    """Says where accuracy hides what is rare, and what to measure in its place."""
+    """Says where accuracy hides what is rare, what to measure in its place, and what that is of."""
+    if study.metric == "average_precision" and data.target.classes:
+        return [f"Average precision is that of '{data.target.classes[rarer(data.y_heldout)]}'."]
     if study.metric != "accuracy" or data.target.classes is None:
         return []
     sizes = np.bincount(np.concatenate([data.y_train, data.y_heldout]))

@@ -200,8 +200,20 @@ def _roc_auc(z: Outputs, y: NDArray[Any], _: Unit) -> float:
     return float(_metrics().roc_auc_score(y, z[:, 0]))
 
 
+def rarer(y: NDArray[Any]) -> int:
+    """Which of two classes, 0 and 1, has fewer rows; 1 where both have as many.
+
+    >>> rarer(np.array([0, 1, 1])), rarer(np.array([0, 1]))
+    (0, 1)
+    """
+    return int(2 * np.count_nonzero(y) <= len(y))
+
+
 def _average_precision(z: Outputs, y: NDArray[Any], _: Unit) -> float:
-    return float(_metrics().average_precision_score(y, z[:, 0]))
+    # Classes are in alphabetical order, and that of the common one is near 1 by itself.
+    positive = rarer(y)
+    own = z[:, 0] if positive else -z[:, 0]
+    return float(_metrics().average_precision_score(y == positive, own))
 
 
 def _metrics() -> Any:
