@@ -286,7 +286,11 @@ def test_range_test_of_a_network_in_a_file(tmp_path: Path, monkeypatch: pytest.M
     # The policy and the length that were asked for, up to the rate that was found.
     assert f"keras.optimizers.SGD(learning_rate={float(f'{result.max_lr:.3g}')!r})" in page
     assert '"steps":50' in page
+    # What the file prints is no part of the document.
+    printing = USER_FILE.replace("    return model", "    model.summary()\n    return model")
+    Path("nets/net.py").write_text(printing + 'print("it is read")\n')
     again = run("range-test", *words, "--method", "range", "--json", "--out", "other")
+    assert "it is read" in again.stderr
     alone = json.loads(again.stdout)
     assert (alone["method"], alone["losses"]) == ("range", result.losses.tolist())
 

@@ -337,3 +337,13 @@ def test_r2_of_held_out_targets_that_are_all_equal_is_refused(csv: Path):
     result = run("compare", csv, "--target", "y", "--task", "regression", "--metric", "r2")
     assert result.exit_code == 2
     assert "'y' is the same in all 12 held-out rows. Try --metric rmse" in flat(result.stderr)
+
+
+def test_sigterm_while_the_file_of_the_user_runs_is_no_mistake_of_the_file(csv: Path):
+    (csv.parent / "net.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\n")
+    previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        result = run("range-test", "net.py:make")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert (result.exit_code, result.stderr) == (143, "")

@@ -19,7 +19,7 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -82,6 +82,12 @@ class Console:
         if self.as_json:  # in ASCII: whatever the encoding of stdout, it is valid JSON
             sys.stdout.write(json.dumps(value, indent=1, allow_nan=False))
             sys.stdout.write("\n")
+
+    @contextmanager
+    def others(self) -> Generator[None]:
+        """While code of the user's runs: what it prints is no part of the JSON document."""
+        with redirect_stdout(sys.stderr) if self.as_json else nullcontext():
+            yield
 
     @contextmanager
     def bar(self, label: str, total: int | None = None) -> Generator[Bar]:

@@ -23,6 +23,7 @@ from cyclerate.cli._console import (
     asking,
     check_folder,
     choose_backend,
+    let_through,
     prefer_backend,
 )
 from cyclerate.finder._probe import ASSUMED_HORIZON_STEPS
@@ -75,7 +76,8 @@ def range_test(
     console = Console(as_json=as_json, quiet=quiet)
     check_folder(out)
     prefer_backend()
-    run = _way_to_run(call_function(place), place)
+    with console.others():
+        run = _way_to_run(call_function(place), place)
     settings: dict[str, Any] = {
         "method": method,
         "policy": policy,
@@ -88,7 +90,7 @@ def range_test(
     }
     if batch_size is not None:
         settings["batch_size"] = batch_size
-    with asking(), console.bar("range test"):
+    with asking(), console.bar("range test"), console.others():
         settings["steps"] = check_count("--steps", steps)
         settings["repeats"] = check_count("--repeats", repeats)
         result, optimizer = run(settings)
@@ -258,6 +260,7 @@ def _run(file: Path, step: Callable[[], Any]) -> Any:
     except Mistake:
         raise
     except (Exception, SystemExit) as error:
+        let_through()
         # Whatever the user's own code raises is theirs to see: where, and what.
         lines = [
             f"line {frame.lineno}: {frame.line}"
