@@ -106,3 +106,22 @@ def test_a_step_that_reads_a_changing_number_is_what_the_counting_finds():
         numbers["n"] = n + 2
         assert step(torch.ones(1)).item() == n + 2
     assert counting.graphs == 4
+
+
+def test_a_cycle_that_finds_its_own_top_is_not_traced_with_the_optimizer():
+    counting, models = Counting(), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 2)
+        optimizer = sgd(model.parameters())
+        cycle = ct.SelfFindingCycle(model, optimizer, total_steps=40)
+        step = torch.compile(optimizer.step, backend=counting) if compiled else optimizer.step
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss = model(X).pow(2).sum()
+            loss.backward()
+            step()
+            cycle.step(loss)
+        models.append(model)
+    assert counting.graphs == 1
+    torch.testing.assert_close(models[1].weight, models[0].weight, rtol=1e-4, atol=1e-6)

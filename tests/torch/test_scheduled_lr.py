@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pickle
 from typing import Any, cast
 
 import numpy as np
@@ -123,6 +124,35 @@ def test_the_momentum_written_is_the_momentum_used():
         train_one_step(optimizer)
         scheduler.step()
     assert optimizer.param_groups[0]["params"][0].tolist() == pytest.approx([weight] * 2)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_momentum_of_an_rmsprop_that_has_stepped_may_begin_at_zero(copied):
+    optimizer = optimizer_of(torch.optim.RMSprop)
+    train_one_step(optimizer)
+    scheduler = ct.ScheduledLR(optimizer, cr.Constant(0.1), cr.Linear(0.0, 0.8, 2))
+    train_one_step(optimizer)
+    scheduler.step()
+    if copied:
+        scheduler = pickle.loads(pickle.dumps(scheduler))
+        optimizer = scheduler.optimizer
+    weight = optimizer.param_groups[0]["params"][0]
+    expected, velocity = weight[0].item(), 0.0
+    square = optimizer.state[weight]["square_avg"][0].item()
+    for momentum in (0.4, 0.8, 0.8):
+        gradient = 2 * expected
+        square = 0.99 * square + 0.01 * gradient**2
+        velocity = momentum * velocity + gradient / (square**0.5 + 1e-8)
+        expected -= 0.1 * velocity
+        train_one_step(optimizer)
+        scheduler.step()
+    assert weight.tolist() == pytest.approx([expected] * 2, rel=1e-4)
+
+
+def test_an_rmsprop_may_take_its_first_step_without_momentum():
+    optimizer = optimizer_of(torch.optim.RMSprop, momentum=0.9)
+    scheduler = ct.ScheduledLR(optimizer, cr.Constant(0.1), cr.Linear(0.0, 0.8, 2))
+    assert run(scheduler, 4, momenta_of) == [[0.0], [0.4], [0.8], [0.8]]
 
 
 def test_weight_decay_follows_its_schedule_and_none_exempts_a_group():

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Optimizer, RMSprop
 
 from cyclerate._errors import bad_argument, check_number
 from cyclerate.finder._prior import Prior, kind_of, prior_lr
@@ -284,6 +284,21 @@ def momentum_setting(groups: Sequence[Group], momentum: Any) -> GroupParam | Non
         if low < 0 or high >= 1:
             raise bad_argument("momentum", "a schedule of values in [0, 1)", schedule)
     return setting
+
+
+def keep_momentum_buffers(optimizer: Optimizer) -> None:
+    """Gives the weights that RMSprop has stepped without a momentum the buffer it will ask for.
+
+    RMSprop makes buffers in its first step alone, and only where the momentum is above 0 then.
+    """
+    if isinstance(optimizer, RMSprop):
+        optimizer.register_step_pre_hook(_fill_in_buffers)
+
+
+def _fill_in_buffers(optimizer: Optimizer, *_: Any) -> None:
+    for weight, state in optimizer.state.items():
+        if state and "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
 
 
 def momentum_key(groups: Sequence[Group]) -> str | None:

@@ -18,6 +18,7 @@ from cyclerate.torch._groups import (
     LookAhead,
     Shared,
     copied,
+    keep_momentum_buffers,
     leave_out,
     momentum_setting,
     rate_setting,
@@ -109,6 +110,7 @@ class ScheduledLR(LRScheduler):
         for group in groups:  # PyTorch asks for it where last_epoch is given
             group.setdefault("initial_lr", copied(group["lr"]))
         super().__init__(optimizer, last_epoch)
+        self._keep_buffers()
 
     def step(self, epoch: int | None = None) -> None:
         """Goes on by one step and writes its values; call it after `optimizer.step()`.
@@ -202,6 +204,14 @@ class ScheduledLR(LRScheduler):
             raise bad_argument("state_dict", allowed, saved.get(name))
         self._jump_to(step)
         self._step_count = calls
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._keep_buffers()  # a copied optimizer has no hooks
+
+    def _keep_buffers(self) -> None:
+        if any(setting.key == "momentum" for setting in self._others):
+            keep_momentum_buffers(self.optimizer)
 
     def _update_lr(self, epoch: int | None = None) -> None:
         """Moves the scheduler; PyTorch's `step` and `SequentialLR` call it."""

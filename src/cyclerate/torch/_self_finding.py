@@ -21,6 +21,9 @@ from cyclerate.finder._warmup import FindingCycle
 from cyclerate.schedules import Linear
 from cyclerate.torch._groups import (
     current_ratios,
+    keep_momentum_buffers,
+    leave_out,
+    left_out_with_all_it_calls,
     momentum_in_use,
     prior_of,
     updated,
@@ -131,7 +134,7 @@ class SelfFindingCycle:
         self._stepped, self._norms = False, _Norms()
         self._skipped: Tensor | None = None  # what a fused optimizer is told by a GradScaler
         self._norm: float | Tensor = math.nan
-        self._hook = optimizer.register_step_pre_hook(self._before_step)
+        self._hook_in()
         self._mark: Snapshot | None = None
         self.watched = True
         self._go_on()
@@ -230,9 +233,15 @@ class SelfFindingCycle:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._hook = self._optimizer.register_step_pre_hook(self._before_step)
+        self._hook_in()
         if self.done:
             self.close()
+
+    def _hook_in(self) -> None:
+        if self.momentum_key == "momentum":
+            keep_momentum_buffers(self._optimizer)
+        leave_out(SelfFindingCycle)  # a compiled step would be compiled again and again
+        self._hook = self._optimizer.register_step_pre_hook(self._before_step)
 
     def _parts(self) -> list[Any]:
         parts = [self._model, self._optimizer, self._scaler]
@@ -278,14 +287,15 @@ class SelfFindingCycle:
         """
         self._skipped = getattr(optimizer, "found_inf", None)
         closure = named.get("closure", args[1] if len(args) > 1 else None)
+        clip = left_out_with_all_it_calls(SelfFindingCycle._clip)
         if closure is None:
-            self._clip()
+            clip(self)
             return None
 
         def clipped() -> Any:
             with torch.enable_grad():
                 loss = closure()
-            self._clip()
+            clip(self)
             return loss
 
         return args[:1], {**named, "closure": clipped}
