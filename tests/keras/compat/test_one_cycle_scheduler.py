@@ -56,6 +56,7 @@ def test_tiny_cycles_stay_within_their_rates(iterations):
         ({"iterations": 0, "max_rate": 1.0}, "iterations must be"),
         ({"iterations": 2**63, "max_rate": 1.0}, "iterations must be"),
         ({"iterations": 10, "max_rate": -1.0}, "max_rate must be"),
+        ({"iterations": 10, "max_rate": 1e39}, "max_rate must be at most"),
         ({"iterations": 10, "max_rate": 1.0, "last_iterations": 11}, "last_iterations must be"),
     ],
 )

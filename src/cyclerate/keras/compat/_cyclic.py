@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from cyclerate._errors import bad_argument, check_choice, check_number
+from cyclerate._errors import bad_argument, check_choice, check_number, check_rate
 from cyclerate._plain import Columns
 from cyclerate.keras._internals import innermost
 from cyclerate.keras._schedule import KerasSchedule, ScheduleCallback
@@ -203,8 +203,8 @@ class _AddonsSchedule(KerasSchedule):
     step_size: float
 
     def __post_init__(self) -> None:
-        low = check_number("initial_learning_rate", self.initial_learning_rate, low=0)
-        check_number("maximal_learning_rate", self.maximal_learning_rate, low=low)
+        low = check_rate("initial_learning_rate", self.initial_learning_rate, low_open=False)
+        check_rate("maximal_learning_rate", self.maximal_learning_rate, low=low, low_open=False)
         super().__init__(self._policy(self.initial_learning_rate, self.maximal_learning_rate))
 
     def _policy(self, base_lr: float, max_lr: float) -> Schedule:

@@ -376,16 +376,16 @@ class OneCycleScheduler(ScheduleCallback):
         last_rate: float | None = None,
     ) -> None:
         self.iterations = check_steps("iterations", iterations)
-        self.max_rate = check_number("max_rate", max_rate, low=0)
+        self.max_rate = check_rate("max_rate", max_rate, low_open=False)
         # `or`, as the original: a rate or a length of 0 asks for the default.
-        given = 0 if start_rate is None else check_number("start_rate", start_rate, low=0)
+        given = 0 if start_rate is None else check_rate("start_rate", start_rate, low_open=False)
         self.start_rate = given or self.max_rate / 10
         last = last_iterations
         last = 0 if last is None else check_count("last_iterations", last, low=0)
         self.last_iterations = last or self.iterations // 10 + 1
         check_number("last_iterations", self.last_iterations, high=self.iterations)
         self.half_iteration = (self.iterations - self.last_iterations) // 2
-        given = 0 if last_rate is None else check_number("last_rate", last_rate, low=0)
+        given = 0 if last_rate is None else check_rate("last_rate", last_rate, low_open=False)
         self.last_rate = given or self.start_rate / 1000
         super().__init__(lr=self._policy())
 
