@@ -32,7 +32,7 @@ from cyclerate.keras._self_finding import SelfFindingCycle
 from cyclerate.keras._step import Updates
 from cyclerate.keras._trainee import VALIDATION, check_targets, validation_of
 from cyclerate.schedules import Schedule
-from cyclerate.schedules._namespaces import FARTHEST
+from cyclerate.schedules._base import check_steps
 
 _LARGEST_RATE = float(np.finfo(np.float32).max)
 
@@ -191,10 +191,8 @@ class Fit:
                 allowed = "1 with total_steps; or give epochs"
                 raise bad_argument("steps_per_execution", allowed, model.steps_per_execution)
         else:
-            self.updates = check_count(
-                "epochs, counted in updates of the weights",
-                self._updates_in(self._epochs),
-                below=FARTHEST,
+            self.updates = check_steps(
+                "epochs, counted in updates of the weights", self._updates_in(self._epochs)
             )
         self._first_epoch = check_count("initial_epoch", options.get("initial_epoch", 0), low=0)
         if self._updates_in(self._first_epoch) >= self.updates:

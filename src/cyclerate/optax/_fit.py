@@ -18,6 +18,7 @@ from cyclerate.optax._cycle import CycleTraining, checked_momentum
 from cyclerate.optax._finder import range_test
 from cyclerate.optax._step import MakeOptimizer
 from cyclerate.optax._trainee import batches_of, number_of_batches, rows_in
+from cyclerate.schedules._base import check_steps
 
 FINDS = ("auto", "warmup", "probe", "sweep")
 _TOLD_STEPS = 100  # after so many of them trackers are told
@@ -212,7 +213,7 @@ def _steps_in(epochs: Any, batches: int | None, accumulation_steps: int) -> int:
     if not batches:
         raise bad_argument("data", "at least one batch", "none")
     updates = check_count("epochs", epochs) * batches // accumulated
-    return check_count("epochs, counted in updates", updates, below=2**62)
+    return check_steps("epochs, counted in updates", updates)
 
 
 def _sized(find: str, steps: int, *, whole: bool) -> dict[str, Any]:
