@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pandas as pd
@@ -108,12 +110,14 @@ def test_what_was_never_seen_is_not_missing(many: int, unknown: int):
 
 
 @pytest.mark.parametrize("kind", ["datetime64[us]", "timedelta64[s]"])
-def test_dates_beside_texts_are_refused(kind: str):
-    frame = pd.DataFrame({"town": ["Bern", "Thun"], "since": pd.Series([None, 1]).astype(kind)})
-    with pytest.raises(
-        ValueError, match=r"of a date, parts or days as numbers. Received: 'since: "
-    ):
-        Categories(frame, "from_dtype").numbers(frame)
+@pytest.mark.parametrize("beside", [{"town": ["Bern", "Thun"]}, {"rooms": [1.0, 2.0]}, {}])
+def test_dates_are_refused_whatever_is_beside_them(kind: str, beside: dict[str, list[Any]]):
+    frame = pd.DataFrame(beside | {"since": pd.Series([None, 1]).astype(kind)})
+    for cells, name in ((frame, "since"), (frame[["since"]].to_numpy(), "dtype")):
+        with pytest.raises(
+            ValueError, match=f"of a date, parts or days as numbers. Received: '{name}: "
+        ):
+            Categories(cells, "from_dtype").numbers(cells)
 
 
 def test_the_inputs_of_a_row_depend_on_no_other_row():

@@ -230,7 +230,12 @@ class Categories:
         return bool(self._codes)
 
     def numbers(self, x: Any) -> Any:
-        """Returns the table as floats, each category as its number, -1 for an unknown one."""
+        """Returns the table as floats, each category as its number, -1 for an unknown one.
+
+        Raises:
+            ValueError: A column holds dates.
+        """
+        _refuse_dates(x)
         if not self:
             return x
         found = np.empty(np.shape(x), order="F")  # as pandas holds them: none is copied
@@ -291,10 +296,17 @@ def _factorized(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
     return np.array(numbers, dtype=np.int64), [*values]
 
 
+def _refuse_dates(x: Any) -> None:
+    """Of another table the unit may differ, and a missing date would be a number."""
+    frame = hasattr(x, "iloc") and hasattr(x, "columns")
+    kinds = x.dtypes.items() if frame else [("dtype", getattr(x, "dtype", None))]
+    for name, kind in kinds:
+        if getattr(kind, "kind", "") in ("m", "M"):
+            allowed = "numbers and categories; of a date, parts or days as numbers"
+            raise bad_argument("X", allowed, f"{name}: {kind}")
+
+
 def _floats(column: Any) -> NDArray[np.float64]:
     if hasattr(column, "iloc"):
-        if getattr(column.dtype, "kind", "") in "mM":  # their unit may differ, and NaT is a number
-            allowed = "numbers and categories; of a date, parts or days as numbers"
-            raise bad_argument("X", allowed, f"{column.name}: {column.dtype}")
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return column.astype(np.float64)
