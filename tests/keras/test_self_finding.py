@@ -292,6 +292,20 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(epochs: int, tmp_path: P
         ck.SelfFindingCycle.load(tmp_path / "cycle.npz")
 
 
+def test_a_state_that_is_restored_after_it_is_no_other_owner_of_the_rate(tmp_path: Path):
+    """Warnings are errors: a rate that came back with the model is not one that another sets."""
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    whole, begun = new_model(), ck.SelfFindingCycle(STEPS)
+    fit(whole, begun, backup, epochs=4)
+    begun.save(tmp_path / "cycle.npz")
+    again, resumed = new_model(), ck.SelfFindingCycle.load(tmp_path / "cycle.npz")
+    fit(again, resumed, backup, epochs=5)
+    fit(whole, begun, epochs=5, initial_epoch=4)
+    assert resumed.history == begun.history
+    assert len(resumed.history["loss"]) == 50
+    assert state_of(again) == state_of(whole)
+
+
 @pytest.mark.parametrize("eager", [False, True])
 def test_first_batches_that_the_loss_scale_skips_ask_for_no_rate_and_are_no_steps(eager: bool):
     inner = keras.optimizers.SGD(momentum=0.9)

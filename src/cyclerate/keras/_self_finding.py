@@ -176,6 +176,7 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._names = ("learning_rate", "momentum")[: len(attributes)]
         self._fit_start = len(self._history)
         self._watch.leave(optimizer)
+        self._done_before = int(optimizer.iterations)
         self._ready = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -183,6 +184,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
             self._losses.begin()
             return
         self._ready, self._losses = True, OwnLosses(self._fitted)
+        if int(self._optimizer.iterations) != self._done_before:
+            self._watch.forget()  # another callback has loaded a state, and its rate
         if self._cycle is None:
             self._cycle = self._new_cycle(epoch)
         self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
