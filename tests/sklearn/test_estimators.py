@@ -245,6 +245,24 @@ def test_class_weights_count_as_those_of_rows():
     assert np.array_equal(given.predict_proba(x), rows.predict_proba(x))
 
 
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, 0.0])
+def test_class_weights_that_cannot_be_are_refused(weight: float):
+    x, y = np.zeros((8, 1)), np.array(["rare", "common"] * 4)
+    weights = {"rare": weight, "common": 0.0}
+    with pytest.raises(ValueError, match=r"class_weight must be .*, none below zero"):
+        CyclicClassifier(**QUICK, class_weight=weights).fit(x, y)
+
+
+def test_a_target_that_no_network_can_learn_is_refused_by_name():
+    x = np.zeros((4, 1))
+    labels = np.array(["a", None, "b", "a"], dtype=object)
+    with pytest.raises(ValueError, match=r"y must be labels of one kind.* 'NoneType, str'"):
+        CyclicClassifier(**QUICK).fit(x, labels)
+    days = np.array(["2024-01-01", "NaT", "2024-01-03", "2024-01-04"], dtype="M8[D]")
+    with pytest.raises(ValueError, match="y must be labels or numbers; of a date, parts or days"):
+        CyclicRegressor(**QUICK).fit(x, days)
+
+
 def test_fits_in_threads_are_those_one_after_the_other():
     x, y = iris()
 

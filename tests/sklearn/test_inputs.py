@@ -120,6 +120,26 @@ def test_dates_are_refused_whatever_is_beside_them(kind: str, beside: dict[str, 
             Categories(cells, "from_dtype").numbers(cells)
 
 
+def test_objects_beside_numbers_are_numbers_or_are_refused_by_name():
+    for beside in ({}, {"town": ["Bern", "Thun", "Bern"]}):
+        cells = pd.DataFrame(beside | {"on": pd.Series([True, pd.NA, None], dtype=object)})
+        numbers = Categories(cells, "from_dtype").numbers(cells)["on"].to_numpy(float)
+        assert np.array_equal(numbers, [1.0, NAN, NAN], equal_nan=True)
+    days = pd.DataFrame({"day": pd.date_range("2024", periods=3).date})
+    with pytest.raises(ValueError, match=r"X must be numbers and categories\. Received: .day: "):
+        Categories(days, "from_dtype").numbers(days)
+
+
+@pytest.mark.parametrize("kind", ["large", "dictionary"])
+def test_texts_of_arrow_are_categories(kind: str):
+    arrow = pytest.importorskip("pyarrow")
+    texts = arrow.array(["x", "y", "y", None], arrow.large_string())
+    cells = texts.dictionary_encode() if kind == "dictionary" else texts
+    frame = pd.DataFrame({"text": pd.array(cells, dtype=pd.ArrowDtype(cells.type))})
+    found = Categories(frame, "from_dtype")
+    assert found.numbers(frame)["text"].tolist() == [1, 0, 0, 2]
+
+
 def test_the_inputs_of_a_row_depend_on_no_other_row():
     x = np.random.default_rng(0).normal(size=(9001, 3))
     x[::7, 0], x[:, 2] = NAN, np.arange(9001) % 5

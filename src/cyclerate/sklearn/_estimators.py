@@ -31,7 +31,7 @@ from cyclerate._errors import (
 from cyclerate.compare._networks import OPTIMIZERS, make_objective, usual_batch_size
 from cyclerate.cycles._members import mean_of, probabilities_from
 from cyclerate.sklearn._fit import Settings, Table, fit_networks
-from cyclerate.sklearn._inputs import Categories, Inputs
+from cyclerate.sklearn._inputs import Categories, Inputs, refuse_dates
 from cyclerate.sklearn._networks import Shape, outputs_of
 
 HIGHEST_SEED = 2**31 - 1
@@ -153,6 +153,7 @@ class _Cyclic(BaseEstimator):
         """The rows as floats, NaN where one is missing, a category as its number; and y."""
         fitted = y is _NO_TARGETS
         if not fitted:
+            refuse_dates("y", "labels or numbers", y)
             self._categories = Categories(x, self.categorical_features)
         elif self._categories:
             _check_feature_names(self, x, reset=False)
@@ -175,11 +176,22 @@ class _Cyclic(BaseEstimator):
 
 
 def _class_weights(class_weight: Any, y: NDArray[Any]) -> NDArray[np.float64]:
+    allowed = '{label: weight}, none below zero and some above, "balanced" or None'
     try:
-        return compute_sample_weight(class_weight, y)
+        weights = compute_sample_weight(class_weight, y)
     except (ValueError, TypeError) as error:
-        allowed = '{label: weight}, "balanced" or None'
         raise bad_argument("class_weight", allowed, class_weight) from error
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.any()):
+        raise bad_argument("class_weight", allowed, class_weight)
+    return weights
+
+
+def _check_labels(y: NDArray[Any]) -> None:
+    try:
+        check_classification_targets(y)
+    except TypeError as error:  # they have no order
+        kinds = sorted({type(label).__name__ for label in y})
+        raise bad_argument("y", "labels of one kind, none missing", ", ".join(kinds)) from error
 
 
 def _seed(random_state: Any) -> int:
@@ -320,8 +332,8 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
                 batch, length and size let expect was the peak.
         """
         x, y = self._checked(X, y)
-        check_classification_targets(y)
         used, weights = _used(x, sample_weight)
+        _check_labels(y)
         y = y[used]
         self.classes_, numbers = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

@@ -233,10 +233,10 @@ class Categories:
         """Returns the table as floats, each category as its number, -1 for an unknown one.
 
         Raises:
-            ValueError: A column holds dates.
+            ValueError: A column holds dates, or something else that is no number.
         """
-        _refuse_dates(x)
-        if not self:
+        refuse_dates("X", "numbers and categories", x)
+        if not self and _ready(x):
             return x
         found = np.empty(np.shape(x), order="F")  # as pandas holds them: none is copied
         for i in range(len(found.T)):
@@ -276,7 +276,8 @@ def _holds_texts(column: Any) -> bool:
     kind = str(column.dtype)
     if kind == "object":
         return any(isinstance(value, str) for value in column)
-    return kind == "category" or kind.startswith("str")
+    # Arrow has texts of two lengths, and a kind of categories.
+    return kind == "category" or kind.startswith(("str", "large_string", "dictionary"))
 
 
 def _column(x: Any, i: int) -> Any:
@@ -296,17 +297,27 @@ def _factorized(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
     return np.array(numbers, dtype=np.int64), [*values]
 
 
-def _refuse_dates(x: Any) -> None:
-    """Of another table the unit may differ, and a missing date would be a number."""
-    frame = hasattr(x, "iloc") and hasattr(x, "columns")
-    kinds = x.dtypes.items() if frame else [("dtype", getattr(x, "dtype", None))]
-    for name, kind in kinds:
+def refuse_dates(name: str, allowed: str, values: Any) -> None:
+    """Of other values the unit may differ, and a missing date would be a number."""
+    frame = hasattr(values, "iloc") and hasattr(values, "columns")
+    kinds = values.dtypes.items() if frame else [("dtype", getattr(values, "dtype", None))]
+    for part, kind in kinds:
         if getattr(kind, "kind", "") in ("m", "M"):
-            allowed = "numbers and categories; of a date, parts or days as numbers"
-            raise bad_argument("X", allowed, f"{name}: {kind}")
+            instead = f"{allowed}; of a date, parts or days as numbers"
+            raise bad_argument(name, instead, f"{part}: {kind}")
+
+
+def _ready(x: Any) -> bool:
+    """Whether scikit-learn reads the table itself: of objects it takes no pandas.NA."""
+    frame = hasattr(x, "iloc") and hasattr(x, "columns")
+    return not frame or all(kind.kind in "biufc" for kind in x.dtypes)
 
 
 def _floats(column: Any) -> NDArray[np.float64]:
-    if hasattr(column, "iloc"):
+    if not hasattr(column, "iloc"):
+        return column.astype(np.float64)
+    try:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return column.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        received = f"{column.name}: {error}"
+        raise bad_argument("X", "numbers and categories", received) from error
