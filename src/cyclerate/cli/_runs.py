@@ -260,13 +260,15 @@ def _study(data: Tabular, plan: Plan, out: Path) -> tuple[Study, Objective]:
 
 def _introduce(data: Tabular, study: Study, plan: Plan, console: Console) -> None:
     model, budget = study.start(plan.seeds[0]).model, study.budgets[0]
+    cut = budget.total_steps < budget.steps_per_epoch * plan.epochs
     console.say(f"{data.name}: {data.rows:,} rows, target '{data.target.name}'.")
     for note in (*data.notes, *_rare(data, study)):
         console.say(note, point=True)
     console.say(
         f"Network: {model.description}; {model.parameters:,} parameters. {model.optimizer}, "
         f"batches of {model.batch_size}, {budget.steps_per_epoch:,} steps an epoch, "
-        f"{plan.epochs} epochs: {budget.total_steps:,} steps a run."
+        f"{plan.epochs} epochs: {budget.total_steps:,} steps a run"
+        f"{', as whole cycles' * cut}."
     )
 
 
