@@ -245,6 +245,15 @@ def test_class_weights_count_as_those_of_rows():
     assert np.array_equal(given.predict_proba(x), rows.predict_proba(x))
 
 
+def test_a_class_of_weight_zero_is_as_if_its_rows_were_not_there():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    y = np.where(np.arange(300) < 297, "common", "rare")
+    network = CyclicClassifier(**QUICK, class_weight={"common": 0.0}).fit(x, y)
+    assert network.classes_.tolist() == ["common", "rare"]
+    assert network.predict(x[y == "rare"]).tolist() == ["rare"] * 3
+    assert network.history_["held_out_loss"] == []  # of three rows none is held out
+
+
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, 0.0])
 def test_class_weights_that_cannot_be_are_refused(weight: float):
     x, y = np.zeros((8, 1)), np.array(["rare", "common"] * 4)

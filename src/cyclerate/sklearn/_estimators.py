@@ -342,13 +342,15 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         targets = numbers.astype(np.int32)
         if objective.outputs == 1:
             targets = targets.astype(np.float32)[:, None]
+        weights = weights[used] * _class_weights(self.class_weight, y)
+        counting = weights > 0
         self._fit(
-            x[used],
-            targets,
-            weights[used] * _class_weights(self.class_weight, y),
+            x[used][counting],
+            targets[counting],
+            weights[counting],
             outputs=objective.outputs,
             loss=objective.loss_name,
-            groups=numbers,
+            groups=numbers[counting],
         )
         return self
 
