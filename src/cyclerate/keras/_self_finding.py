@@ -177,9 +177,10 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._fit_start = len(self._history)
         self._watch.leave(optimizer)
         self._done_before = int(optimizer.iterations)
-        self._ready = False
+        self._ready = self._means_begin_again = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._means_begin_again = False  # as in every epoch
         if self._ready:
             self._losses.begin()
             return
@@ -229,6 +230,10 @@ class SelfFindingCycle(keras.callbacks.Callback):
         cycle, batches = self._running, self.params.get("steps")
         another = batches is not None and batch + 1 < batches
         self._steering.more = another and cycle.step + 1 < cycle.total_steps
+        if self._means_begin_again:
+            self._means_begin_again = False
+            self._fitted.reset_metrics()
+            self._losses.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         cycle, steering = self._running, self._steering
@@ -247,8 +252,8 @@ class SelfFindingCycle(keras.callbacks.Callback):
             self._watch.look(self._optimizer)
             self._mark.put_back(again=True)
             self._watch.leave(self._optimizer)  # the rate came back, too
-            self._fitted.reset_metrics()
-            self._losses.begin(batch + 1)
+            # Not now: after the last batch of an epoch, Keras would log the means of none.
+            self._means_begin_again = True
             self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))
         if cycle.keep:
             self._mark = None  # two copies are not needed
