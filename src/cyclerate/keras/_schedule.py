@@ -184,10 +184,8 @@ class ScheduleCallback(keras.callbacks.Callback):
         if isinstance(self.model.train_function, ScheduledFunction):
             self.model.train_function.begin(epoch)
         # Another callback may have loaded an earlier state since: those steps are not of this fit.
-        done = int(self._optimizer.iterations)
-        if done != self._recorded:
-            self._recorded = done
-            self._watch.forget()
+        self._recorded = int(self._optimizer.iterations)
+        self._watch.begin_epoch(self._optimizer)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         ends = self.model.stop_training  # a guard that ends the fit has put count and rate back

@@ -176,17 +176,15 @@ class SelfFindingCycle(keras.callbacks.Callback):
         self._names = ("learning_rate", "momentum")[: len(attributes)]
         self._fit_start = len(self._history)
         self._watch.leave(optimizer)
-        self._done_before = int(optimizer.iterations)
-        self._ready = self._means_begin_again = False
+        self._ready = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._means_begin_again = False  # as in every epoch
+        self._watch.begin_epoch(self._optimizer)
         if self._ready:
             self._losses.begin()
             return
         self._ready, self._losses = True, OwnLosses(self._fitted)
-        if int(self._optimizer.iterations) != self._done_before:
-            self._watch.forget()  # another callback has loaded a state, and its rate
         if self._cycle is None:
             self._cycle = self._new_cycle(epoch)
         self._updates = Updates(self._fitted, partial(batches_counted, self._fitted))

@@ -385,15 +385,17 @@ class RateWatch:
 
     def __init__(self) -> None:
         self._left: float | None = None
+        self._step = 0
         self._told = False
 
     def leave(self, optimizer: Any) -> None:
-        """Notes the rate as it is left, where it is a number."""
-        self._left = _number(rate_of(optimizer))
+        """Notes the rate as it is left, where it is a number, and after which step."""
+        self._left, self._step = _number(rate_of(optimizer)), int(optimizer.iterations)
 
-    def forget(self) -> None:
-        """Says that what was left does not count any more, as where a state was loaded."""
-        self._left = None
+    def begin_epoch(self, optimizer: Any) -> None:
+        """Forgets what was left where another callback has loaded a state since, and its rate."""
+        if int(optimizer.iterations) != self._step:
+            self._left = None
 
     def look(self, optimizer: Any) -> None:
         """Warns if the rate is not as it was left."""

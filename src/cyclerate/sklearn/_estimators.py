@@ -345,7 +345,7 @@ class CyclicClassifier(ClassifierMixin, _Cyclic):
         weights = weights[used] * _class_weights(self.class_weight, y)
         counting = weights > 0
         self._fit(
-            x[used][counting],
+            x[np.flatnonzero(used)[counting]],
             targets[counting],
             weights[counting],
             outputs=objective.outputs,

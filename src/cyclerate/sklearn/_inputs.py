@@ -254,7 +254,7 @@ class Categories:
 
 def _chosen(x: Any, chosen: Any) -> list[int]:
     """The places of the columns that hold categories."""
-    names = [*x.columns] if hasattr(x, "iloc") and hasattr(x, "columns") else None
+    names = [*x.columns] if _is_frame(x) else None
     allowed = '"from_dtype", None, or names, places or flags of columns of X'
     if chosen is None or (isinstance(chosen, str) and chosen == FROM_DTYPE):
         frame = chosen is not None and names is not None
@@ -280,6 +280,10 @@ def _holds_texts(column: Any) -> bool:
     return kind == "category" or kind.startswith(("str", "large_string", "dictionary"))
 
 
+def _is_frame(x: Any) -> bool:
+    return hasattr(x, "iloc") and hasattr(x, "columns")  # a Series has no columns
+
+
 def _column(x: Any, i: int) -> Any:
     return x.iloc[:, i] if hasattr(x, "iloc") else np.asarray(x, dtype=object)[:, i]
 
@@ -299,8 +303,8 @@ def _factorized(column: Any) -> tuple[NDArray[np.int64], list[Any]]:
 
 def refuse_dates(name: str, allowed: str, values: Any) -> None:
     """Of other values the unit may differ, and a missing date would be a number."""
-    frame = hasattr(values, "iloc") and hasattr(values, "columns")
-    kinds = values.dtypes.items() if frame else [("dtype", getattr(values, "dtype", None))]
+    one = [("dtype", getattr(values, "dtype", None))]
+    kinds = values.dtypes.items() if _is_frame(values) else one
     for part, kind in kinds:
         if getattr(kind, "kind", "") in ("m", "M"):
             instead = f"{allowed}; of a date, parts or days as numbers"
@@ -309,8 +313,7 @@ def refuse_dates(name: str, allowed: str, values: Any) -> None:
 
 def _ready(x: Any) -> bool:
     """Whether scikit-learn reads the table itself: of objects it takes no pandas.NA."""
-    frame = hasattr(x, "iloc") and hasattr(x, "columns")
-    return not frame or all(kind.kind in "biufc" for kind in x.dtypes)
+    return not _is_frame(x) or all(kind.kind in "biufc" for kind in x.dtypes)
 
 
 def _floats(column: Any) -> NDArray[np.float64]:
