@@ -377,9 +377,11 @@ def test_range_test_refuses_what_the_library_refuses(
     assert option.lstrip("-").replace("-", "_") in result.stderr
 
 
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for_a_run(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Waits until the record has a run: it is written a moment after the cell's own file."""
     for _ in range(1200):
-        if any(folder.glob(pattern)) or process.poll() is not None:
+        record = folder / "record.json"
+        if process.poll() is not None or (record.exists() and Comparison.load(record).cells):
             return
         time.sleep(0.05)
 
@@ -395,7 +397,7 @@ def test_ctrl_c_keeps_what_is_done_and_exits_130(flowers: Path, tmp_path: Path):
     words = ["--target", "kind", "--policies", "fixed", "--epochs", "6", "--seeds", "500"]
     with start("compare", str(flowers), *words, "--out", "out", cwd=tmp_path) as process:
         try:
-            wait_for(tmp_path / "out", "cells/*.json", process)
+            wait_for_a_run(tmp_path / "out", process)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         finally:
