@@ -108,13 +108,14 @@ def test_an_array_is_kept_beside_its_cell_and_missed(tmp_path: Path):
 
 
 def hold(path: Path, cell: Cell, then: str) -> None:
-    """In a process of its own: takes the lock, says so, and finishes the cell or waits."""
+    """In a process of its own: takes the lock, says so, and finishes after all others, or waits."""
     folder = Folder(path)
     with folder.locked(cell) as ours:
         assert ours
         (path / "held").touch()
         if then == "finish":
-            time.sleep(0.3)
+            while not (path / "cells" / "c.json").exists():
+                time.sleep(0.01)
             folder.save(cell, {"name": "from the other process"})
         else:
             time.sleep(60)
@@ -234,12 +235,14 @@ folder = Path(sys.argv[1])
 
 def work(cell):
     (folder / f"begun-{os.getpid()}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
     time.sleep(cell.settings["seconds"])
     with open(folder / "log", "a") as log:
         print(cell.name, file=log)
     return {"value": cell.settings["number"] ** 2}
 
-cells = [Cell(f"cells/{n}", {"number": n, "seconds": 0.1}) for n in range(24)]
+cells = [Cell(f"cells/{n}", {"number": n, "seconds": 0.05}) for n in range(24)]
 print(sum(done.result["value"] for _, done in finish(cells, work, Folder(folder))))
 """
 
@@ -253,6 +256,7 @@ def test_of_four_workers_on_one_folder_two_are_killed(tmp_path: Path):
                 assert worker.poll() is None
                 time.sleep(0.01)
             worker.kill()
+        (tmp_path / "go").touch()  # all wait for it in their first cell
         said = [worker.communicate(timeout=60)[0] for worker in workers]
     finally:
         for worker in workers:

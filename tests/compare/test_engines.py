@@ -94,16 +94,20 @@ def test_threads_of_a_process_take_turns(tmp_path: Path):
 
 def test_a_failure_is_raised_and_what_has_not_begun_is_cancelled(tmp_path: Path):
     futures: list[Future[Any]] = []
+    cancelled = tmp_path / "cancelled"
 
     class Pool(ThreadPoolExecutor):
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             futures.append(super().submit(fn, *args, **kwargs))
+            futures[-1].add_done_callback(lambda done: done.cancelled() and cancelled.touch())
             return futures[-1]
 
     def work(cell: Cell) -> dict[str, Any]:
         if cell.settings["name"] == "b":
             raise RuntimeError("out of memory")
-        time.sleep(0.2 if cell.settings["name"] == "c" else 0.0)
+        # The pool's thread takes this one at once, while the last is still to be cancelled.
+        while cell.settings["name"] == "c" and not cancelled.exists():
+            time.sleep(0.01)
         return {}
 
     with Pool(1) as pool, pytest.raises(RuntimeError, match="out of memory"):
