@@ -18,7 +18,7 @@ from tests.reproductions.toys import MADE, outcome
 
 PAPER = {"fixed": 0.814, "triangular2-staged": 0.814, "decay": 0.785, "exp": 0.791}
 OURS = {"one_cycle": 0.83, "one_cycle-short": 0.81, "warmup": 0.84, "warmup-short": 0.82}
-ALL = {**PAPER, "exp_range": 0.822, "triangular2": 0.80, **OURS}
+ALL = {**PAPER, "exp_range": 0.822, "exp_range-both": 0.82, "triangular2": 0.80, **OURS}
 NOTE = "The images are JPEG."
 
 
@@ -58,6 +58,12 @@ def record(
         ("decay", {0: 7e-3, 2000: 4e-3, 4000: 1e-3, 24_990: 1e-3}),
         ("exp", {0: 6e-3, 10_000: 6e-3 * 0.99994**10_000, 70_000: 6e-3 * 0.99994**70_000}),
         ("exp_range", {0: 1e-3, 2000: 1e-3 + 5e-3 * 0.99994**2000, 4000: 1e-3}),
+        (
+            "exp_range-both",
+            {0: 1e-3, 2000: 6e-3 * 0.99994**2000, 4000: 1e-3 * 0.99994**4000}
+            | {5000: (1e-3 * 0.99994**4000 + 6e-3 * 0.99994**6000) / 2}
+            | {40_000: 1e-3 * 0.99994**40_000, 42_000: 6e-3 * 0.99994**42_000},
+        ),
     ],
 )
 def test_a_scaled_policy_has_the_paper_s_rates_at_the_same_share(
@@ -79,6 +85,7 @@ def test_every_cell_has_the_paper_s_iterations_times_the_scale():
         "decay": 2500,
         "exp": 7000,
         "exp_range": 4200,
+        "exp_range-both": 4200,
         "one_cycle": 2500,
         "one_cycle-short": 1000,
         "warmup": 2500,
@@ -131,7 +138,7 @@ def test_the_table_sets_the_paper_beside_what_was_found():
     assert rows["decay"][2::3] == ("-2.9", "-2.9")
     assert rows["1cycle"] == (none, none, none, "2,500", "83.0 % ± 0.1", "+1.6")
     assert rows["short warmup"] == (none, none, none, "1,000", "82.0 % ± 0.1", "+0.6")
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert "over 2 seeds" in table.legend
     assert "1cycle 0.01, by a range test of 60 more iterations; short 1cycle 0.01" in table.legend
     assert "warmup 0.02, on its way up; short warmup 0.02, on its way up." in table.legend
@@ -169,9 +176,10 @@ def test_what_is_said_follows_the_numbers():
         "triangular2 set against decay: above it by 2.9 points, in the paper +2.9 points" in falling
     )
     assert "exp_range set against exp: above it by 22.2 points, in the paper +3.1 points" in falling
+    assert "falling bounds set against exp: above it by 22.0 points" in falling
     assert order == (
-        "From the best to the worst, in the paper: exp_range, fixed = triangular2, exp, decay. "
-        "Here: exp_range, triangular2, decay, exp, fixed."
+        "From the best to the worst, in the paper: exp_range = falling bounds, fixed = "
+        "triangular2, exp, decay. Here: exp_range, falling bounds, triangular2, decay, exp, fixed."
     )
     staged: dict[str, Any] = {"triangular2-staged": 0.4}
     worse = smith2017.lessons(record(seeds=2, **staged))
@@ -215,7 +223,7 @@ def test_a_record_that_has_not_all_cells_says_what_it_can(there: list[str]):
 def test_the_rates_are_drawn_over_the_length_of_each_policy():
     charts = {chart.name: chart for chart in smith2017.charts(record(scale=0.1))}
     lines = {a.name: a for a in charts["rates"].drawn}
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert (lines["fixed"].x[-1], lines["fixed"].y[-1]) == (6999, pytest.approx(1e-5))
     assert (lines["decay"].x[-1], lines["decay"].y[-1]) == (2499, pytest.approx(1e-3))
     assert max(y for y in lines["triangular2"].y if y) == pytest.approx(5e-3, rel=0.02)
