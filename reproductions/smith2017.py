@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclerate.compare._wording import MISSING, whole
+from cyclerate.compare._wording import MISSING, rate, whole
 from cyclerate.schedules import (
     Constant,
     Exponential,
@@ -319,11 +319,12 @@ def _found_rates(record: Reproduction) -> str:
 
 
 def lessons(record: Reproduction) -> tuple[str, ...]:
-    """What kind of figures these are; fewer steps; ours; how soon; falling alone; the order."""
+    """What kind of figures these are; fewer steps; ours; rates; how soon; falling; the order."""
     return say.sentences(
         _on_kind(record),
         _on_cycles(record),
         *(_on_ours(record, rival) for rival in ("fixed", "triangular2-staged")),
+        _on_found(record),
         _on_speed(record),
         _on_falling(record),
         _on_order(record),
@@ -385,6 +386,21 @@ def _on_ours(record: Reproduction, rival: str) -> str:
         f"Ours, set against {name} ({say.share(end)} after {whole(_steps(record, rival))} "
         f"iterations): {'; '.join(parts)}."
     )
+
+
+def _on_found(record: Reproduction) -> str:
+    """How high the ways up put the rate beside the range tests, and how often it was lowered."""
+    parts: list[str] = []
+    for cell, test in zip(_ON_THE_WAY, _TESTED.values(), strict=True):
+        top, usual = (say.middle(record.values(name, "max_lr")) for name in (cell, test))
+        if top is None or usual is None:
+            continue
+        times = sum(record.values(cell, "repairs"))
+        parts.append(
+            f"{_POLICIES[cell][0]} {rate(top)}, {top / usual:.1f} times what the range test says "
+            f"(explosions that lowered it to a third: {times:g})"
+        )
+    return f"Rates found on the way up: {'; '.join(parts)}." if parts else ""
 
 
 def _on_speed(record: Reproduction) -> str:

@@ -38,7 +38,7 @@ def record(
                 done = dataclasses.replace(outcome(0.5), values=values, schedule=schedule)
                 if "find" in cell.settings:
                     curves = {**done.curves, "learning_rate": (0.02, 0.0)}
-                    values = {**values, "max_lr": 0.02}
+                    values = {**values, "max_lr": 0.02, "repairs": float(cell.name != "warmup")}
                     done = dataclasses.replace(done, values=values, curves=curves, schedule=None)
             runs.append(Run(cell.name, seed, cell.settings, done, MADE))
     return Reproduction("smith2017", size, data, tuple(runs))
@@ -160,7 +160,7 @@ def test_figures_that_are_not_the_paper_s_are_called_so():
 
 def test_what_is_said_follows_the_numbers():
     better = record(seeds=2, fixed=0.5, exp=0.6)
-    cycles, ours, beside, speed, falling, order = smith2017.lessons(better)
+    cycles, ours, beside, rates, speed, falling, order = smith2017.lessons(better)
     assert "81.4 % after 25,000 iterations" in cycles
     # The toy's curve has 50 % after two steps.
     assert "50.0 % after 70,000 (before its cuts, after 25,000: 50.0 %). Set against" in cycles
@@ -171,6 +171,11 @@ def test_what_is_said_follows_the_numbers():
     )
     assert "the paper's cycles (81.4 % after 25,000 iterations): 1cycle 83.0 %" in beside
     assert beside.endswith("short warmup 82.0 % ± 0.1 after 10,000, above it by 0.6 points.")
+    assert rates == (
+        "Rates found on the way up: warmup 0.02, 2.0 times what the range test says (explosions "
+        "that lowered it to a third: 0); short warmup 0.02, 2.0 times what the range test says "
+        "(explosions that lowered it to a third: 2)."
+    )
     assert "The fixed rate ends at 50.0 %. So high, for the first time, is: fixed after 2" in speed
     assert (
         "triangular2 set against decay: above it by 2.9 points, in the paper +2.9 points" in falling
@@ -185,7 +190,7 @@ def test_what_is_said_follows_the_numbers():
     worse = smith2017.lessons(record(seeds=2, **staged))
     assert "Set against it: below it by 41.4 points." in worse[0]
     # Its curve never has what the fixed rate ends with.
-    assert "is: never fixed, triangular2" in worse[3]
+    assert "is: never fixed, triangular2" in worse[4]
     assert "(with one seed)" in smith2017.lessons(record())[0]
 
 
