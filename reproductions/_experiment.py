@@ -129,7 +129,7 @@ def run(
         OtherSettings: The folder holds another experiment, or cells that other settings made.
     """
     file, made = out_dir / FILE_NAME, Reproduction(experiment.name, size, (), command=command)
-    before = _before(file, made.settings)
+    _before(file, made.settings)  # refuses that of another experiment, before anything is run
     cells = {cell.name: cell for cell in experiment.cells(size)}
     folder = engine.Folder(out_dir / "cells")
     stage = functools.cache(lambda: experiment.open(size))
@@ -157,6 +157,7 @@ def run(
             finished.append(Run(cell.name, seed, plain(cell.settings), outcome, done.provenance))
     finally:  # also after an interrupt, so that a page can be made of what there is
         if finished:
+            before = _before(file, made.settings)  # another process may have added to it since
             data = stage().data if before is None or stage.cache_info().currsize else before.data
             runs = _with_others(finished, before, cells)
             made = dataclasses.replace(made, data=data, runs=runs)

@@ -153,6 +153,17 @@ def test_some_of_the_cells_are_run_alone_and_the_others_kept(tmp_path: Path):
     assert [(r.cell, r.seed) for r in record.runs] == BOTH[:3]
 
 
+def test_what_another_process_finished_meanwhile_stays_in_the_record(tmp_path: Path):
+    class Shared(Toy):
+        def run(self, cell: Cell, seed: int, results: Results) -> Outcome:
+            run(toy(Toy(), a=1, b=2), Size((0,)), tmp_path, only=["b"])
+            return super().run(cell, seed, results)
+
+    run(toy(Shared(), a=1, b=2), SIZE, tmp_path, only=["a"])
+    kept = Reproduction.load(tmp_path / FILE_NAME)
+    assert [(r.cell, r.seed) for r in kept.runs] == BOTH[:3]
+
+
 def test_scale_lengthens_and_quick_does_not_look_at_it():
     assert Size((0,), scale=2.5).epochs(4) == 10
     assert Size((0,), scale=0.01).epochs(4) == 1
