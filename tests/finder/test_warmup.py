@@ -372,6 +372,23 @@ def test_an_explosion_late_in_a_long_training_is_seen():
     assert 3000 < cycle.history()["repairs"][0]["step"] < 3030
 
 
+@pytest.mark.parametrize(
+    ("steps", "rules", "repairs"),
+    [(40, Rules(), 1), (8, Rules(), 0), (40, Rules(high_steps=99), 0)],
+)
+def test_a_rise_that_stays_is_an_explosion(steps: int, rules: Rules, repairs: int):
+    """It is of four standard deviations, where it takes six to be one at once."""
+    cycle = FindingCycle(5000, prior_lr("adam"), rules)
+    while cycle.step < 2000:
+        level = 2.0 - min(cycle.step, 1000) / 1000 + 0.9 * (1500 <= cycle.step < 1500 + steps)
+        cycle.tell(level + 0.1 * (-1) ** cycle.step)
+        if cycle.go_back and cycle.step > 1000:
+            break
+    found = cycle.history()["repairs"]
+    assert len(found) == repairs
+    assert all((1510 < one["step"] < 1520, one["why"]) == (True, "exploded") for one in found)
+
+
 def test_a_rate_that_is_known_is_risen_to_in_a_tenth_of_the_steps_and_falls_to_zero():
     cycle = FindingCycle(200, Prior(5.0, 0.4), top=0.03)
     driven = Driver(cycle, Bowl()).run()

@@ -62,6 +62,8 @@ class Rules:
             this many of its standard deviations, above its best.
         rise_fall, rise_sds: It has exploded where it is the larger of these above its best. A long
             training sees more of what is rare: `rise_sds_per_decade` more, per tenfold of 500.
+        high_sds, high_steps: So it has where it stays for so many steps above the larger of
+            `rise_fall` and this, as they were when it came there: it no longer is what is rare.
         lower: Number that the top is divided by then, at most `most_repairs` times.
         rise_frac: Share of the training in which the rate rises, in a straight line, to a top that
             is known.
@@ -82,6 +84,8 @@ class Rules:
     rise_fall: float = 0.5
     rise_sds: float = 5.0
     rise_sds_per_decade: float = 1.0
+    high_sds: float = 3.0
+    high_steps: int = 10
     lower: float = 3.0
     most_repairs: int = 8
     rise_frac: float = 0.1
@@ -143,6 +147,7 @@ class FindingCycle:
         self._norms = Latest(self.rules.clip_window)
         self._mark: tuple[int, float | None] = (0, None)  # its step and level
         self._quiet_until = 0
+        self._high: tuple[int, float] | None = None  # since when it is above what
         self._top_is_known = top is not None
         self._down_from = int(self.rules.rise_frac * total_steps) if self._top_is_known else 0
         self._way_up = None if self._top_is_known else self._new_way_up()
@@ -273,6 +278,7 @@ class FindingCycle:
             "norms": list(self._norms),
             "mark": list(self._mark),
             "quiet_until": self._quiet_until,
+            "high": None if self._high is None else list(self._high),
             "down_from": self._down_from,
             "way_up": None if self._way_up is None else list(self._way_up_losses),
             "history": self.history(),
@@ -293,6 +299,7 @@ class FindingCycle:
         cycle._norms = Latest(cycle.rules.clip_window, state["norms"])
         cycle._mark = tuple(state["mark"])
         cycle._quiet_until, cycle._down_from = state["quiet_until"], state["down_from"]
+        cycle._high = None if state["high"] is None else tuple(state["high"])
         if state["way_up"] is None:
             cycle._way_up = None
         elif cycle._way_up is not None:
@@ -345,7 +352,7 @@ class FindingCycle:
         if not level.known or self.step < self._quiet_until:
             return
         repairable = len(self._history["repairs"]) < rules.most_repairs
-        if repairable and level.now > level.best + self._far():
+        if repairable and (level.now > level.best + self._far() or self._stays_high()):
             self._repair("exploded")
             return
         every = max(1, self.total_steps // rules.marks_down)
@@ -374,6 +381,15 @@ class FindingCycle:
         sds = rules.rise_sds + rules.rise_sds_per_decade * longer
         return max(rules.rise_fall * level.fall, sds * level.spread)
 
+    def _stays_high(self) -> bool:
+        level, rules = self._level, self.rules
+        if self._high is None:
+            limit = level.best + max(rules.rise_fall * level.fall, rules.high_sds * level.spread)
+            self._high = (self.step, limit) if level.now > limit else None
+        elif level.now <= self._high[1]:
+            self._high = None
+        return self._high is not None and self.step - self._high[0] >= rules.high_steps
+
     def _stands_well(self) -> bool:
         level, rules = self._level, self.rules
         if not level.known or not level.keeps_its_fall:
@@ -389,4 +405,4 @@ class FindingCycle:
     def _return(self) -> None:
         self.go_back = True
         self._level.forget(self._mark[1])
-        self._quiet_until = self.step + _SETTLING_STEPS
+        self._quiet_until, self._high = self.step + _SETTLING_STEPS, None
