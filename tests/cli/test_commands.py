@@ -379,8 +379,8 @@ def test_range_test_refuses_what_the_library_refuses(
 
 def wait_for_a_run(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Waits until the record has a run: it is written a moment after the cell's own file."""
+    record = folder / "record.json"
     for _ in range(1200):
-        record = folder / "record.json"
         if process.poll() is not None or (record.exists() and Comparison.load(record).cells):
             return
         time.sleep(0.05)

@@ -376,15 +376,17 @@ class FindingCycle:
             self._history["given_back"] = True
 
     def _far(self) -> float:
-        level, rules = self._level, self.rules
+        rules = self.rules
         longer = math.log10(max(self.total_steps / _USUAL_STEPS, 1.0))
-        sds = rules.rise_sds + rules.rise_sds_per_decade * longer
-        return max(rules.rise_fall * level.fall, sds * level.spread)
+        return self._rise_of(rules.rise_sds + rules.rise_sds_per_decade * longer)
+
+    def _rise_of(self, sds: float) -> float:
+        return max(self.rules.rise_fall * self._level.fall, sds * self._level.spread)
 
     def _stays_high(self) -> bool:
         level, rules = self._level, self.rules
         if self._high is None:
-            limit = level.best + max(rules.rise_fall * level.fall, rules.high_sds * level.spread)
+            limit = level.best + self._rise_of(rules.high_sds)
             self._high = (self.step, limit) if level.now > limit else None
         elif level.now <= self._high[1]:
             self._high = None
