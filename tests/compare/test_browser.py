@@ -601,8 +601,9 @@ def test_a_million_evaluations_are_there_within_a_second(browser: Browser, tmp_p
     browser.open(page)
     metrics = browser.tell("Performance.getMetrics")["metrics"]
     spent = {one["name"]: one["value"] for one in metrics}
-    # Seconds of work, not of waiting for a processor that others use as well.
-    assert 0 < spent["ScriptDuration"] < spent["TaskDuration"] < 1.0
+    # Seconds of work, not of waiting for a processor that others use as well. The clock of a thread
+    # may advance by hundredths of a second: a short script may take none, the whole never does.
+    assert 0 < spent["TaskDuration"] < 1.0
     browser.tell("Performance.disable")
     drawn = "return document.querySelectorAll('[data-figure=learning_curves_loss] polyline').length"
     assert browser.run(drawn) == 15 + 3
