@@ -20,7 +20,7 @@ from cyclerate.compare._networks import OPTIMIZERS, Objective, keras_loss, make_
 from cyclerate.compare._record import ModelInfo
 from cyclerate.cycles._how_long import HowLong
 from cyclerate.keras import as_schedule, how_long, range_test
-from cyclerate.keras._data import borrow
+from cyclerate.keras._data import borrow, in_a_pipeline
 from cyclerate.keras._internals import check_model, innermost, rate_of
 from cyclerate.keras._state import remember_all_randomness, seed_all_randomness
 from cyclerate.keras._step import build
@@ -129,10 +129,9 @@ class KerasLearner:
     def fit(
         self, x: NDArray[Any], y: NDArray[Any], after: Callable[[int], None] | None = None
     ) -> float:
+        data = in_a_pipeline({"x": x, "y": self.targets(y), "batch_size": self.batch_size})
         history = self.model.fit(
-            x,
-            self.targets(y),
-            batch_size=self.batch_size,
+            **data,
             shuffle=False,
             verbose=0,
             callbacks=None if after is None else [_After(after)],
@@ -151,7 +150,8 @@ class KerasLearner:
     def evaluate(self, x: NDArray[Any], y: NDArray[Any]) -> dict[str, float]:
         """The loss of rows and the metrics that the model was compiled with."""
         rows = self._chunk_rows(len(x))
-        values = self.model.evaluate(x, y, batch_size=rows, verbose=0, return_dict=True)
+        data = in_a_pipeline({"x": x, "y": y, "batch_size": rows})
+        values = self.model.evaluate(**data, verbose=0, return_dict=True)
         return {name: float(value) for name, value in values.items()}
 
     def save(self, path: Path) -> None:

@@ -355,7 +355,16 @@ def lent_again(data: Data) -> Callable[[], dict[str, Any]]:
 
 def whole(data: Data) -> dict[str, Any]:
     """All of the data. `evaluate` neither shuffles nor weighs classes."""
-    arguments = {k: v for k, v in data.lend().items() if k not in ("shuffle", "class_weight")}
+    return in_a_pipeline(
+        {k: v for k, v in data.lend().items() if k not in ("shuffle", "class_weight")}
+    )
+
+
+def in_a_pipeline(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `fit` or `evaluate`; on TensorFlow arrays as the data set that Keras makes.
+
+    Made by Keras itself, it is tuned, and its end waits for that.
+    """
     arrays = keras.backend.backend() == "tensorflow" and "y" in arguments
     return {"x": tensorflow_pipeline(**arguments)} if arrays else arguments
 

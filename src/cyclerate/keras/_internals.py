@@ -174,13 +174,17 @@ def split_rows(arrays: Any, share: float) -> tuple[Any, Any]:
 
 
 def tensorflow_pipeline(**arrays: Any) -> Any:
-    """The `tf.data.Dataset` that `evaluate` would make of such arguments, to make it only once."""
+    """The `tf.data.Dataset` that `fit` would make of such arguments, to make it only once."""
     import tensorflow as tf
 
     adapter = data_adapter(**arrays)
     # A pass over data of unknown length ends with a step that fails, and is counted all the same.
     known = tf.data.experimental.assert_cardinality(adapter.num_batches)
-    return adapter.get_tf_dataset().apply(known)
+    # The thread that tunes sleeps for 10 ms, then twice as long each time; the end of a pass waits
+    # until it wakes, as long again as the pass took if that was at the wrong moment.
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+    return adapter.get_tf_dataset().apply(known).with_options(untuned)
 
 
 def global_seed_generator() -> Any:
