@@ -32,6 +32,10 @@ from cyclerate.finder._prior import Prior
 from cyclerate.finder._warmup import FindingCycle
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-long.md"
+_COMMANDS = (
+    "Tasks of at most 1,000 steps that begin with new weights: `python -m benchmarks.how_long run "
+    '--half "new fresh" validation design`, then `table`.'
+)
 KIND, POINTS, LENGTHS, FACTORS = "how_long", 5, 4, (2, 4)
 """The run has `LENGTHS` times the steps of a task."""
 
@@ -116,7 +120,7 @@ def page() -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for half, title in (
         ("new fresh", "fresh"),
-        ("validation", "validation"),
+        ("validation", "validation, tuned on"),
         ("design", "design, tuned on"),
     ):
         group = [found for name, found in known.items() if tasks[name].half == half]
@@ -143,7 +147,7 @@ def page() -> str:
             lines.append(f"| {name} | {found['curve']['steps'][-1]:,} | {mine} | {alone} |")
     versions = next(iter(known.values()))["versions"]
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return "\n".join([*lines, "", f"One seed; {told}. `python -m benchmarks.how_long table`"])
+    return "\n".join([*lines, "", f"One seed; {told}. {_COMMANDS}"])
 
 
 def main() -> None:

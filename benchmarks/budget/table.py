@@ -89,6 +89,7 @@ def write() -> None:
             [task for task in fresh if task.steps >= LONG_STEPS],
         ),
         _tasks(),
+        cache.made("budget_*", "reach_*", "grid_constant", "grid_one_cycle*"),
     ]
     write_generated(PAGE, "\n\n".join(filter(None, parts)))
 

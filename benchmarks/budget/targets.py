@@ -132,8 +132,21 @@ def by_task(tasks: Sequence[Task]) -> str:
     return "\n".join(["## Task by task", "", told, "", *markdown([heads, *kept.values()])])
 
 
+def seeds(tasks: Sequence[Task]) -> str:
+    """Says which methods have more than one seed, and with which budget."""
+    more = [
+        f"`{method}` {number} with the budget of {budget} run{'s' * (budget != '1')}"
+        for method in METHODS
+        for budget in LADDER
+        if (number := min(len(stored(method, task, budget)) for task in tasks)) > 1
+    ]
+    told = f"; {', '.join(more)}, of which half must arrive" if more else ""
+    return f"One seed (0){told}. `python -m benchmarks.budget targets`"
+
+
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
     tasks = sorted((task for name in NEW for task in of_group(name)), key=lambda task: task.name)
     parts = [*(section(objective, tasks) for objective in OBJECTIVES), by_task(tasks)]
+    parts += [seeds(tasks), cache.made("budget_*", "grid_one_cycle")]
     write_generated(PAGE, "\n\n".join(parts))

@@ -32,6 +32,19 @@ def write(kind: str, task: Task, result: dict[str, Any], packages: tuple[str, ..
     _store(kind, task, {**_provenance(task, packages), **result})
 
 
+def made(*kinds: str) -> str:
+    """Returns a section: when the results of these kinds (patterns) were stored, and with what."""
+    rows = ["| results | tasks | made | with |", "| --- | ---: | --- | --- |"]
+    for folder in sorted(folder for kind in kinds for folder in FOLDER.glob(kind)):
+        files = sorted(folder.glob("*.json"))
+        stored = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        days = sorted(one["created"][:10] for one in stored)
+        dates = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+        told = {", ".join(f"{name} {v}" for name, v in one["versions"].items()) for one in stored}
+        rows.append(f"| `{folder.name}` | {len(files)} | {dates} | {'; '.join(sorted(told))} |")
+    return "\n".join(["## What made these figures", "", *rows])
+
+
 def amend(kind: str, task: Task, what: str, changes: dict[str, Any]) -> None:
     """Replaces a part of what is stored, and notes under `what` when and how that was made."""
     stored = json.loads(path_of(kind, task).read_text(encoding="utf-8"))

@@ -47,7 +47,8 @@ class Reached:
 
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
-    write_generated(PAGE, "\n\n".join([*_reached(), *_policies(), *_small_probes()]))
+    stored = cache.made("reach_*", "grid_constant", "grid_one_cycle", "small_probes")
+    write_generated(PAGE, "\n\n".join([*_reached(), *_policies(), *_small_probes(), stored]))
 
 
 def _reached() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._page import write_generated
-from benchmarks.finders import bases, scoring
+from benchmarks.finders import bases, cache, scoring
 from benchmarks.finders.policies import POLICIES
 from benchmarks.finders.rate_free import MAKERS
 from benchmarks.finders.scoring import RULES, Score
@@ -26,7 +26,9 @@ SHARES = ("share above 0.1", "no answer")
 
 def write() -> None:
     """Replaces what stands between the two marks of the page."""
-    write_generated(PAGE, "\n\n".join(filter(None, [*map(_policy, POLICIES), _bases(), _tasks()])))
+    stored = cache.made("bases", "grid_*", "peers", "probes_*", "rate_free_*", "sweeps")
+    parts = [*map(_policy, POLICIES), _bases(), _tasks(), stored]
+    write_generated(PAGE, "\n\n".join(filter(None, parts)))
 
 
 def _policy(policy: str) -> str:

@@ -21,7 +21,9 @@ _DIGEST = 16
 
 
 def plain(value: Any) -> Any:
-    """Turns a value into what JSON holds, which has no NaN and no tuples."""
+    """Turns a value into what JSON holds, which has no NaN, no tuples and no numbers of NumPy."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):

@@ -42,6 +42,13 @@ def test_without_points_enough_there_is_no_forecast():
     assert lost.svg().startswith("<svg")
 
 
+def test_no_forecast_goes_on_from_a_point_that_is_not_finite():
+    for values in ((0.9, 0.8, 0.7, None, None), (0.9, 0.8, 0.7, None)):
+        lost = budgets(*values)
+        assert lost.sentence == "There is no forecast: the last points are not finite."
+        assert len(lost.rows) == len(values)
+
+
 def test_a_duration_is_said_as_a_person_says_it():
     assert [duration(value) for value in (0.5, 89, 91, 3600, 7200)] == [
         "0.5 seconds",

@@ -113,6 +113,13 @@ def test_classes_keep_their_proportions_and_groups_stay_whole():
     assert not set(groups[fold.train]) & set(groups[fold.heldout])
 
 
+@pytest.mark.parametrize(("share", "heldout"), [(0.2, 20), (0.8, 80)])
+def test_more_classes_than_rows_of_a_part_are_held_out_by_chance(share: float, heldout: int):
+    fold = hold_out(np.arange(100) // 4, share)
+    assert sorted([*fold.train, *fold.heldout]) == [*range(100)]
+    assert len(fold.heldout) == heldout
+
+
 @pytest.mark.parametrize(
     ("y", "classes"),
     [

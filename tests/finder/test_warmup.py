@@ -338,6 +338,12 @@ def test_a_training_that_is_taken_up_again_goes_on_as_if_never_stopped(
     assert np.array_equal(second.bowl.weights, whole.bowl.weights)
 
 
+def test_a_state_of_before_the_rule_of_losses_that_stay_high_is_one():
+    state = FindingCycle(300, Prior(0.02, 0.4)).state()
+    del state["high"]
+    assert FindingCycle.from_state(state).state()["high"] is None
+
+
 def test_a_prior_of_a_kind_lends_the_cycle_its_factor():
     plain, factor = (
         driven(500, Prior(0.02, 0.4, sweep_factor)).cycle.top for sweep_factor in (1.0, 1.3)

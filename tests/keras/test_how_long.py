@@ -12,6 +12,7 @@ import pytest
 
 import cyclerate as cr
 import cyclerate.keras as ck
+from cyclerate._errors import CyclerateError
 from cyclerate.keras._state import seed_all_randomness, variables_of
 from tests.keras.toys import value
 
@@ -108,3 +109,28 @@ def test_a_wrong_argument_is_named_before_anything_is_trained(options: dict[str,
 def test_a_metric_that_was_not_measured_is_named_with_those_that_were():
     with pytest.raises(ValueError, match="metric must be one of loss, val_accuracy, val_loss"):
         run(new(), metric="val_auc")
+
+
+class EndAt(keras.callbacks.Callback):
+    """Ends a fit in its middle, as a stopping callback does."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.model.stop_training = True
+
+
+def test_a_cycle_that_something_ends_is_no_point(tmp_path: Path):
+    with pytest.raises(CyclerateError, match="a cycle of 12 steps ended after 1: how_long needs"):
+        run(new(), callbacks=[EndAt()], folder=tmp_path)
+    assert not (tmp_path / "how_long.json").exists()
+
+
+def test_another_run_is_refused(tmp_path: Path):
+    told = run(new(), folder=tmp_path)
+    for changed, named in (
+        ({"metric": "loss"}, "metric must be 'val_loss'"),
+        ({"metric": "val_accuracy"}, "metric must be 'val_loss'"),
+        ({"validation_data": None}, "metric must be 'val_loss'"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            run(new(), folder=tmp_path, **changed)
+    assert run(new(), folder=tmp_path) == told

@@ -200,3 +200,11 @@ def test_the_network_expands_as_the_prediction_does():
     wide = keras.ops.convert_to_numpy(wide)
     np.testing.assert_allclose(wide, expanded(matrix, *of, np), atol=1e-6)
     assert wide.shape == (64, 12)
+
+
+def test_numbers_closer_than_any_bin_are_numbers():
+    x = np.array([[0.0], [1e-40], [0.1], [1.0]] * 5)
+    found = all_inputs(inputs(x), x)
+    assert np.isfinite(inputs(x).constants[2]).all()
+    assert found.min() == 0.0
+    assert found.max() == 1.0

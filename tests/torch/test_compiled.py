@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -125,3 +128,18 @@ def test_a_cycle_that_finds_its_own_top_is_not_traced_with_the_optimizer():
         models.append(model)
     assert counting.graphs == 1
     torch.testing.assert_close(models[1].weight, models[0].weight, rtol=1e-4, atol=1e-6)
+
+
+def test_the_low_points_of_a_compiled_model_are_members_of_the_model_itself(tmp_path: Path):
+    plain = nn.Linear(4, 1)
+    model: Any = torch.compile(plain, backend=Counting())
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    data = (X, X.sum(1, keepdim=True))
+    options: dict[str, Any] = {"total_steps": 20, "points": 2, "batch_size": 4}
+    told = ct.how_long(model, optimizer, nn.MSELoss(), data, folder=tmp_path, **options)
+    assert told.steps == (10, 20)
+    other: Any = torch.compile(nn.Linear(4, 1), backend=Counting())
+    for one in (nn.Linear(4, 1), other):
+        ensemble = ct.SnapshotEnsemble.load(tmp_path, one, outputs="values")
+        *_, (_, outputs) = ensemble.predictions(X)
+        assert torch.equal(outputs, plain(X).double())

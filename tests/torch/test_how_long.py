@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -118,6 +119,8 @@ def test_an_interrupted_training_goes_on_bit_for_bit(at: int, tmp_path: Path):
         ({"total_steps": 640}, "total_steps must be 320"),
         ({"max_lr": 0.1}, "max_lr must be None"),
         ({"seed": 2}, "seed must be 0"),
+        ({"metric": "loss"}, "metric must be 'val_accuracy'"),
+        ({"validation_data": None, "metric": "loss"}, "metric must be 'val_accuracy'"),
     ],
 )
 def test_another_run_is_refused(changed: dict[str, Any], named: str, tmp_path: Path):
@@ -154,3 +157,29 @@ def test_without_other_data_the_curve_is_that_of_the_losses():
     told = run(*new(), validation_data=None, metric="loss", points=3)
     assert (told.metric, told.steps, list(told.values)) == ("loss", (80, 160, 320), ["loss"])
     assert told.values["loss"][2] < told.values["loss"][0]
+
+
+def test_validation_data_that_come_later_are_another_run(tmp_path: Path):
+    arrays = tuple(part.numpy() for part in TRAIN)
+    told = {"total_steps": 80, "points": 3, "folder": tmp_path, "batch_size": np.int64(16)}
+    kept = ct.how_long(*new(), cross_entropy, arrays, **told)
+    assert kept.provenance["data"].startswith("(160, 6), (160,): ")
+    with pytest.raises(ValueError, match="data must be"):
+        ct.how_long(*new(), cross_entropy, tuple(1 - part for part in arrays), **told)
+    assert ct.how_long(*new(), cross_entropy, arrays, **told) == kept
+    record = tmp_path / "how_long.json"
+    record.write_text(record.read_text().replace('"metric": "loss"', '"metric": "val_loss"'))
+    with pytest.raises(ValueError, match="metric"):
+        ct.how_long(*new(), cross_entropy, arrays, validation_data=HELD, **told)
+
+
+def test_numbers_of_numpy_go_into_a_folder_and_out_again(tmp_path: Path):
+    def numpys() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model, _ = new()
+        options: dict[str, Any] = {"lr": np.float64(0.1), "weight_decay": np.float64(1e-4)}
+        return model, torch.optim.SGD(model.parameters(), **options)
+
+    told = run(*numpys(), total_steps=np.int64(80), points=3.0, folder=tmp_path)
+    again = numpys()
+    assert run(*again, total_steps=80, points=3, folder=tmp_path) == told
+    assert again[1].param_groups[0]["weight_decay"] == 1e-4

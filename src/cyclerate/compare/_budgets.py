@@ -42,9 +42,10 @@ class Budgets:
 
     @property
     def coming(self) -> tuple[Forecast, ...]:
-        """The forecasts, if there are points enough."""
-        known = [value for value in self.told.values[self.told.metric] if value is not None]
-        factors = (2, 4) if len(known) >= _FORECAST_POINTS else ()
+        """The forecasts, if there are points enough, and the last is one of them."""
+        values = self.told.values[self.told.metric]
+        known = [value for value in values if value is not None]
+        factors = (2, 4) if values[-1] is not None and len(known) >= _FORECAST_POINTS else ()
         return tuple(self.told.forecast(factor * self.told.steps[-1]) for factor in factors)
 
     @property

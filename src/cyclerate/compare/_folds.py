@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,9 @@ def hold_out(y: NDArray[Any], share: float, groups: NDArray[Any] | None = None) 
     sklearn = require("sklearn.model_selection", "cli")
     settings: dict[str, Any] = {"n_splits": 1, "test_size": share, "random_state": _SPLIT_SEED}
     classes = class_of_rows(y, fewest=2)
+    held_out = math.ceil(share * len(y))
+    if classes is not None and len(np.unique(classes)) > min(held_out, len(y) - held_out):
+        classes = None  # too many for each to be on both sides
     if groups is not None:
         splitter = sklearn.GroupShuffleSplit(**settings)
     elif classes is not None:

@@ -151,6 +151,7 @@ class Study:
         self.batch_size = check_count("batch_size", self.batch_size)
         if self.batch_size > fewest:
             raise bad_argument("batch_size", f"at most the {fewest} training rows", self.batch_size)
+        self.epochs = check_count("epochs", self.epochs, below=2**31)
         self.budgets = tuple(
             plan_budget(self.epochs, len(fold.train) // self.batch_size) for fold in self.folds
         )

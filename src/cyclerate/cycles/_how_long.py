@@ -21,7 +21,7 @@ import numpy as np
 
 from cyclerate._errors import bad_argument, check_choice, check_count, require
 from cyclerate._files import built, check_path, read_json, without_schema, write_json
-from cyclerate._plain import versions
+from cyclerate._plain import plain, versions
 from cyclerate.cycles._members import MemberFolder
 from cyclerate.cycles._rules import CycleOptions
 from cyclerate.finder._prior import Prior
@@ -362,7 +362,7 @@ def ends_of_doublings(total_steps: int, points: int) -> tuple[int, ...]:
     >>> ends_of_doublings(1000, 5)
     (62, 125, 250, 500, 1000)
     """
-    if check_count("points", points) > _MOST_POINTS:
+    if (points := check_count("points", points)) > _MOST_POINTS:
         raise bad_argument("points", f"at most {_MOST_POINTS}", points)
     least = _LEAST_CYCLE_STEPS * 2 ** (points - 1)
     total_steps = check_steps("total_steps", total_steps)
@@ -396,9 +396,8 @@ def in_doublings(
     ends, max_lr = ends_of_doublings(total_steps, points), options.max_lr
     seed = check_count("seed", seed, low=0, below=2**32 - 64)
     asked = {"max_lr": max_lr, "momentum": options.momentum, "fine_tuned": options.fine_tuned}
-    settings = {"total_steps": ends[-1], "points": points, "seed": seed, **asked, **settings}
-    # As they come back from a file.
-    settings = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    asked |= {"total_steps": ends[-1], "points": len(ends), "seed": seed, "metric": metric}
+    settings = plain({**asked, **settings})  # as they come back from a file
     result, place = HowLong((), {metric: ()}, metric, provenance=settings), None
     if folder is not None:
         place = _Place(Path(check_path("folder", folder)), learner, ends, result)

@@ -299,7 +299,8 @@ class FindingCycle:
         cycle._norms = Latest(cycle.rules.clip_window, state["norms"])
         cycle._mark = tuple(state["mark"])
         cycle._quiet_until, cycle._down_from = state["quiet_until"], state["down_from"]
-        cycle._high = None if state["high"] is None else tuple(state["high"])
+        high = state.get("high")
+        cycle._high = None if high is None else tuple(high)
         if state["way_up"] is None:
             cycle._way_up = None
         elif cycle._way_up is not None:

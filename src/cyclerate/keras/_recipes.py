@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cyclerate._errors import bad_argument, check_flag
+from cyclerate._errors import CyclerateError, bad_argument, check_flag
 from cyclerate._files import replacing
 from cyclerate._randomness import lending
 from cyclerate.cycles._how_long import HowLong, at_the_end, in_doublings
@@ -369,7 +369,11 @@ def how_long(
         metric=metric,
         options=asked,
         seed=seed,
-        settings={"batch_size": batch_size, "data": told_of_data(x, y)},
+        settings={
+            "batch_size": batch_size,
+            "data": told_of_data(x, y),
+            "validation_data": "given" if validated else "none",
+        },
         folder=folder,
     )
 
@@ -402,6 +406,11 @@ class _Learner:
                 fine_tuned=self.asked.fine_tuned,
             )
             logged = fit.run_finding(cycle).history
+        if (taken := len(cycle.history["loss"])) < steps:
+            raise CyclerateError(
+                f"a cycle of {steps} steps ended after {taken}: how_long needs whole ones. Leave "
+                "out callbacks that end a fit, and give data for all steps."
+            )
         measured = {"loss": at_the_end(cycle.history["loss"])}
         measured |= {name: values[-1] for name, values in logged.items() if name[:4] == "val_"}
         if self.metric not in measured:

@@ -153,6 +153,9 @@ class _Cyclic(BaseEstimator):
         """The rows as floats, NaN where one is missing, a category as its number; and y."""
         fitted = y is _NO_TARGETS
         if not fitted:
+            vars(self).pop(
+                "_weights", None
+            )  # what is left of an earlier fit does not go with these
             refuse_dates("y", "labels or numbers", y)
             self._categories = Categories(x, self.categorical_features)
         elif self._categories:
@@ -168,6 +171,9 @@ class _Cyclic(BaseEstimator):
         return outputs_of(
             self._inputs.matrix(x), self._weights, self._inputs.constants, self._shape
         )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_weights" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

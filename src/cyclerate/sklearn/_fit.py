@@ -146,8 +146,10 @@ class Table:
         if count < _LEAST_HELD_OUT:
             return rows[:0]
         classes = self.classes
-        if classes is not None and np.unique(classes, return_counts=True)[1].min() < 2:
-            classes = None  # a class of one row has no shares
+        if classes is not None:
+            sizes = np.unique(classes, return_counts=True)[1]
+            if sizes.min() < 2 or len(sizes) > count:
+                classes = None  # a class of one row has no shares, nor have more than there is room
         _, test = train_test_split(rows, test_size=count, random_state=seed, stratify=classes)
         return np.sort(test)
 

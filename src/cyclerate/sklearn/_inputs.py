@@ -20,6 +20,7 @@ FROM_DTYPE = "from_dtype"
 _MOST_CATEGORIES = 64  # of a column; the others, the rarest, count as one
 _ROWS_FOR_MEANS = 20_000
 _ROWS_AT_A_TIME = 4096  # what they become on the way stays in the processor's cache
+_STEEPEST = 1e30  # one over the width of a bin; a product with it is no infinity
 _MOST_INPUTS = 1024  # of all numbers together, about
 
 
@@ -198,7 +199,8 @@ def _ramps(edges: Sequence[NDArray[np.float32]], widths: Sequence[int]) -> list[
         mine = [edge for edge, wide in zip(edges, widths, strict=True) if wide == width]
         low, slope = np.zeros((2, len(mine), width), np.float32)
         for i, edge in enumerate(mine):
-            low[i, : len(edge) - 1], slope[i, : len(edge) - 1] = edge[:-1], 1 / np.diff(edge)
+            steepest = np.minimum(1 / np.diff(edge.astype(np.float64)), _STEEPEST)
+            low[i, : len(edge) - 1], slope[i, : len(edge) - 1] = edge[:-1], steepest
         ramps += [low, slope]
     return ramps
 

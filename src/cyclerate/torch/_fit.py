@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -371,7 +372,11 @@ def how_long(  # noqa: PLR0917 - in the order of the one for Keras
     }
     learner = _Learner(model, checked_optimizer(optimizer), loss_fn, data, given, asked)
     fit = learner.fit(total_steps)
-    told = {"batch_size": settings.batch_size, "data": learner.provenance()["data"]}
+    told = {
+        "batch_size": settings.batch_size,
+        "data": learner.provenance()["data"],
+        "validation_data": "none" if validation_data is None else "given",
+    }
     return in_doublings(
         learner,
         fit.steps(epochs),
@@ -430,14 +435,20 @@ class _Learner:
         return provenance_of(self.data, device)
 
     def save_model(self, path: Path) -> None:
-        require("safetensors.torch", "torch").save_model(self.model, path)
+        # torch.compile wraps a model; its members are those of the model itself.
+        model = getattr(self.model, "_orig_mod", self.model)
+        require("safetensors.torch", "torch").save_model(model, path)
 
     def save(self, path: Path) -> None:
+        states = [part.state_dict() for part in self._parts()]
+        for group in states[1]["param_groups"]:  # numbers of NumPy are not read back
+            group.update({k: v.item() for k, v in group.items() if isinstance(v, np.generic)})
         with replacing(path) as temporary:
-            torch.save([part.state_dict() for part in self._parts()], temporary)
+            torch.save(states, temporary)
 
     def load(self, path: Path) -> None:
-        for part, state in zip(self._parts(), torch.load(path, weights_only=True), strict=True):
+        states = torch.load(path, map_location="cpu", weights_only=True)
+        for part, state in zip(self._parts(), states, strict=True):
             part.load_state_dict(state)
 
     def _parts(self) -> list[Any]:

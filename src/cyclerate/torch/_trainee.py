@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -35,7 +37,7 @@ STEPS_AT_A_TIME = {"cpu": 1}
 
 def provenance_of(data: Any, device: torch.device) -> dict[str, Any]:
     """Returns where a result of these data comes from."""
-    rows = isinstance(data, tuple) and all(isinstance(part, Tensor) for part in data)
+    rows = isinstance(data, tuple) and all(isinstance(part, (Tensor, np.ndarray)) for part in data)
     return {
         "backend": "torch",
         "device": str(device),
@@ -162,5 +164,7 @@ class TorchTrainee(Trainee):
         return time.perf_counter() if ranks is None else ranks.clock()
 
 
-def _values_of(rows: Tensor) -> Any:
+def _values_of(rows: Tensor | NDArray[Any]) -> Any:
+    if isinstance(rows, np.ndarray):
+        return rows.astype(np.float64)
     return rows.detach().cpu().to_dense().double().numpy()
