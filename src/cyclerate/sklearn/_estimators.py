@@ -153,9 +153,7 @@ class _Cyclic(BaseEstimator):
         """The rows as floats, NaN where one is missing, a category as its number; and y."""
         fitted = y is _NO_TARGETS
         if not fitted:
-            vars(self).pop(
-                "_weights", None
-            )  # what is left of an earlier fit does not go with these
+            self.__dict__.pop("_weights", None)  # an earlier fit's do not go with what follows
             refuse_dates("y", "labels or numbers", y)
             self._categories = Categories(x, self.categorical_features)
         elif self._categories:
