@@ -32,10 +32,6 @@ from cyclerate.finder._prior import Prior
 from cyclerate.finder._warmup import FindingCycle
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-long.md"
-_COMMANDS = (
-    "Tasks of at most 1,000 steps that begin with new weights: `python -m benchmarks.how_long run "
-    '--half "new fresh" validation design`, then `table`.'
-)
 KIND, POINTS, LENGTHS, FACTORS = "how_long", 5, 4, (2, 4)
 """The run has `LENGTHS` times the steps of a task."""
 
@@ -147,7 +143,8 @@ def page() -> str:
             lines.append(f"| {name} | {found['curve']['steps'][-1]:,} | {mine} | {alone} |")
     versions = next(iter(known.values()))["versions"]
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return "\n".join([*lines, "", f"One seed; {told}. {_COMMANDS}"])
+    which = "Tasks of at most 1,000 steps, from new weights. `python -m benchmarks.how_long table`"
+    return "\n".join([*lines, "", f"One seed; {told}. {which}"])
 
 
 def main() -> None:
