@@ -21,9 +21,6 @@ _ELSEWHERE = {
 }
 """Results of benchmarks.finders with the same budgets and a seed of 0."""
 
-_PACKAGES = {"prodigy": ("prodigyopt",), "schedule-free adamw": ("schedulefree",)}
-"""What a method needs beside PyTorch and NumPy; the versions are stored."""
-
 Ends = dict[str, dict[str, Any]]
 """What became of the training, by seed."""
 
@@ -60,7 +57,7 @@ def record(task: Task, method: str, budget: str, seeds: list[int], *, again: boo
         losses = {"train_loss": trainee.train_loss(), "heldout_loss": trainee.heldout_loss()}
         done[str(seed)] = {**losses, **told}
     if todo:
-        packages = _PACKAGES.get(method, ())
+        packages = (rate_free.MAKERS[method][1],) if method in rate_free.MAKERS else ()
         cache.write(kind_of(method), task, {"ends": {**ends, budget: done}}, packages)
     return bool(todo)
 

@@ -134,3 +134,9 @@ def test_another_run_is_refused(tmp_path: Path):
         with pytest.raises(ValueError, match=named):
             run(new(), folder=tmp_path, **changed)
     assert run(new(), folder=tmp_path) == told
+
+
+def test_validation_data_that_come_later_are_another_run(tmp_path: Path):
+    run(new(), folder=tmp_path, metric="loss", validation_data=None)
+    with pytest.raises(ValueError, match="validation_data must be 'none'"):
+        run(new(), folder=tmp_path, metric="loss")

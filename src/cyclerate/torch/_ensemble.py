@@ -100,7 +100,7 @@ class SnapshotEnsemble:
         resume: bool = False,
     ) -> None:
         require("safetensors.torch", "torch")
-        self._model = _checked(model)
+        self._model = checked_model(model)
         self._counter = CycleCounter(schedule, total_steps, start_step, start_cycle)
         self._folder = MemberFolder(
             folder, schedule, _SUFFIX, keep=keep, overwrite=overwrite, resume=resume
@@ -177,7 +177,7 @@ class TorchEnsemble(Members):
         forward: Forward | None = None,
     ) -> None:
         require("safetensors.torch", "torch")
-        self._model = _checked(model)
+        self._model = checked_model(model)
         super().__init__(folder, _SUFFIX, last=last)
         self._convert = probabilities_from(outputs)
         self._forward = forward or _outputs_for
@@ -227,7 +227,8 @@ class TorchEnsemble(Members):
         return np.concatenate(parts)
 
 
-def _checked(model: Any) -> nn.Module:
+def checked_model(model: Any) -> nn.Module:
+    """Returns the model whose weights are a member's, or refuses what is none."""
     if not isinstance(model, nn.Module):
         raise bad_argument("model", "a torch.nn.Module", model)
     # torch.compile wraps a model; its members are those of the model itself.

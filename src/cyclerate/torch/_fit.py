@@ -22,6 +22,7 @@ from cyclerate.finder._prior import Prior
 from cyclerate.finder._recommend import tell_cost
 from cyclerate.schedules import OneCycle
 from cyclerate.torch._data import rows_of_a_step
+from cyclerate.torch._ensemble import checked_model
 from cyclerate.torch._groups import prior_of
 from cyclerate.torch._loop import Fit, FitHistory, OnEpoch, Watch
 from cyclerate.torch._step import Metric, Options, checked_optimizer, together
@@ -372,11 +373,7 @@ def how_long(  # noqa: PLR0917 - in the order of the one for Keras
     }
     learner = _Learner(model, checked_optimizer(optimizer), loss_fn, data, given, asked)
     fit = learner.fit(total_steps)
-    told = {
-        "batch_size": settings.batch_size,
-        "data": learner.provenance()["data"],
-        "validation_data": "none" if validation_data is None else "given",
-    }
+    told = {"batch_size": settings.batch_size, "data": learner.provenance()["data"]}
     return in_doublings(
         learner,
         fit.steps(epochs),
@@ -435,9 +432,7 @@ class _Learner:
         return provenance_of(self.data, device)
 
     def save_model(self, path: Path) -> None:
-        # torch.compile wraps a model; its members are those of the model itself.
-        model = getattr(self.model, "_orig_mod", self.model)
-        require("safetensors.torch", "torch").save_model(model, path)
+        require("safetensors.torch", "torch").save_model(checked_model(self.model), path)
 
     def save(self, path: Path) -> None:
         states = [part.state_dict() for part in self._parts()]

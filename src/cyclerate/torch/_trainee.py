@@ -165,6 +165,4 @@ class TorchTrainee(Trainee):
 
 
 def _values_of(rows: Tensor | NDArray[Any]) -> Any:
-    if isinstance(rows, np.ndarray):
-        return rows.astype(np.float64)
-    return rows.detach().cpu().to_dense().double().numpy()
+    return torch.as_tensor(rows).detach().cpu().to_dense().double().numpy()
